@@ -1,0 +1,392 @@
+"""A user's table of numbers, read from NumPy or text files and checked cell by cell.
+
+Every complaint names the file, the place and the rule. Rows, columns and lines count from one; rows leave the
+header out, lines count it.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasistatic.errors import InputError
+
+__all__ = ["MIN_ROWS", "column_names", "read_array", "require_binary", "split_rows"]
+
+MIN_ROWS = 10  # so that ten per cent is at least one row
+_NUMPY_ENDINGS = (".npy", ".npz")
+_TEXT_ENDINGS = (".csv", ".txt", ".tsv")
+
+
+def read_array(path: str | os.PathLike[str]) -> NDArray[np.float64]:
+    r"""Read a table of finite numbers.
+
+    ``.npy`` and ``.npz`` (holding exactly one array) may store floats, integers or booleans. ``.csv``,
+    ``.txt`` and ``.tsv`` are UTF-8 text whose cells are separated by semicolons, tabs, commas or white space,
+    whichever the first line shows (in this order of preference). A first line without any number in it is a
+    header.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    ndarray of float64, shape (n, d), n at least 10
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, of unknown ending, pickled, ragged, not two-dimensional, shorter than
+        ten rows, or holds a cell that is not a finite number.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = pathlib.Path(folder.name) / "weather.csv"
+    >>> _ = file.write_text("hour;warmth" + "".join(f"\n{hour};{20 + hour / 2}" for hour in range(12)))
+    >>> read_array(file).shape
+    (12, 2)
+    >>> column_names(file, 2)
+    ['hour', 'warmth']
+    >>> _ = file.write_text(file.read_text().replace("21.0", "mild"))
+    >>> read_array(file)
+    Traceback (most recent call last):
+    quasistatic.errors.InputError: line 4, column 'warmth' of weather.csv is 'mild', which is not a number
+    >>> folder.cleanup()
+    """
+    path = _existing(path)
+    if path.suffix.lower() in _NUMPY_ENDINGS:
+        raw = _load_numpy(path)
+        layout = None
+    else:
+        layout = _layout(path)
+        raw = _load_text(path, layout)
+    _require_table(raw, path.name)
+    # Longer floats may overflow here; the infinity is then reported with its place.
+    with np.errstate(over="ignore"):
+        table = np.ascontiguousarray(raw, dtype=np.float64)
+    _require_finite(table, layout.names if layout else [], path.name)
+    return table
+
+
+def column_names(path: str | os.PathLike[str], d: int) -> list[str]:
+    """Names of the ``d`` columns of a table file: its header, or ``column 1`` to ``column d``.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that :func:`read_array` can read.
+    d : int
+        Number of columns.
+
+    Returns
+    -------
+    list of str, length d
+        A blank name in the header becomes ``column k``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its header does not have ``d`` names.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = pathlib.Path(folder.name) / "plain.csv"
+    >>> _ = file.write_text("1,2,3")
+    >>> column_names(file, 3)
+    ['column 1', 'column 2', 'column 3']
+    >>> folder.cleanup()
+    """
+    path = _existing(path)
+    header = [] if path.suffix.lower() in _NUMPY_ENDINGS else _layout(path).names
+    if header and len(header) != d:
+        raise InputError(f"the header of {path.name} has {len(header)} names, but the table has {d} columns")
+    return [name or f"column {k}" for k, name in enumerate(header or [""] * d, start=1)]
+
+
+def require_binary(x: NDArray[np.generic], source: str) -> NDArray[np.generic]:
+    """Pass ``x`` on if every entry is 0 or 1.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, d)
+        Of any numeric type, or boolean.
+    source : str
+        What to call the table in the complaint.
+
+    Returns
+    -------
+    ndarray
+        ``x`` itself.
+
+    Raises
+    ------
+    InputError
+        Naming row, column (both from one) and value of the first entry that is neither.
+
+    Examples
+    --------
+    >>> require_binary(np.array([[0.0, 1.0], [1.0, 0.5]]), "bits.csv")
+    Traceback (most recent call last):
+    quasistatic.errors.InputError: row 2, column 2 of bits.csv is 0.5, but binary data must be 0 or 1
+    """
+    x = np.asarray(x)
+    if x.ndim != 2:
+        raise InputError(f"{source} has shape {x.shape}, but a table must be two-dimensional (rows, columns)")
+    good = (x == 0) | (x == 1)
+    if not good.all():
+        row, column = _first_false(good)
+        where = f"row {row + 1}, column {column + 1} of {source}"
+        raise InputError(f"{where} is {x[row, column].item()}, but binary data must be 0 or 1")
+    return x
+
+
+def split_rows(
+    n: int, seed: int, validation: float = 0.1, test: float = 0.1
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Part the rows 0 to n-1 at random into train, validation and test.
+
+    The order is ``numpy.random.default_rng(seed).permutation(n)``: train first, then validation, then test.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    seed : int
+        The same seed gives the same split, 0 or more.
+    validation, test : float
+        Fractions of the rows, rounded, but at least one row where the fraction is above 0.
+
+    Returns
+    -------
+    train, validation, test : ndarray of int
+        Disjoint, and together every row once.
+
+    Raises
+    ------
+    InputError
+        If a fraction is outside [0, 1) or no row is left to train on.
+
+    Examples
+    --------
+    >>> train, validation, test = split_rows(20, seed=0)
+    >>> len(train), len(validation), len(test)
+    (16, 2, 2)
+    """
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0.0 <= fraction < 1.0:
+            raise InputError(f"the {name} fraction must be at least 0 and below 1, got {fraction}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
+    n_validation, n_test = (max(1, round(n * f)) if f > 0.0 else 0 for f in (validation, test))
+    n_train = n - n_validation - n_test
+    if n_train < 1:
+        raise InputError(f"{n} rows with fractions {validation} and {test} held out leave no row to train on")
+    order = np.random.default_rng(seed).permutation(n)
+    return order[:n_train], order[n_train : n_train + n_validation], order[n_train + n_validation :]
+
+
+# ------------------------------------------------------------------------------------------- whole tables
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, but a file of numbers is needed")
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    endings = _NUMPY_ENDINGS + _TEXT_ENDINGS
+    if path.suffix.lower() not in endings:
+        ending = repr(path.suffix) if path.suffix else "no dot and letters"
+        raise InputError(f"{path.name} ends in {ending}, but must end in one of {', '.join(endings)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path.name} is empty")
+    return path
+
+
+def _require_table(x: NDArray[np.generic], source: str) -> None:
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{source} holds entries of type {x.dtype}, but real numbers are needed")
+    if x.ndim != 2:
+        advice = "reshape(-1, 1) makes it one column" if x.ndim == 1 else "give each example one row"
+        rule = f"a table must be two-dimensional (rows, columns); {advice}"
+        raise InputError(f"{source} has shape {x.shape}, but {rule}")
+    if x.shape[1] == 0:
+        raise InputError(f"{source} has shape {x.shape}, but a table needs at least one column")
+    if len(x) < MIN_ROWS:
+        rows = f"{len(x)} row{'s' * (len(x) != 1)}"
+        raise InputError(f"{source} has {rows}, but at least {MIN_ROWS} are needed")
+
+
+def _require_finite(x: NDArray[np.float64], names: Sequence[str], source: str) -> None:
+    good = np.isfinite(x)
+    if not good.all():
+        row, column = _first_false(good)
+        where = f"row {row + 1}, {_column(names, column)} of {source}"
+        raise InputError(f"{where} is {x[row, column]}, but every number must be finite")
+
+
+def _first_false(good: NDArray[np.bool_]) -> tuple[int, int]:
+    row, column = divmod(int(np.argmin(good)), good.shape[1])
+    return row, column
+
+
+def _column(names: Sequence[str], index: int) -> str:
+    name = names[index] if index < len(names) else ""
+    return f"column {name!r}" if name else f"column {index + 1}"
+
+
+# --------------------------------------------------------------------------------------------- NumPy files
+
+
+def _load_numpy(path: Path) -> NDArray[np.generic]:
+    """The one array of the file; a pickle inside is never opened."""
+    try:
+        with path.open("rb") as file:  # np.load leaves a broken archive open when given the path
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                return archive
+            if len(archive.files) != 1:
+                found = f"{len(archive.files)} ({', '.join(archive.files) or 'none'})"
+                raise InputError(f"{path.name} must hold exactly one array, but holds {found}")
+            return archive[archive.files[0]]
+    except InputError:
+        raise
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        RuntimeError,
+        MemoryError,  # a broken header can ask for anything
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        if "Object arrays" in str(error):
+            raise InputError(
+                f"{path.name} holds Python objects (a pickle), which are never loaded; save it as numbers"
+            ) from error
+        raise InputError(f"{path.name} is not a whole NumPy file of numbers") from error
+
+
+# ---------------------------------------------------------------------------------------------- text files
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a text table is written: separator (None is white space), header names, lines before the data."""
+
+    separator: str | None
+    names: list[str]
+    skip: int
+
+
+def _layout(path: Path) -> _Layout:
+    """Read the layout from the first two lines that are not blank."""
+    (number, first), *rest = itertools.islice(_lines(path), 2)
+    separator = next((mark for mark in ";\t," if mark in _unquoted(first)), None)
+    cells = _cells(first, separator)
+    if any(_number(cell) is not None for cell in cells):
+        return _Layout(separator, [], number - 1)
+    if separator is None and rest and len(_cells(rest[0][1], None)) == 1:
+        cells = [first.strip().strip('"')]  # one column whose name has several words
+    return _Layout(separator, cells, number)
+
+
+def _load_text(path: Path, layout: _Layout) -> NDArray[np.float64]:
+    """The fast reader, and where it stumbles the slow one, which finds the culprit."""
+    if next(itertools.islice(_lines(path, layout.skip), 1), None) is None:
+        return np.empty((0, len(layout.names)))
+    try:
+        # No comment mark: a '#' in the data is a bad cell, not the end of the line.
+        table = np.loadtxt(
+            path,
+            delimiter=layout.separator,
+            skiprows=layout.skip,
+            ndmin=2,
+            comments=None,
+            quotechar='"',
+            encoding="utf-8-sig",
+        )
+    except ValueError:
+        return _scan(path, layout)
+    return table if not layout.names or table.shape[1] == len(layout.names) else _scan(path, layout)
+
+
+def _scan(path: Path, layout: _Layout) -> NDArray[np.float64]:
+    """Read line by line; raise at the first row of another length or cell that is not a number."""
+    width = len(layout.names)
+    expected_by = "the header"
+    rows: list[list[float]] = []
+    for number, line in _lines(path, layout.skip):
+        cells = _cells(line, layout.separator)
+        if not width:
+            width, expected_by = len(cells), f"line {number}"
+        if len(cells) != width:
+            raise InputError(
+                f"line {number} of {path.name} has {len(cells)} cell{'s' * (len(cells) != 1)}, "
+                f"but {expected_by} has {width}"
+            )
+        row: list[float] = []
+        for index, cell in enumerate(cells):
+            value = _number(cell)
+            if value is None:
+                where = f"line {number}, {_column(layout.names, index)} of {path.name}"
+                what = f"{cell!r}, which is not a number" if cell else "empty, but every cell needs a number"
+                raise InputError(f"{where} is {what}")
+            row.append(value)
+        rows.append(row)
+    return np.array(rows, dtype=np.float64)
+
+
+def _lines(path: Path, skip: int = 0) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their number; the first ``skip`` lines are left out."""
+    found = False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    found = True
+                    if number > skip:
+                        yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not text in UTF-8; save it as UTF-8 and try again") from error
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}") from error
+    if not found:
+        raise InputError(f"{path.name} is empty")
+
+
+def _cells(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return [cell.strip('"') for cell in line.split()]
+    try:
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    except csv.Error:  # a cell of absurd length: let it be reported as what it is, no number
+        cells = line.split(separator)
+    return [cell.strip() for cell in cells]
+
+
+def _unquoted(line: str) -> str:
+    return "".join(line.split('"')[::2])
+
+
+def _number(cell: str) -> float | None:
+    """The number a cell spells, nan and inf included; Python's ``1_000`` is not one."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None

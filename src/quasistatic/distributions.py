@@ -1,0 +1,339 @@
+r"""Probability distributions over batches of events: what every kernel returns.
+
+A distribution holds one law per row: parameters are batch first, any event shape behind, and every
+result that is a number per row has shape ``(batch,)`` and is in nats. Four families are enough for
+the Gaussian and the binomial process and for mixtures of their kernels:
+
+============================  ==================================================  ============
+class                         law of one row                                      ``has_kl``
+============================  ==================================================  ============
+:class:`Gaussian`             :math:`\mathcal{N}(\mu, \mathrm{diag}\,v)`          yes
+:class:`FullGaussian`         :math:`\mathcal{N}(\mu, L L^\top)`                  yes
+:class:`Bernoulli`            :math:`\prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}`       yes
+:class:`Mixture`              :math:`\sum_m w_m\, c_m(x)`                         no
+============================  ==================================================  ============
+
+Where ``has_kl`` is false there is no closed form, and the bound scores the law at a draw instead.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["Bernoulli", "Distribution", "FullGaussian", "Gaussian", "Mixture"]
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Sum over the event: (batch, *event) -> (batch,)."""
+    return x.sum(-1) if x.dim() == 2 else x.flatten(1).sum(1)
+
+
+def _randn(like: Tensor, generator: Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+class Distribution(ABC):
+    """One law per row of a batch; see the module's table for the families."""
+
+    has_kl: bool = True
+
+    @abstractmethod
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """Draw one event per row, shape (batch, *event)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density or log mass of each row of ``x`` in nats, shape (batch,)."""
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """Entropy of each row in nats, shape (batch,)."""
+
+    @abstractmethod
+    def kl(self, other: Distribution) -> Tensor:
+        """KL(self || other) of each row in nats, shape (batch,)."""
+
+    @abstractmethod
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        """Renormalised product with ``other`` and the log of its normaliser, (batch,)."""
+
+    @abstractmethod
+    def __getitem__(self, rows: slice) -> Distribution:
+        """The laws of some of the rows."""
+
+    def _unsupported(self, what: str, other: Distribution | None = None) -> NotImplementedError:
+        with_ = f" with {type(other).__name__}" if other is not None else ""
+        return NotImplementedError(f"{what} of {type(self).__name__}{with_} has no closed form")
+
+
+class Gaussian(Distribution):
+    r"""Normal law with independent coordinates, :math:`\mathcal{N}(\mu, \mathrm{diag}\,v)`.
+
+    Parameters
+    ----------
+    mean : Tensor, shape (batch, *event)
+    var : Tensor
+        Variance (not deviation), broadcastable to ``mean``; zero means a point mass.
+
+    Examples
+    --------
+    Two unit normals at 0 and 2 multiply to one at 1 with half the variance:
+
+    >>> a, b = Gaussian(torch.zeros(1, 1), torch.ones(1, 1)), Gaussian(torch.full((1, 1), 2.0), torch.ones(1, 1))
+    >>> product, log_z = a.times(b)
+    >>> product.mean.item(), product.var.item()
+    (1.0, 0.5)
+    >>> round(log_z.exp().item(), 4)      # N(2; 0, 2)
+    0.1038
+    """
+
+    def __init__(self, mean: Tensor, var: Tensor) -> None:
+        self.mean = mean
+        self.var = var if var.shape == mean.shape else var.expand(mean.shape)
+
+    def __getitem__(self, rows: slice) -> Gaussian:
+        return Gaussian(self.mean[rows], self.var[rows])
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        return torch.addcmul(self.mean, self.var.sqrt(), _randn(self.mean, generator))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -0.5 * _sum((x - self.mean).square() / self.var + self.var.log() + LOG_2PI)
+
+    def entropy(self) -> Tensor:
+        return 0.5 * _sum(self.var.log() + (LOG_2PI + 1.0))
+
+    def kl(self, other: Distribution) -> Tensor:
+        if isinstance(other, FullGaussian):
+            return other._kl_from(self)
+        if not isinstance(other, Gaussian):
+            raise self._unsupported("kl", other)
+        log_ratio = self.var.log() - other.var.log()
+        # expm1(r) - r keeps its digits where the two variances nearly agree
+        return 0.5 * _sum(torch.expm1(log_ratio) - log_ratio + (self.mean - other.mean).square() / other.var)
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        if not isinstance(other, Gaussian):
+            raise self._unsupported("times", other)
+        total = self.var + other.var
+        gain = self.var / total
+        mean = self.mean + gain * (other.mean - self.mean)
+        return Gaussian(mean, gain * other.var), Gaussian(self.mean, total).log_prob(other.mean)
+
+
+class FullGaussian(Distribution):
+    r"""Normal law with any covariance, :math:`\mathcal{N}(\mu, L L^\top)`.
+
+    Parameters
+    ----------
+    mean : Tensor, shape (batch, *event)
+    scale_tril : Tensor, shape (batch, d, d)
+        Lower Cholesky factor of the covariance of the flattened event, d = prod(event).
+
+    Examples
+    --------
+    >>> p = FullGaussian(torch.zeros(1, 2), torch.tensor([[[2.0, 0.0], [1.0, 1.0]]]))
+    >>> p.cov.tolist()
+    [[[4.0, 2.0], [2.0, 2.0]]]
+    >>> round(p.entropy().item(), 4)      # log(2 pi e) + log det L
+    3.531
+    """
+
+    def __init__(self, mean: Tensor, scale_tril: Tensor) -> None:
+        self.mean = mean
+        self.scale_tril = scale_tril
+
+    def __getitem__(self, rows: slice) -> FullGaussian:
+        return FullGaussian(self.mean[rows], self.scale_tril[rows])
+
+    @property
+    def cov(self) -> Tensor:
+        """Covariance of the flattened event, (batch, d, d)."""
+        return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def var(self) -> Tensor:
+        """Marginal variances, (batch, *event)."""
+        return self.scale_tril.square().sum(-1).view_as(self.mean)
+
+    def _log_det(self) -> Tensor:
+        return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.scale_tril, y, upper=False)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        noise = _randn(self.mean.flatten(1), generator)
+        return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).view_as(self.mean)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        z = self._solve((x - self.mean).flatten(1).unsqueeze(-1))
+        return -0.5 * z.square().sum((1, 2)) - self._log_det() - 0.5 * z.shape[1] * LOG_2PI
+
+    def entropy(self) -> Tensor:
+        return self._log_det() + 0.5 * self.scale_tril.shape[-1] * (LOG_2PI + 1.0)
+
+    def _kl_from(self, q: Gaussian) -> Tensor:
+        """KL(q || self) for a q with independent coordinates."""
+        scaled = self._solve(torch.diag_embed(q.var.flatten(1).sqrt()))
+        shift = self._solve((q.mean - self.mean).flatten(1).unsqueeze(-1))
+        trace = scaled.square().sum((1, 2)) + shift.square().sum((1, 2))
+        return 0.5 * (trace - scaled.shape[-1]) - scaled.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def kl(self, other: Distribution) -> Tensor:
+        if isinstance(other, Gaussian):
+            other = FullGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
+        if not isinstance(other, FullGaussian):
+            raise self._unsupported("kl", other)
+        scaled = other._solve(self.scale_tril)
+        shift = other._solve((self.mean - other.mean).flatten(1).unsqueeze(-1))
+        trace = scaled.square().sum((1, 2)) + shift.square().sum((1, 2))
+        return 0.5 * (trace - scaled.shape[-1]) + other._log_det() - self._log_det()
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        if isinstance(other, Gaussian):
+            other = FullGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
+        if not isinstance(other, FullGaussian):
+            raise self._unsupported("times", other)
+        total = FullGaussian(self.mean, torch.linalg.cholesky(self.cov + other.cov))
+        gain = torch.cholesky_solve(self.cov, total.scale_tril).mT  # cov1 (cov1 + cov2)^-1
+        shift = (gain @ (other.mean - self.mean).flatten(1).unsqueeze(-1)).view_as(self.mean)
+        cov = gain @ other.cov
+        product = FullGaussian(self.mean + shift, torch.linalg.cholesky(0.5 * (cov + cov.mT)))
+        return product, total.log_prob(other.mean)
+
+
+class Bernoulli(Distribution):
+    """Independent bits, one for each entry of ``probs``.
+
+    Parameters
+    ----------
+    probs : Tensor, shape (batch, *event)
+        Probability of a one, from 0 to 1, both ends allowed.
+    complement : Tensor, optional
+        Probability of a zero, 1 - probs if not given. Whoever knows it to more digits should give it: where a bit
+        is nearly sure, ``1 - probs`` has none left, and its logarithm and gradient are lost with them.
+
+    Examples
+    --------
+    >>> p = Bernoulli(torch.tensor([[0.2, 1.0]]))
+    >>> [round(v, 4) for v in p.log_prob(torch.tensor([[0.0, 1.0]])).exp().tolist()]
+    [0.8]
+    """
+
+    def __init__(self, probs: Tensor, complement: Tensor | None = None) -> None:
+        self.probs = probs
+        self.complement = 1.0 - probs if complement is None else complement
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected bits, the probabilities themselves."""
+        return self.probs
+
+    def __getitem__(self, rows: slice) -> Bernoulli:
+        return Bernoulli(self.probs[rows], self.complement[rows])
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        p = self.probs
+        u = torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+        return (u < p).to(p.dtype)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return _sum(torch.xlogy(x, self.probs) + torch.xlogy(1.0 - x, self.complement))
+
+    def entropy(self) -> Tensor:
+        return -_sum(torch.xlogy(self.probs, self.probs) + torch.xlogy(self.complement, self.complement))
+
+    def kl(self, other: Distribution) -> Tensor:
+        if not isinstance(other, Bernoulli):
+            raise self._unsupported("kl", other)
+        one, zero = self.probs, self.complement
+        own = torch.xlogy(one, one) + torch.xlogy(zero, zero)
+        return _sum(own - torch.xlogy(one, other.probs) - torch.xlogy(zero, other.complement))
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        if not isinstance(other, Bernoulli):
+            raise self._unsupported("times", other)
+        one, zero = self.probs * other.probs, self.complement * other.complement
+        total = one + zero
+        return Bernoulli(one / total, zero / total), _sum(total.log())
+
+
+class Mixture(Distribution):
+    r"""Weighted sum of M laws of one family for each row, :math:`\sum_m w_m c_m(x)`.
+
+    Parameters
+    ----------
+    log_weights : Tensor, shape (batch, M)
+        Log weights; each row's weights sum to one.
+    components : Distribution
+        Laws with batch ``batch * M``: component m of row b stands at ``b * M + m``.
+
+    Examples
+    --------
+    >>> parts = Bernoulli(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    >>> p = Mixture(torch.tensor([[0.25, 0.75]]).log(), parts)
+    >>> round(p.log_prob(torch.ones(1, 2)).exp().item(), 4)
+    0.75
+    """
+
+    has_kl = False
+
+    def __init__(self, log_weights: Tensor, components: Distribution) -> None:
+        self.log_weights = log_weights
+        self.components = components
+
+    @property
+    def n_components(self) -> int:
+        """Number M of components of each row."""
+        return self.log_weights.shape[1]
+
+    def __getitem__(self, rows: slice) -> Mixture:
+        start, stop, stride = rows.indices(len(self.log_weights))
+        if stride != 1:
+            raise ValueError(f"rows of a mixture are taken one after the other, got a stride of {stride}")
+        m = self.n_components
+        return Mixture(self.log_weights[rows], self.components[start * m : stop * m])
+
+    def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
+        """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
+        pick = torch.multinomial(self.log_weights.exp(), 1, generator=generator).squeeze(1)
+        rows = torch.arange(len(pick), device=pick.device) * self.n_components
+        return drawn[rows + pick]
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        return self._choose(self.components.sample(generator), generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        each = self.components.log_prob(x.repeat_interleave(self.n_components, 0))
+        return torch.logsumexp(self.log_weights + each.view_as(self.log_weights), 1)
+
+    def entropy(self) -> Tensor:
+        raise self._unsupported("entropy")
+
+    def kl(self, other: Distribution) -> Tensor:
+        raise self._unsupported("kl", other)
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        m = self.n_components
+        parts, log_z = self.components.times(_repeated(other, m))
+        log_weights = self.log_weights + log_z.view_as(self.log_weights)
+        total = torch.logsumexp(log_weights, 1)
+        return Mixture(log_weights - total[:, None], parts), total
+
+
+def _repeated(p: Distribution, m: int) -> Distribution:
+    """Each row of a plain law m times in succession, as the components of a mixture stand."""
+    if isinstance(p, Gaussian):
+        return Gaussian(p.mean.repeat_interleave(m, 0), p.var.repeat_interleave(m, 0))
+    if isinstance(p, FullGaussian):
+        return FullGaussian(p.mean.repeat_interleave(m, 0), p.scale_tril.repeat_interleave(m, 0))
+    if isinstance(p, Bernoulli):
+        return Bernoulli(p.probs.repeat_interleave(m, 0), p.complement.repeat_interleave(m, 0))
+    raise NotImplementedError(f"a mixture times {type(p).__name__} is not defined")

@@ -1,0 +1,147 @@
+"""What training returns and a run folder holds: transform, diffusion and kernel as one model in data units."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from quasistatic.bound import Bound, elbo_terms, log_prob_estimate, null_log_prob
+from quasistatic.data.transforms import Transform
+from quasistatic.errors import InputError
+from quasistatic.forward import BinomialDiffusion, Diffusion
+from quasistatic.reverse import ReverseKernel, StationaryFirstStep
+from quasistatic.sample import ancestral
+from quasistatic.saving import load_module, new_folder, saveable, save_module
+
+__all__ = ["DiffusionModel", "load"]
+
+
+@saveable
+class DiffusionModel(nn.Module):
+    """A generative model with a normalised likelihood, in data units.
+
+    Parameters
+    ----------
+    transform : Transform
+        Data units to model units; its log-determinant enters every likelihood.
+    diffusion : Diffusion
+    kernel : ReverseKernel
+    event_shape : sequence of int
+        Shape of one example.
+    """
+
+    def __init__(
+        self, transform: Transform, diffusion: Diffusion, kernel: ReverseKernel, event_shape: tuple[int, ...] | list[int]
+    ) -> None:
+        super().__init__()
+        self.transform = transform
+        self.diffusion = diffusion
+        self.kernel = kernel
+        self.event_shape = tuple(event_shape)
+
+    def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,)."""
+        x = torch.as_tensor(x, device=self.diffusion.beta.device)
+        if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
+            raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
+        _require_finite(x)
+        if isinstance(self.diffusion, BinomialDiffusion) and not ((x == 0) | (x == 1)).all():
+            where = (~((x == 0) | (x == 1))).nonzero()[0].tolist()
+            raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
+        z, log_det = self.transform(x.double(), generator)
+        return z, log_det
+
+    def _kernel(self, first_step: str) -> ReverseKernel:
+        if first_step not in ("learned", "stationary"):
+            raise ValueError(f'first_step must be "learned" or "stationary", got {first_step!r}')
+        fixed = first_step == "stationary" and self.kernel.first_step != "stationary"
+        return StationaryFirstStep(self.kernel, self.diffusion) if fixed else self.kernel
+
+    def bound(
+        self, x: Any, *, generator: Generator | None = None, first_step: str = "learned", method: str | None = None
+    ) -> Bound:
+        """Lower bound of log p(x) for each row, a density in data units (or a mass, for bits and dequantised integers).
+
+        Parameters
+        ----------
+        x : array or Tensor, shape (n, *event_shape)
+        generator : Generator, optional
+        first_step : {"learned", "stationary"}
+            Score the learned p(x_0 | x_1), or the paper's fixed one.
+        method : {"marginal", "trajectory"}, optional
+            See :func:`quasistatic.bound.elbo_terms`; by default marginal, and trajectory for mixture kernels.
+        """
+        method = method or ("trajectory" if getattr(self.kernel, "n_components", 1) > 1 else "marginal")
+        with torch.no_grad():
+            z, log_det = self.encode(x, generator)
+            terms = elbo_terms(self.diffusion, self._kernel(first_step), z, generator=generator, method=method)
+        return terms.plus_log_det(log_det)
+
+    def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Generator | None = None) -> Tensor:
+        """Importance-weighted log p(x) of each row (eq. 9), (n,), nats: tighter than the bound, closer with more trajectories."""
+        with torch.no_grad():
+            z, log_det = self.encode(x, generator)
+            estimate = log_prob_estimate(
+                self.diffusion, self.kernel, z, n_trajectories=n_trajectories, generator=generator
+            )
+        return estimate + log_det
+
+    def null_log_prob(self, x: Any, *, generator: Generator | None = None) -> Tensor:
+        """Log likelihood of the noise end as a model of the data, (n,), nats."""
+        with torch.no_grad():
+            z, log_det = self.encode(x, generator)
+            return null_log_prob(self.diffusion, z) + log_det
+
+    def sample(self, n: int, *, generator: Generator | None = None, n_steps: int | None = None) -> Tensor:
+        """Draw n examples in data units, (n, *event_shape); ``n_steps`` takes fewer steps of the same chain."""
+        if n < 1:
+            raise InputError(f"the number of samples must be at least 1, got {n}")
+        diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
+        z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
+        return self.transform.inverse(z)
+
+    def on(self, diffusion: Diffusion) -> DiffusionModel:
+        """Return the same model on another grid of steps, sharing all parameters."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "diffusion": diffusion, "kernel": self.kernel.on(diffusion)}
+        return other
+
+    def save(self, path: str | Path, **extra: Any) -> None:
+        """Write the model as a folder of safetensors and JSON; ``extra`` is kept beside it."""
+        with new_folder(Path(path)) as folder:
+            save_module(self, folder, extra)
+
+
+def load(path: str | Path) -> DiffusionModel:
+    """Load a saved model, or the best model of a run folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder written by :meth:`DiffusionModel.save`, or a run folder.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise InputError(f"there is no run or model at {folder}")
+    if not (folder / "model.json").exists():
+        pointer = folder / "checkpoint" / "best.json"
+        if not pointer.exists():
+            raise InputError(f"{folder} holds neither a saved model nor a run with a best checkpoint")
+        import json
+
+        folder = pointer.parent / json.loads(pointer.read_text())["folder"]
+    model, _ = load_module(folder)
+    if not isinstance(model, DiffusionModel):
+        raise InputError(f"{folder} holds a {type(model).__name__}, not a DiffusionModel")
+    return model
+
+
+def _require_finite(x: Tensor) -> None:
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but every value must be finite")

@@ -1,0 +1,12 @@
+"""Networks: plain functions of the state and the time, which know nothing of probability.
+
+A network is called as ``network(x_t, time)`` with one time per row and returns (batch, n_out). Its attribute
+``clock`` says which time it wants: ``"log_snr"`` for networks that serve every T, ``"step"`` for the paper's,
+which hold parameters for each step and so fix T (``n_steps``).
+"""
+
+from quasistatic.networks.mlp import ResidualMLP
+from quasistatic.networks.rbf import NormalisedRBF
+from quasistatic.networks.stepped import BumpReadout, PerStepReadout, SteppedMLP, bumps
+
+__all__ = ["BumpReadout", "NormalisedRBF", "PerStepReadout", "ResidualMLP", "SteppedMLP", "bumps"]

@@ -1,0 +1,46 @@
+"""The paper's network for the swiss roll: normalised radial basis functions, read out by step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from quasistatic.networks.stepped import PerStepReadout
+from quasistatic.saving import saveable
+
+__all__ = ["NormalisedRBF"]
+
+
+@saveable
+class NormalisedRBF(nn.Module):
+    r"""Normalised radial basis functions with one read-out for each step (Section D.1.1).
+
+    .. math:: h_k(x) = \frac{\exp(-\|x - c_k\|^2 / 2 w_k^2)}{\sum_l \exp(-\|x - c_l\|^2 / 2 w_l^2)}
+
+    Centres c and widths w are learned and shared by all steps, as the paper's hidden layer is; the read-out
+    starts at zero.
+
+    Parameters
+    ----------
+    n_in, n_out, n_steps : int
+    n_hidden : int
+        Basis functions; the paper has 16.
+    spread : float
+        Deviation of the first centres and, divided by sqrt(n_hidden), first width.
+    """
+
+    clock = "step"
+
+    def __init__(self, n_in: int, n_out: int, n_steps: int, n_hidden: int = 16, spread: float = 1.5) -> None:
+        super().__init__()
+        self.n_steps = n_steps
+        self.centre = nn.Parameter(spread * torch.randn(n_hidden, n_in))
+        width = torch.full((n_hidden,), 2.0 * spread / n_hidden ** (1.0 / n_in))
+        self.log_width = nn.Parameter(width.log())
+        self.readout = PerStepReadout(n_steps, n_hidden, n_out)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """(batch, *event), (batch,) -> (batch, n_out)."""
+        distance = (x.flatten(1).unsqueeze(1) - self.centre).square().sum(-1)
+        h = torch.softmax(-0.5 * distance * (-2.0 * self.log_width).exp(), 1)
+        return self.readout(h, t)

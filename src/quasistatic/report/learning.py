@@ -1,0 +1,122 @@
+"""The bound while a model learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quasistatic.report.arrays import Floats
+from quasistatic.report.style import DATA, MODEL, NULL, TRUTH, drawn, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["learning_curve"]
+
+
+@drawn
+def learning_curve(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    truth: float | None = None,
+    null: float | None = None,
+    unit: str = "bits",
+) -> Figure:
+    """The bound against the training step.
+
+    Parameters
+    ----------
+    records : list of dicts, the lines of ``metrics.jsonl``
+        Keys ``step``, ``seconds``, ``train``, ``validation``, ``validation_se``; any may be missing, None or
+        nan in any record, and is then not drawn.
+    truth, null : float, optional
+        True mean log probability and that of the null model, drawn as horizontal lines.
+    unit : str
+        Unit of all values, for the axis.
+
+    Returns
+    -------
+    Figure
+        Framed by the values after the start; the axis says how many lie outside.
+
+    Examples
+    --------
+    >>> lines = [{"step": 1, "train": -3.0}, {"step": 2, "validation": 0.9, "validation_se": 0.1}]
+    >>> figure = learning_curve(lines, truth=2.704, null=-4.094)
+    """
+    train, validation = _series(records, "train"), _series(records, "validation", "validation_se")
+    seconds = [record["seconds"] for record in records if _number(record.get("seconds"))]
+    figure = new_figure(7.2, 4.0, f"Bound in {unit} while training; error bars are one standard error.")
+    axes = figure.subplots()
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.set_ylabel(f"bound ({unit})")
+    label = "training step" + (f" (the last after {_duration(max(seconds))})" if seconds else "")
+    if not len(train) and not len(validation):
+        axes.set(xticks=[], yticks=[])
+        axes.text(
+            0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center", color=NULL
+        )
+    if len(train):
+        axes.plot(train[:, 0], train[:, 1], color=DATA, lw=0.8, alpha=0.7, label="train")
+    if len(validation):
+        axes.errorbar(
+            validation[:, 0], validation[:, 1], yerr=validation[:, 2], color=MODEL, lw=1.4, marker="o",
+            ms=3.5, capsize=2, elinewidth=1, label="validation",
+        )  # fmt: skip
+    lines = [(truth, TRUTH, "--", "true value"), (null, NULL, ":", "null model")]
+    for value, colour, dashes, name in lines:
+        if value is not None:
+            axes.axhline(value, color=colour, ls=dashes, lw=1.3, label=f"{name} {value:.4g}")
+    outside = _frame(axes, train, validation, [value for value, *_ in lines if value is not None])
+    axes.set_xlabel(
+        label + (f"\n{outside} of {len(train) + len(validation)} values outside the frame" if outside else "")
+    )
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        # matplotlib lists lines before error bars; the two curves belong together.
+        order = sorted(range(len(labels)), key=lambda i: labels[i] not in ("train", "validation"))
+        figure.legend(
+            [handles[i] for i in order], [labels[i] for i in order], loc="outside upper center", ncols=4
+        )
+    return figure
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
+
+
+def _series(records: Sequence[Mapping[str, Any]], key: str, error: str = "") -> Floats:
+    """Rows (step, value, error) of the records that have both a step and a value; the error may be nan."""
+    rows = [
+        (record["step"], record[key], record[error] if _number(record.get(error)) else math.nan)
+        for record in records
+        if _number(record.get("step")) and _number(record.get(key))
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def _frame(axes: Axes, train: Floats, validation: Floats, marks: list[float]) -> int:
+    """Frame what matters, for a run starts far below and its estimates scatter; count the values outside."""
+    values = np.concatenate([train[:, 1], validation[:, 1]])
+    if not len(values):
+        return 0
+    kept = [*marks]
+    for rows in (train[:, 1], validation[:, 1]):
+        if len(rows):
+            # All of the second half but its worst hundredth, and of the whole all but the worst tenth.
+            kept += [*np.quantile(rows[len(rows) // 2 :], [0.01, 0.995]), *np.quantile(rows, [0.1, 0.995])]
+    margin = 0.06 * (max(kept) - min(kept)) or 0.5
+    low, high = min(kept) - margin, max(kept) + margin
+    axes.set_ylim(low, high)
+    return int(((values < low) | (values > high)).sum())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

@@ -1,0 +1,14 @@
+"""Reverse kernels p(x_{t-1} | x_t): what is learned.
+
+Calling a kernel returns a distribution, so what is learned and what is probability meet at one line. The paper's
+:class:`PerturbationKernel` corrects the forward kernel and holds parameters for each step; denoisers
+(:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`) predict x_0 and send it through the forward posterior, so
+one network serves every T, and :meth:`ReverseKernel.on` moves it to another grid of steps.
+"""
+
+from quasistatic.reverse.bernoulli import BernoulliDenoiser
+from quasistatic.reverse.gaussian import GaussianDenoiser
+from quasistatic.reverse.kernel import ReverseKernel, StationaryFirstStep
+from quasistatic.reverse.perturbation import PerturbationKernel
+
+__all__ = ["BernoulliDenoiser", "GaussianDenoiser", "PerturbationKernel", "ReverseKernel", "StationaryFirstStep"]

@@ -1,0 +1,100 @@
+"""What every reverse kernel is, and the paper's fixed first step."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from quasistatic.distributions import Distribution
+from quasistatic.forward import Diffusion
+from quasistatic.saving import saveable
+
+__all__ = ["ReverseKernel", "StationaryFirstStep"]
+
+Kernel = TypeVar("Kernel", bound="ReverseKernel")
+
+
+class ReverseKernel(nn.Module, ABC):
+    r"""One step back in time, :math:`p(x_{t-1} \mid x_t)`, t = T..1.
+
+    Call it with ``x_t`` (batch, \*event) and ``t``, an int or (batch,); it returns a distribution of
+    :math:`x_{t-1}`. Subclasses that hold a ``diffusion`` are tied to its grid of steps.
+    """
+
+    first_step: str = "learned"
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        """Law of one step back."""
+
+    def on(self: Kernel, diffusion: Diffusion) -> Kernel:
+        """Return this kernel on another grid of steps, sharing all parameters.
+
+        Raises
+        ------
+        ValueError
+            If the kernel holds parameters for each step of another T.
+        """
+        held = self._modules.get("diffusion")
+        if held is None or held is diffusion:
+            return self
+        for module in self.modules():
+            n_steps = getattr(module, "n_steps", None)
+            if not isinstance(module, Diffusion) and n_steps not in (None, diffusion.n_steps):
+                raise ValueError(
+                    f"this kernel holds parameters for n_steps = {n_steps} and cannot serve {diffusion.n_steps} steps"
+                )
+        other = copy.copy(self)
+        other._modules = {**self._modules, "diffusion": diffusion}
+        return other
+
+
+@saveable
+class StationaryFirstStep(ReverseKernel):
+    r"""A kernel whose last step to the data is not learned: the paper's edge (eq. 44).
+
+    .. math:: p(x_0 \mid x_1) = q(x_1 \mid x_0)\, \pi(x_0) / \pi(x_1) = T_\pi(x_0 \mid x_1; \beta_1),
+
+    the forward step run backwards. All other steps are those of ``kernel``. Under it the bound cannot pass
+    :math:`-H(X_1)`, so beta_1 alone sets a ceiling of about :math:`-\frac12 \log_2 2\pi e \beta_1` bits a dimension.
+
+    Parameters
+    ----------
+    kernel : ReverseKernel
+    diffusion : Diffusion
+    """
+
+    first_step = "stationary"
+
+    def __init__(self, kernel: ReverseKernel, diffusion: Diffusion) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.diffusion = diffusion
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        """Law of one step back; a batch holds either first steps only or none."""
+        first = t == 1 if isinstance(t, int) else (t == 1).all()
+        if first:
+            return self.diffusion.step(x_t, t)
+        if isinstance(t, Tensor) and (t == 1).any():
+            raise ValueError("a batch that mixes t = 1 with other steps has no single law under a stationary first step")
+        return self.kernel(x_t, t)
+
+    def on(self, diffusion: Diffusion) -> StationaryFirstStep:
+        if diffusion is self.diffusion:
+            return self
+        return StationaryFirstStep(self.kernel.on(diffusion), diffusion)
+
+
+def network_output(network: nn.Module, diffusion: Diffusion, x_t: Tensor, t: int | Tensor) -> Tensor:
+    """Ask a network in its own precision and on its own clock; answer in the precision of the state."""
+    dtype = next(network.parameters()).dtype
+    if getattr(network, "clock", "log_snr") == "step":
+        time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
+    else:
+        time = diffusion.log_snr_at(t, x_t).to(dtype)
+    return network(x_t.to(dtype), time).to(x_t.dtype)

@@ -1,0 +1,6 @@
+"""Training: one loop for one process or many, which stops and goes on without a trace."""
+
+from quasistatic.train.config import TrainConfig
+from quasistatic.train.loop import fit
+
+__all__ = ["TrainConfig", "fit"]

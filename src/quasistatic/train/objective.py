@@ -1,0 +1,77 @@
+"""The training loss of one batch: an unbiased estimate of minus the bound."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from quasistatic.forward import Diffusion
+from quasistatic.reverse import ReverseKernel
+from quasistatic.steps import StepSampler
+
+__all__ = ["Batch", "Objective", "draw_batch"]
+
+
+class Batch(NamedTuple):
+    """Examples with the step each visits. The first ``n_first`` rows are at t = 1."""
+
+    x_0: Tensor
+    x_t: Tensor
+    t: Tensor
+    weight: Tensor
+    x_prev: Tensor | None
+    n_first: int
+
+    def rows(self, rank: int, world: int) -> Batch:
+        """Take every world-th row, for one of many processes; weights grow so that the mean over processes is right."""
+        mine = slice(rank, None, world)
+        x_prev = None if self.x_prev is None else self.x_prev[mine]
+        n_first = len(range(rank, self.n_first, world))
+        return Batch(self.x_0[mine], self.x_t[mine], self.t[mine], self.weight[mine] * world, x_prev, n_first)
+
+
+def draw_batch(
+    diffusion: Diffusion,
+    x_0: Tensor,
+    sampler: StepSampler | None,
+    n_first: int,
+    generator: Generator,
+    *,
+    at_draws: bool,
+) -> Batch:
+    """Give each example a step and a noisy state (and, for kernels without a closed-form KL, the state before)."""
+    n = len(x_0)
+    t, weight = torch.ones(n, dtype=torch.long), torch.full((n,), 1.0 / max(1, n_first), dtype=x_0.dtype)
+    if sampler is not None and n_first < n:
+        t[n_first:], inverse = sampler.draw(n - n_first, generator)
+        weight[n_first:] = inverse.to(x_0.dtype) / (n - n_first)
+    t, weight = t.to(x_0.device), weight.to(x_0.device)
+    x_t = diffusion.marginal(x_0, t).sample(generator)
+    x_prev = diffusion.posterior(x_0, x_t, t).sample(generator) if at_draws else None
+    return Batch(x_0, x_t, t, weight, x_prev, n_first)
+
+
+class Objective(nn.Module):
+    """Minus the bound, less its constants: KL of each visited transition, -log p(x_0 | x_1) at t = 1."""
+
+    def __init__(self, diffusion: Diffusion, kernel: ReverseKernel) -> None:
+        super().__init__()
+        self.diffusion, self.kernel = diffusion, kernel
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss (a scalar, nats) and what each row has lost, (batch,)."""
+        x_0, x_t, t, weight, x_prev, k = batch
+        p = self.kernel(x_t, t)
+        parts = []
+        if k:
+            parts.append(-p[:k].log_prob(x_0[:k]))
+        if k < len(x_0):
+            back = self.diffusion.posterior(x_0[k:], x_t[k:], t[k:])
+            if x_prev is None:
+                parts.append(back.kl(p[k:]))
+            else:
+                parts.append(back.log_prob(x_prev[k:]) - p[k:].log_prob(x_prev[k:]))
+        each = torch.cat(parts)
+        return each @ weight, each.detach()

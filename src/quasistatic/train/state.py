@@ -1,0 +1,112 @@
+"""Checkpoints: all that training needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from quasistatic.errors import InputError
+from quasistatic.saving import new_folder, read_pair, write_text
+from quasistatic.steps import StepSampler
+from quasistatic.train.ema import Ema
+
+__all__ = ["TrainState"]
+
+
+class TrainState:
+    """Live weights, optimiser, running mean, step sampler and every random state.
+
+    ``save`` writes a new folder and then moves a one-line pointer to it, so a kill at any instant leaves the last
+    complete checkpoint in force; ``restore`` falls back to the one before if the newest is damaged.
+    """
+
+    def __init__(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, sampler: StepSampler | None, generator: Generator
+    ) -> None:
+        self.module, self.optimiser, self.ema = module, optimiser, ema
+        self.sampler, self.generator = sampler, generator
+        self.step = 0
+        self.best = -float("inf")
+        self.seconds = 0.0
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"weight.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.mean)}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
+        if self.sampler is not None:
+            tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
+        tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/step-N`` and point ``folder/latest.json`` to it; keep the one before."""
+        from safetensors.torch import save_file
+
+        name = f"step-{self.step:08d}"
+        with new_folder(folder / name) as new:
+            save_file(self._tensors(), new / "state.safetensors")
+            told = {
+                "bytes": (new / "state.safetensors").stat().st_size,
+                "step": self.step,
+                "best": self.best,
+                "seconds": self.seconds,
+                "ema_updates": self.ema.updates,
+            }
+            write_text(new / "state.json", json.dumps(told, indent=1))
+        write_text(folder / "latest.json", json.dumps({"folder": name}))
+        for old in sorted(folder.glob("step-*"))[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self, folder: Path) -> bool:
+        """Go on from the newest whole checkpoint; False if there is none at all."""
+        if not (folder / "latest.json").exists():
+            return False
+        newest = json.loads((folder / "latest.json").read_text())["folder"]
+        names = sorted((p.name for p in folder.glob("step-*") if p.name <= newest), reverse=True)
+        error: InputError | None = None
+        for name in names:
+            try:
+                told, tensors = read_pair(folder / name, "state")
+            except InputError as damaged:
+                error = error or damaged
+                tqdm.write(f"{damaged}; trying the checkpoint before it", file=_stderr())
+                continue
+            self._load(told, tensors)
+            return True
+        raise error or InputError(f"{folder}/latest.json names {newest}, which is not there")
+
+    def _load(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.module.load_state_dict(under("weight."))
+        for mean, value in zip(self.ema.mean, (tensors[f"ema.{i}"] for i in range(len(self.ema.mean))), strict=True):
+            mean.copy_(value)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in under("optimiser.").items():
+            i, name = key.split(".", 1)
+            slots.setdefault(int(i), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+        if self.sampler is not None:
+            self.sampler.load(under("sampler."))
+        self.generator.set_state(tensors["random.ours"])
+        torch.set_rng_state(tensors["random.torch"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        self.step, self.best, self.seconds = told["step"], told["best"], told["seconds"]
+        self.ema.updates = told["ema_updates"]
+
+
+def _stderr() -> Any:
+    import sys
+
+    return sys.stderr
