@@ -1,0 +1,58 @@
+"""Generative models with a normalised likelihood, from diffusion: bits, samples, posteriors.
+
+>>> import quasistatic as qs
+>>> qs.GaussianDiffusion(qs.schedules.geometric(40)).n_steps
+40
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# where each public name lives; modules are imported when a name is first used, so that this import is light
+_HOMES = {
+    "distributions": ("Bernoulli", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
+    "forward": ("BinomialDiffusion", "Diffusion", "GaussianDiffusion"),
+    "networks": ("NormalisedRBF", "ResidualMLP", "SteppedMLP"),
+    "reverse": (
+        "BernoulliDenoiser", "GaussianDenoiser", "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
+    ),
+    "estimate": ("Estimate", "paired_difference"),
+    "bound": ("Bound", "elbo_terms", "log_prob_estimate", "null_log_prob"),
+    "steps": ("StepSampler", "quick_bound"),
+    "entropy": ("EntropyBand", "entropy_band"),
+    "exact": ("ExactBits", "ExactGaussianMixture", "shortfall"),
+    "sample": ("ancestral", "trajectory"),
+    "regrid": ("learn_schedule", "regrid"),
+    "model": ("DiffusionModel", "load"),
+    "train": ("TrainConfig", "fit"),
+    "errors": ("InputError",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = (*_HOMES, "schedules", "data", "baselines", "report", "recipes")
+
+__all__ = [*sorted(_HOME_OF), "schedules"]
+
+if TYPE_CHECKING:
+    from quasistatic import schedules as schedules
+    from quasistatic.bound import Bound as Bound
+    from quasistatic.bound import elbo_terms as elbo_terms
+    from quasistatic.model import DiffusionModel as DiffusionModel
+    from quasistatic.model import load as load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"quasistatic.{_HOME_OF[name]}"), name)
+        globals()[name] = value  # also over a submodule of the same name, such as regrid
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"quasistatic.{name}")
+    raise AttributeError(f"module 'quasistatic' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

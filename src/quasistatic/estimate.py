@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quasistatic.report.tables import format_estimate
+
 __all__ = ["UNITS", "Estimate", "unit_divisor"]
 
 UNITS = ("nats", "bits", "nats_per_dim", "bits_per_dim", "bits_per_pixel", "bits_per_sequence", "bits_per_point")
@@ -60,10 +62,7 @@ class Estimate:
         return Estimate(self.value + constant, self.standard_error, self.n, self.unit)
 
     def __str__(self) -> str:
-        if not self.standard_error > 0 or not math.isfinite(self.standard_error):
-            return f"{self.value:.6g} {self.unit} (n = {self.n})"
-        digits = max(0, 1 - math.floor(math.log10(self.standard_error)))
-        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f} {self.unit} (n = {self.n})"
+        return format_estimate(self.value, self.standard_error, self.unit, self.n)
 
 
 def paired_difference(a: Tensor, b: Tensor, unit: str = "nats", event_shape: tuple[int, ...] = ()) -> Estimate:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.bound import elbo_terms, stacked_rows, step_log_ratio
+from quasistatic.bound import elbo_terms, step_log_ratio
 from quasistatic.forward import Diffusion, GaussianDiffusion
-from quasistatic.reverse import ReverseKernel
+from quasistatic.reverse import NetworkKernel, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr
 
 __all__ = ["cheapest_path", "learn_schedule", "regrid", "step_costs"]
@@ -51,18 +51,22 @@ def step_costs(
     cost = torch.full((T + 1, T + 1), math.inf, dtype=torch.float64)
     end = torch.full((T + 1,), math.inf, dtype=torch.float64)
     pi = diffusion.stationary(x_0.shape, x_0.dtype)
+    generator = generator or Generator().manual_seed(0)
+    noise = generator.get_state()
     for j in range(1, T + 1):
+        generator.set_state(noise)  # the same noise at every level: the choice must not follow its differences
         law = diffusion.marginal(x_0, j)
         x_j = law.sample(generator)
         end[j] = law.kl(pi).mean()
+        here = kernel.on(diffusion)
+        asked = here.ask(x_j, j) if isinstance(here, NetworkKernel) else None
         for i in [0, *range(max(1, j - reach), j)]:
             pair = diffusion.respaced([*([i] if i else []), j, *([T] if j < T else [])])
             t = 2 if i else 1
-            lost = []
-            for x, x_t in zip(x_0.split(stacked_rows(x_0)), x_j.split(stacked_rows(x_0)), strict=True):
-                p = kernel.on(pair)(x_t, t)
-                lost.append(-step_log_ratio(pair.posterior(x, x_t, t), p, generator) if i else -p.log_prob(x))
-            cost[i, j] = torch.cat(lost).mean()
+            back = kernel.on(pair)
+            p = back(x_j, t) if asked is None else back.law(asked, x_j, t)
+            lost = -step_log_ratio(pair.posterior(x_0, x_j, t), p, generator) if i else -p.log_prob(x_0)
+            cost[i, j] = lost.mean()
     return cost, end
 
 

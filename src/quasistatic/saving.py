@@ -1,8 +1,8 @@
 """Modules to disk and back: a JSON description of how to build them, and safetensors for their numbers.
 
-No pickle is written or read, so loading a file runs no code but ours. A class marked :func:`saveable` remembers
-the arguments it was built with; :func:`describe` turns a tree of such modules into JSON and tensors, and
-:func:`build` makes the tree again.
+No pickle is written or read, so loading a file runs no code but ours. A class marked :func:`saveable`
+remembers the arguments it was built with; :func:`describe` turns a tree of such modules into JSON and
+tensors, and :func:`build` makes the tree again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import functools
 import inspect
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,18 @@ from torch import Tensor, nn
 
 from quasistatic.errors import InputError
 
-__all__ = ["build", "describe", "load_module", "new_folder", "saveable", "save_module", "write_text"]
+__all__ = [
+    "build",
+    "clear_half_written",
+    "describe",
+    "load_module",
+    "new_folder",
+    "read_pair",
+    "save_module",
+    "save_tensors",
+    "saveable",
+    "write_text",
+]
 
 C = TypeVar("C", bound=type)
 _CLASSES: dict[str, type] = {}
@@ -37,9 +48,11 @@ def saveable(cls: C) -> C:
     @functools.wraps(init)
     def remember(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if type(self) is cls:
-            given = signature.bind(self, *args, **kwargs).arguments
-            self._built_with = {k: v for k, v in given.items() if k != "self"}
+        built: type = type(self)
+        if built is cls:
+            given = signature.bind(self, *args, **kwargs)
+            given.apply_defaults()  # another version may have other ones
+            self._built_with = {k: v for k, v in given.arguments.items() if k != "self"}
 
     cls.__init__ = remember  # type: ignore[misc]
     _CLASSES[cls.__name__] = cls
@@ -55,11 +68,12 @@ def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if isinstance(value, nn.Module):
             if id(value) in seen:
                 return {"same": seen[id(value)]}
-            if type(value).__name__ not in _CLASSES:
-                raise TypeError(f"{type(value).__name__} is not saveable: mark its class with quasistatic.saving.saveable")
+            name = type(value).__name__
+            if name not in _CLASSES:
+                raise TypeError(f"{name} is not saveable: mark its class with quasistatic.saving.saveable")
             number = seen[id(value)] = len(seen)
-            arguments = _arguments(value)
-            return {"class": type(value).__name__, "number": number, "args": {k: tell(v) for k, v in arguments.items()}}
+            arguments = {k: tell(v) for k, v in _arguments(value).items()}
+            return {"class": name, "number": number, "args": arguments}
         if isinstance(value, Tensor):
             name = f"argument.{len(tensors)}"
             tensors[name] = value.detach().contiguous().clone()
@@ -74,7 +88,7 @@ def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _arguments(module: nn.Module) -> dict[str, Any]:
-    """The arguments of a module, with modules put in their place since (a kernel moved to another grid) as they are."""
+    """The arguments of a module; what was put in an argument's place since (another grid) stands for it."""
     given: dict[str, Any] = module._built_with  # type: ignore[assignment]
     return {k: module._modules.get(k, v) if isinstance(v, nn.Module) else v for k, v in given.items()}
 
@@ -105,69 +119,147 @@ def build(description: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def save_module(module: nn.Module, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into an existing folder."""
-    from safetensors.torch import save_file
-
+    """Write ``model.safetensors`` and ``model.json`` into an existing folder, ``extra`` into the second."""
     description, tensors = describe(module)
-    tensors |= {f"state.{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    size = (folder / "model.safetensors").stat().st_size
-    write_text(folder / "model.json", json.dumps({"bytes": size, "module": description, **(extra or {})}, indent=1))
+    size = save_tensors(
+        tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors"
+    )
+    told = {**(extra or {}), "bytes": size, "module": description}
+    write_text(folder / "model.json", json.dumps(told, indent=1))
 
 
 def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Read what :func:`save_module` wrote: the module, and the rest of its JSON."""
+    """Read what :func:`save_module` wrote: the module, and the rest of its JSON.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, or describes what this version does not know.
+    """
     told, tensors = read_pair(folder, "model")
     state = {k.removeprefix("state."): tensors.pop(k) for k in list(tensors) if k.startswith("state.")}
-    module = build(told.pop("module"), tensors)
-    module.load_state_dict(state)
+    try:
+        with torch.random.fork_rng(devices=[]):  # random starts are drawn, and replaced in the next line
+            module = build(told.pop("module"), tensors)
+        module.load_state_dict(state)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error
     return module.eval(), told
 
 
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> int:
+    """Write tensors as safetensors and return the number of bytes; a full disk is an ``OSError``."""
+    from safetensors.torch import save
+
+    # clones, because tensors that share memory are refused; and Python's own file, because safetensors
+    # reports a full disk as an error of its own kind, without errno
+    data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+    return path.write_bytes(data)
+
+
 def read_pair(folder: Path, stem: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read ``stem.json`` and ``stem.safetensors`` and see that the second is whole."""
+    """Read ``stem.json`` and ``stem.safetensors``, and see that the second has all its bytes."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    words, path = folder / f"{stem}.json", folder / f"{stem}.safetensors"
     try:
-        told = json.loads((folder / f"{stem}.json").read_text())
-        path = folder / f"{stem}.safetensors"
-        if path.stat().st_size != told["bytes"]:
-            raise InputError(f"{path} is damaged: it has {path.stat().st_size} bytes and should have {told['bytes']}")
-        return told, load_file(path)
+        told = json.loads(words.read_text("utf-8"))
+        expected, size = told["bytes"], path.stat().st_size
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no {Path(error.filename).name}") from None
-    except (json.JSONDecodeError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder / stem} is damaged: {error}") from None
+    except OSError as error:
+        raise InputError(f"{folder / stem} cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{words} is damaged: {error}") from None
+    if size != expected:
+        raise InputError(f"{path} is damaged: it has {size} bytes and should have {expected}")
+    try:
+        return told, load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one move, so that a reader sees the old text or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, path)
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
+        _sync(temporary)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder that appears under its name only when it is complete and on disk."""
+    """Fill a folder of files that appears under its name only when it is complete and on disk.
+
+    A folder that is there already is replaced, if the new one has a file for each of its entries.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is something else than such a folder, which is left as it is.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = _beside(path)
+    temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
-            with open(file, "rb") as f:
-                os.fsync(f.fileno())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        for written in (*temporary.iterdir(), temporary):
+            _sync(written)
+        _move(temporary, path)
+        _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _move(new: Path, path: Path) -> None:
+    """Let ``new`` take the place of ``path``."""
+    if not path.exists():
+        os.replace(new, path)
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file, but a folder is to be written there: choose another name")
+    strangers = {entry.name for entry in path.iterdir()} - {entry.name for entry in new.iterdir()}
+    if strangers:
+        raise InputError(f"saving to {path} would delete {min(strangers)} there: choose another folder")
+    old = _beside(path)
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_half_written(folder: Path) -> None:
+    """Delete what a killed process was writing into ``folder``; nobody else may be writing there."""
+    for left in folder.glob(".*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # Not by the module tempfile: its files stay private to the user, while a model should follow the umask.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of names of a folder, is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -50,7 +50,7 @@ def test_split_0_is_frozen():
 
 def test_splits_cannot_be_swapped_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        load_digits().train = np.zeros(0)  # type: ignore[misc]
+        load_digits().train = np.zeros((1, 64), np.uint8)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("split", [-1, 0.0, True, "0"])

@@ -32,7 +32,7 @@ def test_steps_at_infinite_log_snr_have_no_density():
 
 def test_noise_that_recedes_is_an_error():
     with pytest.raises(InputError, match="log_snr must fall with t, got 1 then 2"):
-        step_costs([3.0, 1.0, 2.0], np.zeros(3), np.zeros(3))
+        step_costs([3.0, 1.0, 2.0, 5.0], np.zeros(4), np.zeros(4))
     with pytest.raises(InputError, match="log_snr must fall with t, got 3 then 3"):
         step_costs([3.0, 3.0], np.zeros(2), np.zeros(2))
     with pytest.raises(InputError, match="log_snr must fall with t, got 3 then inf"):

@@ -106,6 +106,35 @@ def test_text_and_markdown_have_one_line_per_row(rows):
     assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (None, ""),
+        (True, "yes"),
+        (np.False_, "no"),
+        (3, "3"),
+        (np.int64(1234567), "1234567"),
+        (0.123456, "0.1235"),
+        (np.float32(2.5), "2.5"),
+        (12345.6, "12346"),
+        (-9999.7, "-10000"),
+        (1e20, "1e+20"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        ("2.50", "2.50"),
+    ],
+)
+def test_a_cell_is_what_a_reader_expects(value, cell):
+    assert markdown_table([{"x": value}], ["x"]).split("\n")[2] == f"| {cell} |"
+
+
+def test_truth_is_no_number():
+    assert (
+        markdown_table([{"x": True, "y": np.True_, "z": 1}], ["x", "y", "z"]).split("\n")[1]
+        == "|---|---|---:|"
+    )
+
+
 def test_markdown_escapes_bars_and_tags():
     assert markdown_table(ROWS, ["model", "bits"]).split("\n")[3] == "| &lt;ours> \\| a\\\\b | 2.623 |"
 

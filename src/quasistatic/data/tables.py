@@ -212,6 +212,8 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in endings:
         ending = repr(path.suffix) if path.suffix else "no dot and letters"
         raise InputError(f"{path.name} ends in {ending}, but must end in one of {', '.join(endings)}")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read; check its permissions")
     if path.stat().st_size == 0:
         raise InputError(f"{path.name} is empty")
     return path
@@ -263,7 +265,7 @@ def _load_numpy(path: Path) -> NDArray[np.generic]:
                 found = f"{len(archive.files)} ({', '.join(archive.files) or 'none'})"
                 raise InputError(f"{path.name} must hold exactly one array, but holds {found}")
             return archive[archive.files[0]]
-    except InputError:
+    except InputError:  # a ValueError too, and already a sentence
         raise
     except (
         ValueError,

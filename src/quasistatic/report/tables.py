@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+import numpy as np
+
 from quasistatic.errors import InputError
 
 __all__ = ["format_estimate", "html_table", "markdown_table", "text_table"]
@@ -85,7 +87,8 @@ def text_table(rows: Rows, columns: Columns) -> str:
     Parameters
     ----------
     rows : list of dicts
-        A missing key or None is an empty cell; floats are shown with four significant digits.
+        A missing key or None is an empty cell; floats are shown with four significant digits,
+        truth as yes and no.
     columns : list of keys, or dict from key to heading
         What to show, in this order.
 
@@ -176,15 +179,16 @@ def _cells(rows: Rows, columns: Columns) -> tuple[list[str], list[list[str]], li
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool)
+    return hasattr(value, "__float__") and not isinstance(value, bool | np.bool_)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    # numpy's scalars are numbers without being Python's.
+    # Asked this way, numpy's scalars count too; __index__ tells whole numbers, which keep all their digits.
     if _is_number(value) and not hasattr(value, "__index__"):
-        return f"{float(value):.4g}"
+        # 12346 rather than 1.235e+04
+        return f"{float(value):.0f}" if 9999.5 <= abs(value) < 1e15 else f"{float(value):.4g}"
     return str(value)

@@ -8,7 +8,8 @@ one network serves every T, and :meth:`ReverseKernel.on` moves it to another gri
 
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.gaussian import GaussianDenoiser
-from quasistatic.reverse.kernel import ReverseKernel, StationaryFirstStep
+from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel, StationaryFirstStep
 from quasistatic.reverse.perturbation import PerturbationKernel
 
-__all__ = ["BernoulliDenoiser", "GaussianDenoiser", "PerturbationKernel", "ReverseKernel", "StationaryFirstStep"]
+__all__ = ["BernoulliDenoiser", "GaussianDenoiser", "NetworkKernel", "PerturbationKernel", "ReverseKernel",
+           "StationaryFirstStep"]

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from quasistatic.distributions import Bernoulli, Distribution, Mixture
 from quasistatic.forward import BinomialDiffusion
-from quasistatic.reverse.kernel import ReverseKernel, network_output
+from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.saving import saveable
 
 __all__ = ["BernoulliDenoiser"]
 
 
 @saveable
-class BernoulliDenoiser(ReverseKernel):
+class BernoulliDenoiser(NetworkKernel):
     r"""Independent bits, or a mixture of M products, for x_0 given x_t, and from it the kernel of any step.
 
     The network corrects the exact answer for independent bits of the given rate: for each bit
@@ -66,8 +66,7 @@ class BernoulliDenoiser(ReverseKernel):
         """Outputs the network must have: M d, and M weights if M > 1."""
         return n_components * (n_dims + (n_components > 1))
 
-    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        out = network_output(self.network, self.diffusion, x_t, t)
+    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         known = self.rate.logit().to(x_t.dtype) + self.diffusion.log_likelihood_ratio(x_t, t)
         if self.n_components == 1:
             return self.diffusion.posterior(_bits(known + out.view_as(x_t)), x_t, t)

@@ -7,21 +7,22 @@ from torch import Tensor, nn
 
 from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixture
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.reverse.kernel import ReverseKernel, network_output
+from quasistatic.reverse.covariance import scale_tril
+from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.saving import saveable
 
 __all__ = ["GaussianDenoiser"]
 
 
 @saveable
-class GaussianDenoiser(ReverseKernel):
+class GaussianDenoiser(NetworkKernel):
     r"""A Gaussian, or a mixture of M, for x_0 given x_t, and from it the kernel of any step.
 
     The network corrects the exact answer for white data,
 
-    .. math:: m = \sqrt{\bar\alpha_t}\, x_t + \sqrt{1 - \bar\alpha_t}\, F, \qquad V = (1 - \bar\alpha_t)\, L L^\top,
+    .. math:: m = \sqrt{\bar\alpha_t}\, x_t + \sqrt{1 - \bar\alpha_t}\, F, \qquad V = (1 - \bar\alpha_t)\, e^S,
 
-    where F starts at zero and L at the identity: a zero network is the reverse chain of
+    where F and the symmetric (or diagonal) S start at zero: a zero network is the reverse chain of
     :math:`\mathcal{N}(0, I)` data, for every T. The kernel is the forward posterior with x_0 averaged over that law,
 
     .. math:: p(x_{t-1} \mid x_t) = \mathcal{N}(c_0 m + c_t x_t,\; \tilde\beta_t I + c_0^2 V),
@@ -68,12 +69,8 @@ class GaussianDenoiser(ReverseKernel):
         self.diffusion = diffusion
         self.network = network
         self.n_dims, self.covariance, self.n_components = n_dims, covariance, n_components
-        if covariance == "full":
-            self.register_buffer("_lower", torch.tril_indices(n_dims, n_dims, -1), persistent=False)
         if n_components > 1:
             self.start = nn.Parameter(torch.randn(n_components, n_dims))
-
-    _lower: Tensor
 
     @staticmethod
     def n_outputs(n_dims: int, covariance: str = "diagonal", n_components: int = 1) -> int:
@@ -81,8 +78,7 @@ class GaussianDenoiser(ReverseKernel):
         scale = n_dims if covariance == "diagonal" else n_dims * (n_dims + 1) // 2
         return n_components * (n_dims + scale + (n_components > 1))
 
-    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        out = network_output(self.network, self.diffusion, x_t, t)
+    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         _, _, signal, noise, share_0, share_t, var = self.diffusion._at(t, x_t)
         if self.n_components == 1:
             sd = noise**0.5
@@ -101,14 +97,9 @@ class GaussianDenoiser(ReverseKernel):
         return Mixture(log_weights, self._law(mean, out[:, self.n_dims :], share_0 * sd, var))
 
     def _law(self, mean: Tensor, scale: Tensor, gain: float | Tensor, var: float | Tensor) -> Distribution:
-        """N(mean, var I + gain^2 L L^T), with L from the network's outputs ``scale``."""
+        """N(mean, var I + gain^2 exp(S)), with the entries of S in ``scale``."""
         if self.covariance == "diagonal":
             return Gaussian(mean, var + gain**2 * scale.view_as(mean).exp())
-        d = self.n_dims
-        factor = torch.diag_embed((0.5 * scale[:, :d]).exp())
-        factor[:, self._lower[0], self._lower[1]] = scale[:, d:]
-        if isinstance(gain, Tensor):
-            gain, var = gain.view(-1, 1, 1), (var.view(-1, 1, 1) if isinstance(var, Tensor) else var)
-        factor = gain * factor
-        cov = factor @ factor.mT + var * torch.eye(d, dtype=mean.dtype, device=mean.device)
-        return FullGaussian(mean, torch.linalg.cholesky(cov))
+        like = torch.as_tensor(gain, dtype=mean.dtype, device=mean.device).flatten()
+        factor = scale_tril(scale, self.n_dims, torch.as_tensor(var).to(like).flatten(), like.square())
+        return FullGaussian(mean, factor)

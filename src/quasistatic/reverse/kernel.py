@@ -13,7 +13,7 @@ from quasistatic.distributions import Distribution
 from quasistatic.forward import Diffusion
 from quasistatic.saving import saveable
 
-__all__ = ["ReverseKernel", "StationaryFirstStep"]
+__all__ = ["NetworkKernel", "ReverseKernel", "StationaryFirstStep"]
 
 Kernel = TypeVar("Kernel", bound="ReverseKernel")
 
@@ -90,11 +90,24 @@ class StationaryFirstStep(ReverseKernel):
         return StationaryFirstStep(self.kernel.on(diffusion), diffusion)
 
 
-def network_output(network: nn.Module, diffusion: Diffusion, x_t: Tensor, t: int | Tensor) -> Tensor:
-    """Ask a network in its own precision and on its own clock; answer in the precision of the state."""
-    dtype = next(network.parameters()).dtype
-    if getattr(network, "clock", "log_snr") == "step":
-        time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
-    else:
-        time = diffusion.log_snr_at(t, x_t).to(dtype)
-    return network(x_t.to(dtype), time).to(x_t.dtype)
+class NetworkKernel(ReverseKernel):
+    """A kernel that reads its law out of a network: what denoisers and the paper's kernel are."""
+
+    diffusion: Diffusion
+    network: nn.Module
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self.law(self.ask(x_t, t), x_t, t)
+
+    def ask(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Ask the network in its own precision and on its own clock; answer in the precision of the state."""
+        dtype = next(self.network.parameters()).dtype
+        if getattr(self.network, "clock", "log_snr") == "step":
+            time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
+        else:
+            time = self.diffusion.log_snr_at(t, x_t).to(dtype)
+        return self.network(x_t.to(dtype), time).to(x_t.dtype)
+
+    @abstractmethod
+    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        """Read the law of one step back out of the network's answer, (batch, n_out)."""

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from quasistatic.distributions import Gaussian
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.reverse.kernel import ReverseKernel, network_output
+from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.saving import saveable
 
 __all__ = ["PerturbationKernel"]
 
 
 @saveable
-class PerturbationKernel(ReverseKernel):
+class PerturbationKernel(NetworkKernel):
     r"""Diagonal Gaussian kernel that perturbs the forward one.
 
     With the network's outputs :math:`z^\mu, z^\Sigma` (n_out = 2 d, in this order) the variance is
@@ -46,8 +46,8 @@ class PerturbationKernel(ReverseKernel):
         self.network = network
         self.mean = mean
 
-    def forward(self, x_t: Tensor, t: int | Tensor) -> Gaussian:
-        z_mean, z_var = network_output(self.network, self.diffusion, x_t, t).chunk(2, 1)
+    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
+        z_mean, z_var = out.chunk(2, 1)
         z_mean, z_var = z_mean.view_as(x_t), z_var.view_as(x_t)
         shrink, beta, *_ = self.diffusion._at(t, x_t)
         rate = torch.as_tensor(beta, dtype=x_t.dtype, device=x_t.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from quasistatic.errors import InputError
@@ -28,7 +29,7 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.999
-    """Memory of the running mean of the weights, which is what is evaluated and kept; shorter at the start."""
+    """Memory of the running mean of the weights, which is evaluated and kept; shorter at the start."""
     first_share: float = 0.02
     """Least share of a batch spent on t = 1; never less than 1 / T of it."""
     importance: bool = True
@@ -44,11 +45,17 @@ class TrainConfig:
         for name in ("steps", "batch_size", "evaluate_every", "validation_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0 or not self.clip > 0:
-            raise InputError(f"learning_rate and clip must be positive, got {self.learning_rate} and {self.clip}")
-        for name in ("decay_from", "ema", "first_share", "beta_2"):
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        for name in ("decay_from", "ema", "first_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if not 0 <= self.beta_2 < 1:
+            raise InputError(f"beta_2 must be at least 0 and below 1, got {self.beta_2}")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, ..: linear warm-up, constant, linear decay to zero."""

@@ -14,7 +14,8 @@ __all__ = ["Ema"]
 class Ema:
     r"""Exponential moving average of parameters.
 
-    After update k = 0, 1, .. the memory is :math:`\min(d, (1 + k) / (10 + k))`, so the random start is soon forgotten.
+    The memory of update k = 0, 1, .. is :math:`\min(d, (1 + k) / (10 + k))`, so that the random start is soon
+    forgotten.
 
     Parameters
     ----------

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,12 @@ from tqdm import tqdm
 
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
-from quasistatic.model import DiffusionModel
-from quasistatic.saving import new_folder, save_module, write_text
+from quasistatic.model import DiffusionModel, load
+from quasistatic.saving import clear_half_written, new_folder, save_module, write_text
 from quasistatic.steps import StepSampler, quick_bound
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
+from quasistatic.train.lock import sole_writer
 from quasistatic.train.objective import Objective, draw_batch
 from quasistatic.train.state import TrainState
 from quasistatic.train.workers import Workers, workers
@@ -43,7 +47,8 @@ def fit(
     """Train a model's kernel and leave it with the weights of its best validation bound.
 
     The same call on the same ``folder`` continues where it stopped, to the same bits as if it had not. Under
-    ``torchrun`` all processes share one global batch and write one folder.
+    ``torchrun`` all processes share one global batch and write one folder. Torch's global generator, which
+    dropout draws from, is left as it was.
 
     Parameters
     ----------
@@ -58,9 +63,23 @@ def fit(
         Of batches, steps and noise.
     unit : str
         Of the numbers in the log.
+    quiet : bool
+        Show no progress bar.
+    on_evaluation : callable, optional
+        Told ``step`` and ``validation`` after each validation bound; the model then has the weights measured.
+
+    Raises
+    ------
+    InputError
+        If the data does not fit the model, the loss stops being a number, the folder cannot be written to, or
+        another process is training in it. Checkpoints written before stay.
     """
-    with workers() as team:
-        return _Fit(model, data, validation, config, folder, seed, unit, quiet, team, on_evaluation).run()
+    device = model.diffusion.beta.device
+    cuda = [device] if device.type == "cuda" else []
+    with workers(device) as team, torch.random.fork_rng(cuda):
+        fit_ = _Fit(model, data, validation, config, folder, seed, unit, quiet, team, on_evaluation)
+        with sole_writer(folder) if folder is not None and team.first else nullcontext():
+            return fit_.run()
 
 
 class _Fit:
@@ -77,19 +96,24 @@ class _Fit:
         team: Workers,
         on_evaluation: Callable[[dict[str, Any]], None] | None,
     ) -> None:
+        n_steps = model.diffusion.n_steps
         if config.batch_size % team.world:
             raise InputError(f"batch_size {config.batch_size} does not divide among {team.world} processes")
+        if config.batch_size < 2 and n_steps > 1:
+            raise InputError("batch_size must be at least 2, a row for t = 1 and one for other steps, got 1")
+        if not len(data) or not len(validation):
+            raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
         self.model, self.config, self.folder, self.unit, self.team = model, config, folder, unit, team
         self.quiet = quiet or not team.first
         self.on_evaluation = on_evaluation
         self.seed = seed
         self.generator = Generator().manual_seed(seed)
-        self.data = data if model.transform.random else model.encode(data)[0].float()
+        encoded = model.encode(data, Generator())[0]  # checks the data, too
+        raw = torch.as_tensor(data, device=encoded.device)
+        self.data = raw if model.transform.random else encoded.float()
         self.validation = model.encode(validation, Generator().manual_seed(seed + 1))
-        n_steps = model.diffusion.n_steps
         self.sampler = StepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
-        share = max(config.first_share, 1.0 / n_steps)
-        self.n_first = max(1, min(config.batch_size, round(config.batch_size * share)))
+        self.n_first = _rows_at_one(config, n_steps, model.kernel.first_step)
         self.objective = Objective(model.diffusion, model.kernel)
         self.at_draws = getattr(model.kernel, "n_components", 1) > 1
         parameters = [p for p in model.kernel.parameters() if p.requires_grad]
@@ -107,22 +131,33 @@ class _Fit:
     def run(self) -> DiffusionModel:
         config, state = self.config, self.state
         torch.manual_seed(self.seed)  # dropout
-        resumed = self.folder is not None and state.restore(self.folder / "checkpoint")
-        self._trim_log()
+        resumed = self._resume()
         wrapped = self.team.wrap(self.objective)
-        bar = tqdm(total=config.steps, initial=state.step, disable=self.quiet, file=sys.stderr, unit="step")
         started = time.perf_counter() - state.seconds
         self.model.train()
-        if not resumed:
-            self._evaluate(bar, started)
-        while state.step < config.steps:
-            self._step(wrapped)
-            bar.update()
-            if state.step % config.evaluate_every == 0 or state.step == config.steps:
+        with tqdm(
+            total=config.steps, initial=state.step, disable=self.quiet, file=sys.stderr, unit="step"
+        ) as bar:
+            if not resumed:
                 self._evaluate(bar, started)
-        bar.close()
-        self.model.eval()
+            while state.step < config.steps:
+                self._step(wrapped)
+                bar.update()
+                if state.step % config.evaluate_every == 0 or state.step == config.steps:
+                    self._evaluate(bar, started)
         return self._best()
+
+    def _resume(self) -> bool:
+        """Go on from the newest checkpoint, if there is one, and forget what came after it."""
+        if self.folder is None:
+            return False
+        resumed = self.state.restore(self.folder / "checkpoint")
+        if self.team.first:
+            with self._writing(self.folder):
+                clear_half_written(self.folder)
+                clear_half_written(self.folder / "checkpoint")
+                trim_log(self.folder / "metrics.jsonl", self.state.step if resumed else -1)
+        return resumed
 
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
@@ -133,7 +168,7 @@ class _Fit:
         batch = draw_batch(
             self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws
         )
-        with torch.autocast("cpu" if x_0.device.type == "cpu" else x_0.device.type, torch.bfloat16, config.amp):
+        with torch.autocast(x_0.device.type, torch.bfloat16, config.amp):
             loss, each = wrapped(batch.rows(team.rank, team.world) if team.world > 1 else batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.ema.live, config.clip, foreach=True)
@@ -150,73 +185,85 @@ class _Fit:
 
     def _evaluate(self, bar: Any, started: float) -> None:
         """Measure the validation bound with the running mean of the weights; log, and keep a checkpoint."""
-        state, team = self.state, self.team
+        state, folder = self.state, self.folder if self.team.first else None
         loss = torch.stack(self.recent).mean().item() if self.recent else None
-        if loss is not None and not math.isfinite(loss):
-            raise InputError(f"the loss became {loss} before step {state.step}: lower learning_rate or check the data")
+        self._require_number("loss", loss)
         self.recent.clear()
-        z, log_det = self.validation
         self.model.eval()
         with self.ema.weights(), torch.no_grad():
-            draws = Generator().manual_seed(self.seed + 2)
-            total = quick_bound(
-                self.model.diffusion, self.model.kernel, z, n_pairs=self.config.validation_pairs, generator=draws
-            )
-            bound = Estimate.of(total + log_det, self.unit, self.model.event_shape)
+            bound = self._validation_bound()
+            self._require_number("validation bound", bound.value, infinite=True)
             state.seconds = time.perf_counter() - started
-            improved = bound.value > state.best
-            state.best = max(state.best, bound.value)
-            if self.folder is not None and team.first:
-                self._keep(self.folder, bound, loss, improved)
+            line = {
+                "step": state.step,
+                "seconds": round(state.seconds, 2),
+                "loss_nats": loss,
+                "validation": bound.value,
+                "validation_se": bound.standard_error,
+                "unit": bound.unit,
+            }
+            if bound.value > state.best or state.step == 0:
+                state.best = bound.value
+                self.best_mean = [mean.clone() for mean in self.ema.mean]
+                if folder is not None:
+                    with self._writing(folder):
+                        save_best(self.model, folder, f"best-{state.step:08d}", line)
+            if self.on_evaluation is not None:
+                self.on_evaluation({"step": state.step, "validation": bound.value})
         self.model.train()
+        if folder is not None:  # with the live weights again, which training goes on from
+            with self._writing(folder):
+                # the line first: one without a checkpoint is trimmed, a checkpoint without a line stays so
+                append_line(folder / "metrics.jsonl", line)
+                state.save(folder / "checkpoint")
         bar.set_postfix_str(str(bound))
-        if self.on_evaluation is not None:
-            self.on_evaluation({"step": state.step, "validation": bound.value})
-        team.wait()
+        self.team.wait()
 
-    def _keep(self, folder: Path, bound: Estimate, loss: float | None, improved: bool) -> None:
-        state = self.state
-        line = {
-            "step": state.step,
-            "seconds": round(state.seconds, 2),
-            "loss_nats": loss,
-            "validation": bound.value,
-            "validation_se": bound.standard_error,
-            "unit": bound.unit,
-        }
+    def _validation_bound(self) -> Estimate:
+        z, log_det = self.validation
+        draws = Generator().manual_seed(self.seed + 2)
+        pairs = self.config.validation_pairs
+        total = quick_bound(self.model.diffusion, self.model.kernel, z, n_pairs=pairs, generator=draws)
+        return Estimate.of(total + log_det, self.unit, self.model.event_shape)
+
+    def _require_number(self, name: str, value: float | None, *, infinite: bool = False) -> None:
+        if value is None or math.isfinite(value) or (infinite and math.isinf(value)):
+            return
+        raise InputError(
+            f"the {name} became {value} by step {self.state.step}: lower learning_rate or check the data"
+        )
+
+    @contextmanager
+    def _writing(self, folder: Path) -> Iterator[None]:
+        """Tell of a full disk, or one that may not be written to, in one sentence."""
         try:
-            if improved:
-                save_best(self.model, folder, f"best-{state.step:08d}", line)
-            state.save(folder / "checkpoint")
-            with open(folder / "metrics.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
+            yield
         except OSError as error:
+            there = (folder / "checkpoint" / "latest.json").exists()
+            then = "goes on from the checkpoint before it" if there else "starts again"
             raise InputError(
-                f"could not write the checkpoint of step {state.step} to {folder} ({error.strerror}); "
-                "the one before it is whole, and the same command goes on from there"
+                f"could not write step {self.state.step} to {folder} ({error.strerror or error}); "
+                f"once that is mended, the same command {then}"
             ) from error
 
-    def _trim_log(self) -> None:
-        """Drop log lines from after the checkpoint that training goes on from."""
-        if self.folder is None or not self.team.first:
-            return
-        log = self.folder / "metrics.jsonl"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        lines = log.read_text().splitlines() if log.exists() else []
-        fresh = not (self.folder / "checkpoint" / "latest.json").exists()
-        kept = [line for line in lines if not fresh and _step_of(line) <= self.state.step]
-        write_text(log, "".join(line + "\n" for line in kept))
-
     def _best(self) -> DiffusionModel:
+        """Put the weights of the best validation bound into the model."""
         if self.folder is not None:
-            from quasistatic.model import load
-
             self.team.wait()
-            best = load(self.folder)
-            self.model.kernel.load_state_dict(best.kernel.state_dict())
+            self.model.kernel.load_state_dict(load(self.folder).kernel.state_dict())
         else:
-            self.ema._put(self.ema.mean)
+            self.ema._put(self.best_mean)
         return self.model.eval()
+
+
+def _rows_at_one(config: TrainConfig, n_steps: int, first_step: str) -> int:
+    """Rows of a batch that are at t = 1: some but not all, unless there is one step or the first is fixed."""
+    if n_steps == 1:
+        return config.batch_size
+    if first_step == "stationary":
+        return 0
+    share = max(config.first_share, 1.0 / n_steps)
+    return max(1, min(config.batch_size - 1, round(config.batch_size * share)))
 
 
 def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, Any]) -> None:
@@ -227,13 +274,25 @@ def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, A
     write_text(checkpoint / "best.json", json.dumps({"folder": name, **extra}))
     for old in checkpoint.glob("best-*"):
         if old.name != name:
-            for file in old.iterdir():
-                file.unlink()
-            old.rmdir()
+            shutil.rmtree(old)
+
+
+def append_line(log: Path, line: dict[str, Any]) -> None:
+    """Add a line of JSON to a log, and wait until it is on disk."""
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def trim_log(log: Path, step: int) -> None:
+    """Drop the lines from after ``step``, and torn ones."""
+    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
+    write_text(log, "".join(line + "\n" for line in lines if _step_of(line) <= step))
 
 
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
+    except (KeyError, TypeError, ValueError):
         return math.inf

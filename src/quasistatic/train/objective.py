@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     n_first: int
 
     def rows(self, rank: int, world: int) -> Batch:
-        """Take every world-th row, for one of many processes; weights grow so that the mean over processes is right."""
+        """Take every world-th row, for one of many processes, with weights whose mean over them is right."""
         mine = slice(rank, None, world)
         x_prev = None if self.x_prev is None else self.x_prev[mine]
         n_first = len(range(rank, self.n_first, world))
@@ -41,7 +41,7 @@ def draw_batch(
     *,
     at_draws: bool,
 ) -> Batch:
-    """Give each example a step and a noisy state (and, for kernels without a closed-form KL, the state before)."""
+    """Give each example a step and a noisy state, and for kernels without a closed-form KL the one before."""
     n = len(x_0)
     t, weight = torch.ones(n, dtype=torch.long), torch.full((n,), 1.0 / max(1, n_first), dtype=x_0.dtype)
     if sampler is not None and n_first < n:
@@ -74,4 +74,5 @@ class Objective(nn.Module):
             else:
                 parts.append(back.log_prob(x_prev[k:]) - p[k:].log_prob(x_prev[k:]))
         each = torch.cat(parts)
-        return each @ weight, each.detach()
+        # not each @ weight: under autocast that product would be taken in bfloat16
+        return (each * weight).sum(), each.detach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from quasistatic.errors import InputError
-from quasistatic.saving import new_folder, read_pair, write_text
+from quasistatic.saving import new_folder, read_pair, save_tensors, write_text
 from quasistatic.steps import StepSampler
 from quasistatic.train.ema import Ema
 
@@ -22,12 +23,17 @@ __all__ = ["TrainState"]
 class TrainState:
     """Live weights, optimiser, running mean, step sampler and every random state.
 
-    ``save`` writes a new folder and then moves a one-line pointer to it, so a kill at any instant leaves the last
-    complete checkpoint in force; ``restore`` falls back to the one before if the newest is damaged.
+    ``save`` writes a new folder and then moves a one-line pointer to it, so a kill at any instant leaves the
+    last complete checkpoint in force; ``restore`` falls back to the one before if the newest is damaged.
     """
 
     def __init__(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, sampler: StepSampler | None, generator: Generator
+        self,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        ema: Ema,
+        sampler: StepSampler | None,
+        generator: Generator,
     ) -> None:
         self.module, self.optimiser, self.ema = module, optimiser, ema
         self.sampler, self.generator = sampler, generator
@@ -45,17 +51,14 @@ class TrainState:
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        return tensors
 
     def save(self, folder: Path) -> None:
         """Write ``folder/step-N`` and point ``folder/latest.json`` to it; keep the one before."""
-        from safetensors.torch import save_file
-
         name = f"step-{self.step:08d}"
         with new_folder(folder / name) as new:
-            save_file(self._tensors(), new / "state.safetensors")
             told = {
-                "bytes": (new / "state.safetensors").stat().st_size,
+                "bytes": save_tensors(self._tensors(), new / "state.safetensors"),
                 "step": self.step,
                 "best": self.best,
                 "seconds": self.seconds,
@@ -63,14 +66,27 @@ class TrainState:
             }
             write_text(new / "state.json", json.dumps(told, indent=1))
         write_text(folder / "latest.json", json.dumps({"folder": name}))
-        for old in sorted(folder.glob("step-*"))[:-2]:
-            shutil.rmtree(old, ignore_errors=True)
+        before = max((p.name for p in folder.glob("step-*") if p.name < name), default=name)
+        for old in folder.glob("step-*"):
+            if old.name not in (name, before):
+                shutil.rmtree(old, ignore_errors=True)
 
     def restore(self, folder: Path) -> bool:
-        """Go on from the newest whole checkpoint; False if there is none at all."""
-        if not (folder / "latest.json").exists():
+        """Go on from the newest whole checkpoint; False if there is none at all.
+
+        Raises
+        ------
+        InputError
+            If there are checkpoints but none is whole, or they are of another model.
+        """
+        pointer = folder / "latest.json"
+        if not pointer.exists():
             return False
-        newest = json.loads((folder / "latest.json").read_text())["folder"]
+        try:
+            newest = json.loads(pointer.read_text("utf-8"))["folder"]
+        except (KeyError, TypeError, ValueError) as damage:
+            newest = f"step-{'9' * 8}"
+            tqdm.write(f"{pointer} is damaged: {damage}; taking the newest checkpoint", file=sys.stderr)
         names = sorted((p.name for p in folder.glob("step-*") if p.name <= newest), reverse=True)
         error: InputError | None = None
         for name in names:
@@ -78,23 +94,27 @@ class TrainState:
                 told, tensors = read_pair(folder / name, "state")
             except InputError as damaged:
                 error = error or damaged
-                tqdm.write(f"{damaged}; trying the checkpoint before it", file=_stderr())
+                tqdm.write(f"{damaged}; trying the checkpoint before it", file=sys.stderr)
                 continue
-            self._load(told, tensors)
+            try:
+                self._load(told, tensors)
+            except (KeyError, RuntimeError, ValueError) as misfit:
+                why = " ".join(str(misfit).split())
+                raise InputError(f"{folder / name} is of another model or configuration: {why}") from misfit
             return True
-        raise error or InputError(f"{folder}/latest.json names {newest}, which is not there")
+        raise error or InputError(f"{pointer} names {newest}, which is not there")
 
     def _load(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         def under(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.module.load_state_dict(under("weight."))
-        for mean, value in zip(self.ema.mean, (tensors[f"ema.{i}"] for i in range(len(self.ema.mean))), strict=True):
-            mean.copy_(value)
+        for i, mean in enumerate(self.ema.mean):
+            mean.copy_(tensors[f"ema.{i}"])
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in under("optimiser.").items():
-            i, name = key.split(".", 1)
-            slots.setdefault(int(i), {})[name] = value
+            place, name = key.split(".", 1)
+            slots.setdefault(int(place), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         if self.sampler is not None:
             self.sampler.load(under("sampler."))
@@ -104,9 +124,3 @@ class TrainState:
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self.step, self.best, self.seconds = told["step"], told["best"], told["seconds"]
         self.ema.updates = told["ema_updates"]
-
-
-def _stderr() -> Any:
-    import sys
-
-    return sys.stderr

@@ -25,10 +25,6 @@ class Workers:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def mine(self, n: int) -> slice:
-        """Rows of a global batch of n that belong to this process: every world-th."""
-        return slice(self.rank, n, self.world)
-
     def wrap(self, module: nn.Module) -> nn.Module:
         """Average gradients over processes."""
         return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
@@ -48,14 +44,20 @@ class Workers:
 
 
 @contextmanager
-def workers() -> Iterator[Workers]:
-    """Join the group that ``torchrun`` describes in the environment; alone without one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+def workers(device: torch.device | str = "cpu") -> Iterator[Workers]:
+    """Join the group that is there, or that ``torchrun`` describes in the environment; alone without one.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where the model is, which decides what the processes talk through.
+    """
+    started_here = not (distributed.is_available() and distributed.is_initialized())
+    if started_here and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Workers()
         return
-    started_here = not distributed.is_initialized()
     if started_here:
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
     try:
         yield Workers(distributed.get_rank(), distributed.get_world_size())
     finally:

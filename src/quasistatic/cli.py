@@ -1,0 +1,276 @@
+"""The command ``quasistatic``: recipes, train, evaluate, sample, report, reproduce.
+
+Standard output holds the answer, standard error the progress. Exit status 0 is success and 2 bad usage or input,
+said in one sentence. Nothing heavy is imported before a command runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+
+from quasistatic.errors import InputError
+
+__all__ = ["main"]
+
+Positional = tyro.conf.Positional
+
+
+@dataclass
+class Recipes:
+    """List what can be run, what it reproduces and how long it takes.
+
+    Example: quasistatic recipes
+    """
+
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        from quasistatic.recipes import CATALOGUE
+
+        listed = [
+            {"recipe": name, "minutes": e.minutes, "reproduces": e.reproduces, "presets": list(e.presets), "about": e.about}
+            for name, e in CATALOGUE.items()
+        ]
+        return {"recipes": listed}
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        from quasistatic.report.tables import text_table
+
+        shown = [{**row, "presets": ", ".join(row["presets"])} for row in answer["recipes"]]
+        print(text_table(shown, ["recipe", "minutes", "reproduces", "presets", "about"]))
+        print("minutes of training on one CPU core")
+
+
+@dataclass
+class Train:
+    """Train a recipe into a run folder; the same command goes on where it stopped.
+
+    Example: quasistatic train swiss-roll --out runs/roll --set train.steps=2000
+    Your own numbers: quasistatic train array --data X.csv
+    """
+
+    recipe: Positional[str]
+    """A name from `quasistatic recipes`."""
+    data: Path | None = None
+    """A file of your own: .npy, .npz or .csv (array recipe)."""
+    out: Path | None = None
+    """The run folder; runs/RECIPE if not given."""
+    set: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
+    """A setting, key=value; may be repeated."""
+    preset: str | None = None
+    """A named set of settings, such as demo."""
+    seed: int = 0
+    """Of training data, starts, batches and noise."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        from quasistatic.recipes import find
+        from quasistatic.recipes.settings import parse_words
+
+        find(self.recipe)
+        settings = parse_words(self.set)
+        if self.data is not None:
+            if self.recipe != "array":
+                raise InputError(f"recipe {self.recipe} makes its own data; --data goes with the array recipe")
+            settings["data"] = str(self.data)
+        folder = self.out or Path("runs") / self.recipe
+        from quasistatic.recipes.run import train_run
+
+        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed)
+        best = json.loads((folder / "checkpoint" / "best.json").read_text())
+        last = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        top = max(last, key=lambda line: line["validation"])
+        return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
+                "unit": top["unit"], "checkpoint": best["folder"]}  # fmt: skip
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        from quasistatic.report.tables import format_estimate
+
+        bound = format_estimate(answer["validation"], answer["validation_se"], answer["unit"])
+        print(f"{answer['run']}: best validation bound {bound} after {answer['seconds']:.0f} s")
+        print(f"next: quasistatic evaluate {answer['run']}")
+
+
+@dataclass
+class Evaluate:
+    """Measure the bound on held-out rows, in bits with its standard error, beside null, truth and paper.
+
+    Example: quasistatic evaluate runs/roll --trajectories 100
+    """
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder."""
+    split: str = "test"
+    """train, validation or test."""
+    trajectories: int | None = None
+    """Of the importance-weighted estimate of log p; 0 leaves it out."""
+    n_steps: int | None = None
+    """Cut the schedule anew with this many steps (kernels that serve every T)."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        if self.split not in ("train", "validation", "test"):
+            raise InputError(f"--split must be train, validation or test, got {self.split!r}")
+        if self.trajectories is not None and self.trajectories < 0:
+            raise InputError(f"--trajectories must be 0 or more, got {self.trajectories}")
+        from quasistatic.recipes.run import evaluate_run, open_run
+
+        return evaluate_run(
+            open_run(self.run_folder), split=self.split, n_trajectories=self.trajectories, n_steps=self.n_steps
+        )
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        _print_result(answer)
+
+
+@dataclass
+class Sample:
+    """Draw exact samples of a trained model.
+
+    Example: quasistatic sample runs/roll -n 1000 --out samples.npy
+    """
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    """How many."""
+    out: Path | None = None
+    """A .npy or .csv file; samples.npy in the run folder if not given."""
+    n_steps: int | None = None
+    """Take fewer steps of the same chain: faster, coarser."""
+    seed: int = 0
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        import numpy as np
+
+        out = self.out or self.run_folder / "samples.npy"
+        if out.suffix not in (".npy", ".csv"):
+            raise InputError(f"samples are written as .npy or .csv, got {out.name!r}")
+        if self.n < 1:
+            raise InputError(f"the number of samples must be at least 1, got {self.n}")
+        from quasistatic.recipes.base import seeded
+        from quasistatic.recipes.run import open_run
+        from quasistatic.report import whole_file
+
+        run = open_run(self.run_folder)
+        x = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps).numpy()
+        try:
+            with whole_file(out) as file:
+                if out.suffix == ".npy":
+                    np.save(file, x, allow_pickle=False)
+                else:
+                    header = ",".join(run.splits.names) or ",".join(f"column {i + 1}" for i in range(x.shape[1]))
+                    np.savetxt(file, x, delimiter=",", fmt="%.9g", header=header, comments="")
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}") from error
+        return {"file": str(out), "n": self.n, "shape": list(x.shape)}
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        print(f"{answer['n']} samples in {answer['file']}")
+
+
+@dataclass
+class Report:
+    """Draw the figures and write the self-contained report.html of a run.
+
+    Example: quasistatic report runs/roll
+    """
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        from quasistatic.recipes.run import open_run
+        from quasistatic.recipes.summary import write_run_report
+
+        path = write_run_report(open_run(self.run_folder))
+        figures = sorted(str(p) for p in (self.run_folder / "figures").glob("*.png"))
+        return {"report": str(path), "figures": figures}
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        print(answer["report"])
+
+
+@dataclass
+class Reproduce:
+    """Train, evaluate, draw and compare: items of the paper by name.
+
+    Example: quasistatic reproduce swiss-roll heartbeat figure-1 figure-2
+    """
+
+    items: Positional[list[str]]
+    """Recipes, table-1, figure-1, figure-2."""
+    out: Path = Path("runs/reproduce")
+    """Folder for the run folders."""
+    preset: str | None = None
+    """demo: minutes for all."""
+    seed: int = 0
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        from quasistatic.recipes.reproduce import reproduce
+
+        return {"out": str(self.out), "results": reproduce(self.items, self.out, preset=self.preset, seed=self.seed)}
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        for result in answer["results"]:
+            _print_result(result)
+            print(f"report: {Path(answer['out']) / result['recipe'] / 'report.html'}\n")
+
+
+COMMANDS: dict[str, Any] = {
+    "recipes": Recipes,
+    "train": Train,
+    "evaluate": Evaluate,
+    "sample": Sample,
+    "report": Report,
+    "reproduce": Reproduce,
+}
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    from quasistatic.recipes.summary import rows
+    from quasistatic.report.tables import text_table
+
+    table = rows(result)
+    print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
+    print(text_table(table, list(table[0])))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; exits 0 on success and 2 on bad usage or bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, args=words, prog="quasistatic", description="Generative models with a normalised likelihood.",
+    )  # fmt: skip
+    try:
+        answer = command.run()
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    if command.json:
+        print(json.dumps(answer))
+    else:
+        command.tell(answer)
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"quasistatic: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,100 @@
+"""Recipes: one file per experiment, and the run folders they fill.
+
+``CATALOGUE`` lists what can be run; it is plain text, so that listing it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from quasistatic.errors import InputError
+
+__all__ = ["CATALOGUE", "Entry", "find"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name that ``quasistatic train`` knows: a recipe class with settings."""
+
+    where: str
+    """``module:class`` under :mod:`quasistatic.recipes`."""
+    about: str
+    minutes: float
+    """Of training, on one core of a 2020s server."""
+    reproduces: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+CATALOGUE: dict[str, Entry] = {
+    "swiss-roll": Entry(
+        "swiss_roll:SwissRoll",
+        "swiss roll, residual network, full covariance, steps placed by dynamic programming",
+        5,
+        "table-1, figure-1",
+        presets={"demo": {"train.steps": 5000, "train.evaluate_every": 1000, "n_test": 10_000}},
+    ),
+    "swiss-roll-paper": Entry(
+        "swiss_roll:SwissRoll",
+        "swiss roll, the paper's network: 16 normalised radial basis functions, a read-out for each step",
+        3,
+        "table-1",
+        {
+            "network": "paper",
+            "covariance": "diagonal",
+            "train.steps": 40_000,
+            "train.batch_size": 512,
+            "train.learning_rate": 5e-3,
+            "train.evaluate_every": 5000,
+        },
+    ),
+    "swiss-roll-mixture": Entry(
+        "swiss_roll:SwissRoll",
+        "swiss roll in ten steps, mixture of 8 full-covariance normals",
+        5,
+        "",
+        {"n_steps": 10, "n_components": 8, "train.batch_size": 256, "train.steps": 12_000},
+    ),
+    "heartbeat": Entry(
+        "heartbeat:Heartbeat",
+        "binary heartbeat in 2000 steps, residual network",
+        5,
+        "table-1, figure-2",
+        presets={"demo": {"train.steps": 4000, "train.evaluate_every": 1000, "train.batch_size": 512}},
+    ),
+    "heartbeat-paper": Entry(
+        "heartbeat:Heartbeat",
+        "binary heartbeat in 2000 steps, the paper's sigmoid perceptron, read-outs shared by temporal bumps",
+        4,
+        "table-1",
+        {"network": "paper", "train.steps": 20_000, "train.learning_rate": 3e-3, "train.evaluate_every": 2500},
+    ),
+    "heartbeat-mixture": Entry(
+        "heartbeat:Heartbeat",
+        "binary heartbeat in five steps, mixture of 8 products",
+        1,
+        "",
+        {"n_steps": 5, "n_components": 8, "n_test": 40_000, "train.steps": 4000, "train.batch_size": 512,
+         "train.evaluate_every": 500},
+    ),
+    "digits": Entry(
+        "digits:Digits",
+        "8 x 8 handwritten digits of 17 levels, uniform dequantisation, beside a Gaussian mixture",
+        3,
+        "",
+        presets={"demo": {"train.steps": 2500, "train.evaluate_every": 500}},
+    ),
+    "array": Entry(
+        "array:Array",
+        "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",
+        2,
+    ),
+}  # fmt: skip
+
+
+def find(name: str) -> Entry:
+    """Look a recipe up by name."""
+    if name not in CATALOGUE:
+        raise InputError(f"there is no recipe {name!r}; there are {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]

@@ -1,0 +1,98 @@
+"""Binary heartbeat: five sequences of 20 bits, and a true answer of log2(1/5) (paper: Figure 2, Table 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.data import toy
+from quasistatic.data.transforms import Chain
+from quasistatic.exact import ExactBits
+from quasistatic.forward import BinomialDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.networks import ResidualMLP, SteppedMLP
+from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.reverse import BernoulliDenoiser, ReverseKernel
+from quasistatic.sample import trajectory
+from quasistatic.schedules import constant_erasure
+from quasistatic.train import TrainConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Heartbeat"]
+
+N_BITS, RATE = 20, 0.2
+
+
+@dataclass(frozen=True)
+class Heartbeat(Recipe):
+    """Binomial diffusion on the binary heartbeat."""
+
+    n_steps: int = 2000
+    network: Literal["residual", "paper"] = "residual"
+    """The paper's is a sigmoid perceptron, 3 x 50, that learns of the step only in its read-out."""
+    readout: Literal["bumps", "per-step"] = "bumps"
+    """Of the paper's network: shared through temporal bumps (eq. 62), or separate for each step."""
+    n_bumps: int = 24
+    n_components: int = 1
+    width: int = 128
+    depth: int = 2
+    n_train: int = 5000
+    n_validation: int = 500
+    n_test: int = 1000
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=12_000, batch_size=1024, evaluate_every=1500))
+
+    unit = "bits_per_sequence"
+    log_prob_rows = 100
+
+    def splits(self, seed: int) -> Splits:
+        def draw(n: int, seed: int) -> Tensor:
+            return torch.as_tensor(toy.heartbeat(n, seed=seed)).float()
+
+        names = tuple(f"bin {i}" for i in range(N_BITS))
+        return Splits(draw(self.n_train, seed), draw(self.n_validation, 20151117), draw(self.n_test, 20151118), names)
+
+    def build(self, splits: Splits) -> DiffusionModel:
+        diffusion = BinomialDiffusion(constant_erasure(self.n_steps), RATE)
+        n_out = BernoulliDenoiser.n_outputs(N_BITS, self.n_components)
+        network: torch.nn.Module
+        if self.network == "paper":
+            network = SteppedMLP(N_BITS, n_out, self.n_steps, readout=self.readout, n_bumps=self.n_bumps)
+        else:
+            network = ResidualMLP(N_BITS, n_out, self.width, self.depth)
+        kernel = BernoulliDenoiser(diffusion, network, torch.full((N_BITS,), RATE), self.n_components)
+        return DiffusionModel(Chain(), diffusion, kernel, (N_BITS,))
+
+    def true_log_prob(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(toy.heartbeat_log_prob(x.numpy()))
+
+    def truth(self) -> float:
+        return float(torch.tensor(0.2, dtype=torch.float64).log())
+
+    def exact_kernel(self, model: DiffusionModel) -> ReverseKernel | None:
+        if self.n_components > 1:
+            return None
+        assert isinstance(model.diffusion, BinomialDiffusion)
+        return ExactBits(model.diffusion, torch.as_tensor(toy.heartbeat_atoms()), factorised=True)
+
+    def limit(self, model: DiffusionModel, first_step: str) -> float | None:
+        if self.n_components > 1:
+            return None
+        return toy.heartbeat_optimal_bound(model.diffusion.alpha_bar.numpy(), RATE, first_step=first_step)
+
+    def paper(self) -> float:
+        return -2.414  # Table 1
+
+    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        from quasistatic.report import heartbeat_figure
+
+        n_steps = model.diffusion.n_steps
+        path = {}
+        for t, x in trajectory(model.diffusion, model.kernel, (20, N_BITS), generator=generator):
+            if t in (0, n_steps // 2, n_steps):
+                path[t] = x.numpy()
+        return {"figure-2": heartbeat_figure([(f"t = {t}", path[t]) for t in sorted(path)])}

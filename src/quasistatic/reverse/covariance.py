@@ -1,0 +1,58 @@
+r"""Full covariances :math:`v I + g^2 e^S` from the free entries of a symmetric matrix S.
+
+The exponential map has no preferred axes: a thin covariance turns smoothly with its entries, where a Cholesky factor's
+entries jump whenever the thin direction passes an axis, which a network cannot follow.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["scale_tril", "symmetric"]
+
+
+def symmetric(entries: Tensor, d: int) -> Tensor:
+    """Fill symmetric matrices from d diagonal and d (d - 1) / 2 lower entries, (n, d (d + 1) / 2) -> (n, d, d)."""
+    row, column = torch.tril_indices(d, d, -1, device=entries.device)
+    matrix = torch.diag_embed(entries[:, :d])
+    matrix[:, row, column] = entries[:, d:]
+    matrix[:, column, row] = entries[:, d:]
+    return matrix
+
+
+def scale_tril(entries: Tensor, d: int, var: Tensor, gain_square: Tensor) -> Tensor:
+    r"""Cholesky factor of :math:`v I + g^2 e^S`, (n, d, d).
+
+    Parameters
+    ----------
+    entries : Tensor, shape (n, d (d + 1) / 2)
+        Of S: its diagonal, then its lower triangle.
+    var, gain_square : Tensor, broadcastable to (n,)
+        v and g^2.
+
+    Examples
+    --------
+    >>> scale_tril(torch.zeros(1, 3), 2, torch.tensor(3.0), torch.tensor(1.0)).tolist()
+    [[[2.0, 0.0], [0.0, 2.0]]]
+    """
+    if d == 2:
+        return _of_plane(entries, var, gain_square)
+    cov = gain_square.reshape(-1, 1, 1) * torch.matrix_exp(symmetric(entries, d))
+    # rounding of the exponential must not cost positive definiteness
+    floor = var.reshape(-1, 1) + 1e-6 * cov.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return torch.linalg.cholesky(cov + torch.diag_embed(floor.expand(-1, d)))
+
+
+def _of_plane(entries: Tensor, var: Tensor, gain_square: Tensor) -> Tensor:
+    """In two dimensions all of it in closed form, exact however thin the covariance is."""
+    p, q, r = entries.unbind(1)
+    half, difference = 0.5 * (p + q), 0.5 * (p - q)
+    spread = (difference.square() + r.square() + 1e-12).sqrt()
+    large = var + gain_square * (half + spread).exp()
+    small = var + gain_square * (half - spread).exp()
+    middle, tilt = 0.5 * (large + small), 0.5 * (large - small) / spread
+    a = (middle + tilt * difference).sqrt()
+    b = tilt * r / a
+    c = (large * small).sqrt() / a
+    return torch.stack([a, torch.zeros_like(a), b, c], -1).view(-1, 2, 2)
