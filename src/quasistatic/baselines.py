@@ -38,7 +38,7 @@ class GaussianMixtureBaseline:
         validation: ArrayLike,
         *,
         sizes: tuple[int, ...] = (1, 2, 5, 10, 20, 40),
-        regularisation: tuple[float, ...] = (1e-3, 1e-2, 1e-1),
+        regularisation: tuple[float, ...] = (1e-2, 1e-1),
         seed: int = 0,
     ) -> GaussianMixtureBaseline:
         """Fit every size and covariance and keep the one with the best mean log density of ``validation``."""

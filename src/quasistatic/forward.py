@@ -313,6 +313,14 @@ class BinomialDiffusion(Diffusion):
         *_, base, by_t = self._at(t, x_t)
         return base + by_t * x_t
 
+    def evidence_of_one_bit(self, x_t: Tensor, t: int | Tensor) -> float | Tensor:
+        r"""How much further a noisy one speaks for a one than a noisy zero does: the unit of evidence at step t.
+
+        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a float for an int t, else broadcastable to ``x_t``.
+        It falls from infinity at the data to zero where all is erased.
+        """
+        return self._at(t, x_t)[-1]
+
 
 def _as_tensor(value: float | Tensor, like: Tensor) -> Tensor:
     return value if isinstance(value, Tensor) else like.new_tensor(value)

@@ -43,6 +43,7 @@ CATALOGUE: dict[str, Entry] = {
         {
             "network": "paper",
             "covariance": "diagonal",
+            "place": "no",
             "train.steps": 40_000,
             "train.batch_size": 512,
             "train.learning_rate": 5e-3,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
 from quasistatic.train import TrainConfig
@@ -56,9 +57,9 @@ class Recipe(ABC):
     def build(self, splits: Splits) -> DiffusionModel:
         """Make the untrained model; random starts come from torch's global generator."""
 
-    def finish(self, model: DiffusionModel, splits: Splits, generator: Generator) -> DiffusionModel:
-        """What is done after training, such as placing the steps again; on training rows only."""
-        return model
+    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Diffusion | None:
+        """Place the steps for a trained or half-trained model, on training rows only; None leaves them."""
+        return None
 
     def true_log_prob(self, x: Tensor) -> Tensor | None:
         """True log probability of each row, (n,), nats, where the law of the data is known."""

@@ -68,9 +68,11 @@ def train_run(
         model = fit(
             model, splits.train, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
+            place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter() - started
-        model = recipe.finish(model, splits, seeded(seed + 3))
+        placed = recipe.place_steps(model, splits, seeded(seed + 3))
+        model = model if placed is None else model.on(placed)
         if team.first:
             save_best(model, folder, "best-finished", {"finished": True})
             told = {

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from quasistatic.data import toy
 from quasistatic.data.transforms import Chain
-from quasistatic.forward import GaussianDiffusion
+from quasistatic.forward import Diffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.recipes.base import Recipe, Splits
@@ -48,12 +48,12 @@ class SwissRoll(Recipe):
     """Read-out of the paper's network: as its authors' program has it, or eq. (65)."""
     log_snr_max: float = 13.0
     log_snr_min: float = -6.0
-    place_steps: Literal["regrid", "gradient", "no"] = "regrid"
-    """After training: dynamic programming, gradient ascent on the bound, or the geometric schedule as it is."""
+    place: Literal["regrid", "gradient", "no"] = "regrid"
+    """Steps, in training and after it: by dynamic programming, by gradient ascent on the bound, or geometric as they are."""
     n_train: int = 200_000
     n_validation: int = 4000
     n_test: int = 40_000
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=12_000, batch_size=512, evaluate_every=1500))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=16_000, batch_size=512, evaluate_every=2000))
 
     def splits(self, seed: int) -> Splits:
         def draw(n: int, seed: int) -> Tensor:
@@ -73,18 +73,14 @@ class SwissRoll(Recipe):
             kernel = GaussianDenoiser(diffusion, network, 2, self.covariance, self.n_components)
         return DiffusionModel(Chain(), diffusion, kernel, (2,))
 
-    def finish(self, model: DiffusionModel, splits: Splits, generator: Generator) -> DiffusionModel:
-        if self.place_steps == "gradient":
+    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Diffusion | None:
+        if self.place == "gradient":
             assert isinstance(model.diffusion, GaussianDiffusion)
-            rows = splits.train[:20_000]
-            return model.on(learn_schedule(model.diffusion, model.kernel, rows, generator=generator))
-        if self.place_steps == "no" or self.network == "paper":
-            return model
-        n_levels = max(60, 5 * self.n_steps // 2)
-        rows = splits.train[:3000]
-        return model.on(
-            regrid(model.diffusion, model.kernel, rows, self.n_steps, n_levels=n_levels, generator=generator)
-        )
+            return learn_schedule(model.diffusion, model.kernel, splits.train[:20_000], generator=generator)
+        if self.place == "no":
+            return None
+        rows, n_levels = splits.train[:3000], max(60, 4 * self.n_steps)
+        return regrid(model.diffusion, model.kernel, rows, self.n_steps, n_levels=n_levels, generator=generator)
 
     def true_log_prob(self, x: Tensor) -> Tensor:
         return torch.as_tensor(toy.swiss_roll_log_density(x.numpy(), self.noise))

@@ -34,6 +34,8 @@ class TrainConfig:
     """Least share of a batch spent on t = 1; never less than 1 / T of it."""
     importance: bool = True
     """Draw t by the running rms loss, stratified; False for uniform, stratified."""
+    place_at: float = 0.25
+    """Share of the steps after which the schedule is placed anew, where a recipe places it; 0 for never in training."""
     amp: bool = False
     """bfloat16 autocast of the network: faster convolutions on machines that have it."""
     evaluate_every: int = 500

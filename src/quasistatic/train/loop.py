@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
+from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.saving import clear_half_written, new_folder, save_module, write_text
 from quasistatic.steps import StepSampler, quick_bound
@@ -26,7 +26,7 @@ from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.objective import Objective, draw_batch
-from quasistatic.train.state import TrainState
+from quasistatic.train.state import TrainState, prune
 from quasistatic.train.workers import Workers, workers
 
 __all__ = ["fit"]
@@ -42,6 +42,7 @@ def fit(
     seed: int = 0,
     unit: str = "bits",
     quiet: bool = False,
+    place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
 ) -> DiffusionModel:
     """Train a model's kernel and leave it with the weights of its best validation bound.
@@ -65,6 +66,9 @@ def fit(
         Of the numbers in the log.
     quiet : bool
         Show no progress bar.
+    place_steps : callable, optional
+        Given the model, with its mean weights, and a generator, returns the grid of as many steps on which to train
+        from ``config.place_at`` on, such as :func:`quasistatic.regrid` places them.
     on_evaluation : callable, optional
         Told ``step`` and ``validation`` after each validation bound; the model then has the weights measured.
 
@@ -77,7 +81,7 @@ def fit(
     device = model.diffusion.beta.device
     cuda = [device] if device.type == "cuda" else []
     with workers(device) as team, torch.random.fork_rng(cuda):
-        fit_ = _Fit(model, data, validation, config, folder, seed, unit, quiet, team, on_evaluation)
+        fit_ = _Fit(model, data, validation, config, folder, seed, unit, quiet, team, place_steps, on_evaluation)
         with sole_writer(folder) if folder is not None and team.first else nullcontext():
             return fit_.run()
 
@@ -94,6 +98,7 @@ class _Fit:
         unit: str,
         quiet: bool,
         team: Workers,
+        place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None,
         on_evaluation: Callable[[dict[str, Any]], None] | None,
     ) -> None:
         n_steps = model.diffusion.n_steps
@@ -105,7 +110,8 @@ class _Fit:
             raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
         self.model, self.config, self.folder, self.unit, self.team = model, config, folder, unit, team
         self.quiet = quiet or not team.first
-        self.on_evaluation = on_evaluation
+        self.place_steps, self.on_evaluation = place_steps, on_evaluation
+        self.place_at = round(config.place_at * config.steps) if place_steps is not None else 0  # 0 is never
         self.seed = seed
         self.generator = Generator().manual_seed(seed)
         encoded = model.encode(data, Generator())[0]  # checks the data, too
@@ -126,6 +132,7 @@ class _Fit:
         )
         self.ema = Ema(parameters, config.ema)
         self.state = TrainState(model.kernel, self.optimiser, self.ema, self.sampler, self.generator)
+        self.state.beta = model.diffusion.beta[1:]
         self.recent: list[Tensor] = []
 
     def run(self) -> DiffusionModel:
@@ -141,6 +148,8 @@ class _Fit:
             if not resumed:
                 self._evaluate(bar, started)
             while state.step < config.steps:
+                if state.step == self.place_at > 0:
+                    self._place()
                 self._step(wrapped)
                 bar.update()
                 if state.step % config.evaluate_every == 0 or state.step == config.steps:
@@ -152,12 +161,29 @@ class _Fit:
         if self.folder is None:
             return False
         resumed = self.state.restore(self.folder / "checkpoint")
+        if not torch.equal(self.state.beta, self.model.diffusion.beta[1:]):
+            self._move(self.model.diffusion.with_beta(self.state.beta))
         if self.team.first:
             with self._writing(self.folder):
                 clear_half_written(self.folder)
                 clear_half_written(self.folder / "checkpoint")
+                prune(self.folder / "checkpoint")
                 trim_log(self.folder / "metrics.jsonl", self.state.step if resumed else -1)
         return resumed
+
+    def _place(self) -> None:
+        """Train on from here with steps placed for the kernel as it is now."""
+        self.model.eval()
+        with self.ema.weights():
+            placed = self.place_steps(self.model, Generator().manual_seed(self.seed + 4))  # type: ignore[misc]
+        self.model.train()
+        self._move(placed)
+        self.sampler = self.state.sampler = StepSampler(placed.n_steps, importance=self.config.importance)
+
+    def _move(self, diffusion: Diffusion) -> None:
+        """Put the model on another grid of as many steps."""
+        self.model.diffusion = self.objective.diffusion = self.model.kernel.diffusion = diffusion
+        self.state.beta = diffusion.beta[1:]
 
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
@@ -205,6 +231,7 @@ class _Fit:
             if bound.value > state.best or state.step == 0:
                 state.best = bound.value
                 self.best_mean = [mean.clone() for mean in self.ema.mean]
+                self.best_diffusion = self.model.diffusion
                 if folder is not None:
                     with self._writing(folder):
                         save_best(self.model, folder, f"best-{state.step:08d}", line)
@@ -250,9 +277,12 @@ class _Fit:
         """Put the weights of the best validation bound into the model."""
         if self.folder is not None:
             self.team.wait()
-            self.model.kernel.load_state_dict(load(self.folder).kernel.state_dict())
+            best = load(self.folder)
+            self.model.kernel.load_state_dict(best.kernel.state_dict())
+            self._move(best.diffusion)
         else:
             self.ema._put(self.best_mean)
+            self._move(self.best_diffusion)
         return self.model.eval()
 
 
@@ -272,9 +302,7 @@ def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, A
     with new_folder(checkpoint / name) as new:
         save_module(model, new, extra)
     write_text(checkpoint / "best.json", json.dumps({"folder": name, **extra}))
-    for old in checkpoint.glob("best-*"):
-        if old.name != name:
-            shutil.rmtree(old)
+    prune(checkpoint)
 
 
 def append_line(log: Path, line: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class TrainState:
         self.step = 0
         self.best = -float("inf")
         self.seconds = 0.0
+        self.beta = torch.empty(0)  # the schedule, which may have been placed anew since the start
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weight.{k}": v for k, v in self.module.state_dict().items()}
@@ -48,6 +49,7 @@ class TrainState:
             tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
         if self.sampler is not None:
             tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
+        tensors["schedule.beta"] = self.beta
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -66,10 +68,7 @@ class TrainState:
             }
             write_text(new / "state.json", json.dumps(told, indent=1))
         write_text(folder / "latest.json", json.dumps({"folder": name}))
-        before = max((p.name for p in folder.glob("step-*") if p.name < name), default=name)
-        for old in folder.glob("step-*"):
-            if old.name not in (name, before):
-                shutil.rmtree(old, ignore_errors=True)
+        prune(folder)
 
     def restore(self, folder: Path) -> bool:
         """Go on from the newest whole checkpoint; False if there is none at all.
@@ -82,11 +81,7 @@ class TrainState:
         pointer = folder / "latest.json"
         if not pointer.exists():
             return False
-        try:
-            newest = json.loads(pointer.read_text("utf-8"))["folder"]
-        except (KeyError, TypeError, ValueError) as damage:
-            newest = f"step-{'9' * 8}"
-            tqdm.write(f"{pointer} is damaged: {damage}; taking the newest checkpoint", file=sys.stderr)
+        newest = _named(pointer)
         names = sorted((p.name for p in folder.glob("step-*") if p.name <= newest), reverse=True)
         error: InputError | None = None
         for name in names:
@@ -118,9 +113,29 @@ class TrainState:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         if self.sampler is not None:
             self.sampler.load(under("sampler."))
+        self.beta = tensors["schedule.beta"].to(self.beta.device)
         self.generator.set_state(tensors["random.ours"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self.step, self.best, self.seconds = told["step"], told["best"], told["seconds"]
         self.ema.updates = told["ema_updates"]
+
+
+def prune(folder: Path) -> None:
+    """Delete all but the checkpoint in force, the one before it, and the best model."""
+    for pointer, names, n in (("latest.json", "step-*", 2), ("best.json", "best-*", 1)):
+        if (folder / pointer).exists():
+            newest = _named(folder / pointer)
+            kept = sorted(p.name for p in folder.glob(names) if p.name <= newest)[-n:]
+            for old in folder.glob(names):
+                if old.name not in kept:
+                    shutil.rmtree(old, ignore_errors=True)
+
+
+def _named(pointer: Path) -> str:
+    """Name of the folder that a pointer names; one behind all names if the pointer is damaged."""
+    try:
+        return str(json.loads(pointer.read_text("utf-8"))["folder"])
+    except (KeyError, TypeError, ValueError):
+        return "~"

@@ -1,0 +1,1 @@
+"""What the library costs beside the bare network, as ratios within one process: ``python -m benchmarks``."""

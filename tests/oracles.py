@@ -1,0 +1,235 @@
+"""Exact models: laws that can be written down, by other routes than the library's.
+
+Bits are enumerated (all 2^d states, transition matrices), Gaussians are conditioned by linear algebra, and a single
+bit is summed in plain Python. None of these use ``posterior``, ``kl`` or the bound they are there to judge.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian
+from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.reverse import ReverseKernel
+
+__all__ = [
+    "ExactGaussianData",
+    "ForwardKernel",
+    "RandomBits",
+    "all_bits",
+    "enumerated_bound",
+    "index_of",
+    "law_table",
+    "marginal_matrix",
+    "model_log_prob",
+    "one_bit_bound",
+    "random_weights",
+    "reverse_matrix",
+    "roughen",
+    "state_probs",
+    "step_matrix",
+    "transition_score",
+    "white",
+]
+
+
+# ------------------------------------------------------------------------------------------------ one bit
+
+
+def one_bit_bound(p: float, beta: list[float], rho: float = 0.5) -> tuple[float, float, float]:
+    """Bound under the true reversal, minus the entropy, and KL(q(x_T) || pi) of one bit, in nats, by hand.
+
+    With the true reversal the chain's path law is q's own, but for the start: the bound is -H - KL(q(x_T) || pi).
+    """
+    alpha_bar = math.prod(1.0 - b for b in beta)
+    last = alpha_bar * p + (1.0 - alpha_bar) * rho
+    kl = last * math.log(last / rho) + (1.0 - last) * math.log((1.0 - last) / (1.0 - rho))
+    entropy = -p * math.log(p) - (1.0 - p) * math.log(1.0 - p)
+    return -entropy - kl, -entropy, kl
+
+
+# ------------------------------------------------------------------------------------- all 2^d states of d bits
+
+
+def all_bits(d: int) -> Tensor:
+    """(2^d, d), in the order of the binary numbers."""
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=d)), dtype=torch.float64)
+
+
+def index_of(x: Tensor) -> Tensor:
+    """Row of :func:`all_bits` of each state, (n, d) -> (n,)."""
+    return (x @ 2.0 ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype)).long()
+
+
+def random_weights(n: int, seed: int = 0, spread: float = 1.5) -> Tensor:
+    """Probabilities of n states, uneven."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.softmax(spread * torch.randn(n, generator=generator, dtype=torch.float64), 0)
+
+
+def law_table(law: Distribution, n: int, states: Tensor) -> Tensor:
+    """Probability that each of n laws gives each state, (n, len(states)), from ``log_prob`` alone."""
+    return torch.stack([law.log_prob(x.expand(n, -1)) for x in states], 1).exp()
+
+
+def step_matrix(diffusion: Diffusion, states: Tensor, t: int) -> Tensor:
+    """q(x_t = j | x_{t-1} = i) at [i, j]."""
+    return law_table(diffusion.step(states, t), len(states), states)
+
+
+def marginal_matrix(diffusion: Diffusion, states: Tensor, t: int) -> Tensor:
+    """q(x_t = j | x_0 = i) at [i, j], as a product of steps."""
+    matrix = torch.eye(len(states), dtype=states.dtype)
+    for s in range(1, t + 1):
+        matrix = matrix @ step_matrix(diffusion, states, s)
+    return matrix
+
+
+def reverse_matrix(kernel: ReverseKernel, states: Tensor, t: int) -> Tensor:
+    """p(x_{t-1} = j | x_t = i) at [i, j]."""
+    with torch.no_grad():
+        return law_table(kernel(states, t), len(states), states)
+
+
+def state_probs(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor, t: int = 0) -> Tensor:
+    """Law of x_t under the model, (2^d,): noise, then matrices down to t."""
+    p = diffusion.stationary(states.shape, states.dtype).log_prob(states).exp()
+    for s in range(diffusion.n_steps, t, -1):
+        p = p @ reverse_matrix(kernel, states, s)
+    return p
+
+
+def model_log_prob(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> Tensor:
+    """True log p(x_0) of the model for every state."""
+    return state_probs(diffusion, kernel, states).log()
+
+
+def transition_score(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor, t: int) -> Tensor:
+    """E log p(x_{t-1} | x_t) / q(x_{t-1} | x_t, x_0) for every x_0, (2^d,), with q by Bayes from matrices."""
+    step, before = step_matrix(diffusion, states, t), marginal_matrix(diffusion, states, t - 1)
+    joint = before.unsqueeze(2) * step  # [x_0, x_{t-1}, x_t]
+    posterior = joint / joint.sum(1, keepdim=True)
+    score = reverse_matrix(kernel, states, t).T.log() - posterior.log()
+    return torch.where(joint > 0, joint * score, 0.0).sum((1, 2))
+
+
+def enumerated_bound(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> Tensor:
+    """The bound of every x_0 with all expectations summed, (2^d,)."""
+    n_steps = diffusion.n_steps
+    last = marginal_matrix(diffusion, states, n_steps)
+    pi = diffusion.stationary(states.shape, states.dtype).log_prob(states)
+    total = (last * (pi - last.log())).sum(1)
+    for t in range(2, n_steps + 1):
+        total = total + transition_score(diffusion, kernel, states, t)
+    first = marginal_matrix(diffusion, states, 1)
+    return total + (first * reverse_matrix(kernel, states, 1).T.log()).sum(1)
+
+
+class ForwardKernel(ReverseKernel):
+    """The forward step run backwards at every t: the model whose law of x_0 is pi again."""
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        super().__init__()
+        self.diffusion = diffusion
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self.diffusion.step(x_t, t)
+
+
+class RandomBits(ReverseKernel):
+    """A kernel of product bits without structure: other odds for every step and state, in float64."""
+
+    odds: Tensor
+
+    def __init__(self, diffusion: BinomialDiffusion, d: int, seed: int = 0) -> None:
+        super().__init__()
+        self.diffusion = diffusion
+        generator = torch.Generator().manual_seed(seed)
+        odds = torch.randn(diffusion.n_steps + 1, 2**d, d, generator=generator, dtype=torch.float64)
+        self.register_buffer("odds", odds)
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Bernoulli:
+        return Bernoulli(torch.sigmoid(self.odds[t, index_of(x_t)]).to(x_t.dtype))
+
+
+def roughen(network: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:
+    """Set the network's parameters to random numbers, so that it is no longer zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+# ------------------------------------------------------------------------------------------------ Gaussian data
+
+
+class Moments(NamedTuple):
+    """Mean (d,) and covariance (d, d)."""
+
+    mean: Tensor
+    cov: Tensor
+
+
+class ExactGaussianData(ReverseKernel):
+    """Data from N(mean, cov) with its true reversal, by conditioning the joint normal of x_{t-1} and x_t."""
+
+    mean: Tensor
+    cov: Tensor
+
+    def __init__(self, diffusion: GaussianDiffusion, mean: Tensor, cov: Tensor) -> None:
+        super().__init__()
+        self.diffusion = diffusion
+        self.register_buffer("mean", mean.double())
+        self.register_buffer("cov", cov.double())
+
+    def moments(self, t: int) -> Moments:
+        """Of q(x_t), one step after the other."""
+        mean, cov = self.mean, self.cov
+        for beta in self.diffusion.beta[1 : t + 1]:
+            mean, cov = (1 - beta).sqrt() * mean, (1 - beta) * cov + beta * torch.eye(len(cov), dtype=cov.dtype)
+        return Moments(mean, cov)
+
+    def _one(self, x_t: Tensor, t: int) -> Moments:
+        before, beta = self.moments(t - 1), self.diffusion.beta[t]
+        shrink = (1 - beta).sqrt()
+        now = shrink.square() * before.cov + beta * torch.eye(len(before.cov), dtype=torch.float64)
+        gain = shrink * torch.linalg.solve(now, before.cov).T
+        mean = before.mean + (x_t.double() - shrink * before.mean) @ gain.T
+        cov = before.cov - shrink * gain @ before.cov
+        return Moments(mean, 0.5 * (cov + cov.T))
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> FullGaussian:
+        steps = torch.full((len(x_t),), t) if isinstance(t, int) else t
+        mean, factor = torch.empty_like(x_t), x_t.new_empty(len(x_t), x_t.shape[1], x_t.shape[1])
+        for s in steps.unique().tolist():
+            law = self._one(x_t[steps == s], s)
+            mean[steps == s] = law.mean.to(x_t.dtype)
+            factor[steps == s] = torch.linalg.cholesky(law.cov).to(x_t.dtype)
+        return FullGaussian(mean, factor)
+
+    def data(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows of the data, (n, d), float64."""
+        noise = torch.randn(n, len(self.mean), generator=generator, dtype=torch.float64)
+        return self.mean + noise @ torch.linalg.cholesky(self.cov).T
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """True log density, from torch."""
+        return torch.distributions.MultivariateNormal(self.mean, self.cov).log_prob(x)
+
+    def terminal_kl(self) -> float:
+        """KL(q(x_T) || N(0, I)) of the law of x_T over all data, from torch."""
+        mean, cov = self.moments(self.diffusion.n_steps)
+        noise = torch.distributions.MultivariateNormal(torch.zeros_like(mean), torch.eye(len(mean), dtype=mean.dtype))
+        q = torch.distributions.MultivariateNormal(mean, cov)
+        return torch.distributions.kl_divergence(q, noise).item()
+
+
+def white(x: Tensor) -> Tensor:
+    """Log density of N(0, I) at (n, *event)."""
+    return Gaussian(torch.zeros_like(x), torch.ones_like(x)).log_prob(x)
