@@ -1,4 +1,4 @@
-"""Small trainings for the tests, in the test's own process or, by ``python tests/tiny.py``, in others that may be killed.
+"""Small trainings for the tests, in their own process or, by ``python tests/tiny.py``, in one that may be killed.
 
 The model has all that could make a continued training differ from one without a break: dropout, a random
 transform, importance sampling whose tables are refreshed at other steps than those of checkpoints, a full
@@ -55,7 +55,9 @@ def place_steps(model: DiffusionModel, generator: Generator) -> Diffusion:
     return GaussianDiffusion(geometric(model.diffusion.n_steps, 5.0 + shift.item(), -4.0))
 
 
-def train(folder: Path | None, config: TrainConfig = CONFIG, *, dropout: float = 0.2, **kwargs: Any) -> DiffusionModel:
+def train(
+    folder: Path | None, config: TrainConfig = CONFIG, *, dropout: float = 0.2, **kwargs: Any
+) -> DiffusionModel:
     kwargs = {"quiet": True, "place_steps": place_steps, **kwargs}
     return fit(model(dropout), rows(300, 1), rows(50, 2), config, folder=folder, **kwargs)
 
@@ -100,7 +102,7 @@ def stop_at(step: int) -> Callable[[dict[str, Any]], None]:
 
 
 def forked(work: Callable[[], None], kill_after: float | None = None) -> bool:
-    """Do ``work`` in a process of its own, killed with signal 9 after some seconds; did it come to its end?"""
+    """Do ``work`` in a process of its own, perhaps killed after some seconds; did it come to its end?"""
     pid = os.fork()
     if pid == 0:
         try:
@@ -118,11 +120,11 @@ def forked(work: Callable[[], None], kill_after: float | None = None) -> bool:
 
 
 def kill_at_changes(folder: Path, every: int) -> None:
-    """Train with a kill -9 at the first change of the disk, then at a later one and so on, and continue each time.
+    """Train with a kill -9 at the first change of the disk, then at a later one and so on; continue each time.
 
     A change is half a file written, or a file or folder about to be made, synced, renamed or deleted.
     """
-    os.fsync = lambda handle: None  # a kill, unlike a power cut, spares what the system has taken
+    os.fsync = lambda fd: None  # a kill, unlike a power cut, spares what the system has taken
     config = TrainConfig(steps=4, batch_size=8, evaluate_every=2, validation_pairs=60, warmup=1, learning_rate=0.01)
     whole, n, kills = folder / "whole", 0, 0
     train(whole, config)
@@ -191,7 +193,10 @@ def train_on_slow_disk(folder: Path) -> None:
 
     def write_slowly(path: Path, data: bytes) -> int:
         with open(path, "wb", buffering=0) as file:
-            return sum(file.write(data[i : i + 1000]) for i in range(0, len(data), 1000) if not time.sleep(0.002))
+            for start in range(0, len(data), 1000):
+                file.write(data[start : start + 1000])
+                time.sleep(0.002)
+        return len(data)
 
     Path.write_bytes = write_slowly  # type: ignore[assignment,method-assign]
     train(folder)

@@ -37,7 +37,7 @@ COLUMNS = (
     ("ours (min, max over seeds)", "---:"),
     ("target is", "---"),
     ("n", "---:"),
-    ("seconds", "---:"),
+    ("CPU s", "---:"),
 )
 
 
@@ -130,7 +130,7 @@ def _cells(row: Row) -> list[str]:
     if not row.results:
         return [*asked, "not run", NOTHING, NOTHING, NOTHING]
     verdict = {True: "met", False: "**missed**", None: NOTHING}[row.met]
-    seconds = fmean(result["seconds"] for result in row.results)
+    seconds = fmean(result.get("cpu_seconds", result["seconds"]) for result in row.results)
     return [*asked, _ours(row), verdict, _counts(row), f"{seconds:.0f}"]
 
 

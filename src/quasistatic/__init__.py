@@ -20,6 +20,7 @@ _HOMES = {
     "reverse": (
         "BernoulliDenoiser", "GaussianDenoiser", "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
     ),
+    "data.transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
     "estimate": ("Estimate", "paired_difference"),
     "bound": ("Bound", "elbo_terms", "log_prob_estimate", "null_log_prob"),
     "steps": ("StepSampler", "quick_bound"),
@@ -32,7 +33,7 @@ _HOMES = {
     "errors": ("InputError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = (*_HOMES, "schedules", "data", "baselines", "report", "recipes")
+_MODULES = (*(home for home in _HOMES if "." not in home), "schedules", "data", "baselines", "report", "recipes")
 
 __all__ = [*sorted(_HOME_OF), "schedules"]
 

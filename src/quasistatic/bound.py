@@ -5,7 +5,8 @@ With :math:`p(x_T) = \pi` and any normalised reverse kernels, Jensen's inequalit
 .. math::
 
     \log p(x_0) \ge \underbrace{-\mathrm{KL}(q(x_T \mid x_0) \,\|\, \pi)}_{\text{terminal}}
-    - \sum_{t=2}^{T} \underbrace{E_q\, \mathrm{KL}(q(x_{t-1} \mid x_t, x_0) \,\|\, p(x_{t-1} \mid x_t))}_{-\text{transitions}}
+    - \sum_{t=2}^{T}
+    \underbrace{E_q\, \mathrm{KL}(q(x_{t-1} \mid x_t, x_0) \,\|\, p(x_{t-1} \mid x_t))}_{-\text{transitions}}
     + \underbrace{E_q \log p(x_0 \mid x_1)}_{\text{data}}
 
 (Sohl-Dickstein et al. 2015, Section 2.4 and Appendix B, summed directly: the paper's entropy form is the same number
@@ -30,7 +31,7 @@ from quasistatic.estimate import Estimate
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["Bound", "elbo_terms", "log_prob_estimate", "null_log_prob", "paper_k", "step_log_ratio", "stacked_rows"]
+__all__ = ["Bound", "elbo_terms", "log_prob_estimate", "null_log_prob", "paper_k", "stacked_rows", "step_log_ratio"]
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def entropy_band(
 ) -> EntropyBand:
     """Measure the band of eq. (24) and where the kernel's own entropy lies.
 
-    The upper limit needs noise to raise entropy at every step: for a Gaussian process data of mean square at most one in each
-    entry, for a binomial one bits of mean rate rho. Where that fails, a warning says so and ``unmet`` keeps it.
+    The upper limit needs noise to raise entropy at every step: for a Gaussian process data of mean square at
+    most one in each entry, for a binomial one bits of mean rate rho. Where that fails, a warning says so and ``unmet`` keeps it.
 
     Parameters
     ----------

@@ -229,7 +229,8 @@ class BinomialDiffusion(Diffusion):
 
     .. math:: q(x_t = 1 \mid x_{t-1}) = (1 - \beta_t)\,x_{t-1} + \beta_t\,\rho,
 
-    hence :math:`q(x_t = 1 \mid x_0) = \bar\alpha_t x_0 + (1 - \bar\alpha_t)\rho`. Total erasure, beta_T = 1, is allowed.
+    hence :math:`q(x_t = 1 \mid x_0) = \bar\alpha_t x_0 + (1 - \bar\alpha_t)\rho`. Total erasure, beta_T = 1, is
+    allowed.
 
     Parameters
     ----------
@@ -316,7 +317,8 @@ class BinomialDiffusion(Diffusion):
     def evidence_of_one_bit(self, x_t: Tensor, t: int | Tensor) -> float | Tensor:
         r"""How much further a noisy one speaks for a one than a noisy zero does: the unit of evidence at step t.
 
-        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a float for an int t, else broadcastable to ``x_t``.
+        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a float for an int t, else
+        broadcastable to ``x_t``.
         It falls from infinity at the data to zero where all is erased.
         """
         return self._at(t, x_t)[-1]

@@ -15,7 +15,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import BinomialDiffusion, Diffusion
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 from quasistatic.sample import ancestral
-from quasistatic.saving import load_module, new_folder, saveable, save_module
+from quasistatic.saving import load_module, new_folder, save_module, saveable
 
 __all__ = ["DiffusionModel", "load"]
 
@@ -35,7 +35,11 @@ class DiffusionModel(nn.Module):
     """
 
     def __init__(
-        self, transform: Transform, diffusion: Diffusion, kernel: ReverseKernel, event_shape: tuple[int, ...] | list[int]
+        self,
+        transform: Transform,
+        diffusion: Diffusion,
+        kernel: ReverseKernel,
+        event_shape: tuple[int, ...] | list[int],
     ) -> None:
         super().__init__()
         self.transform = transform
@@ -82,7 +86,10 @@ class DiffusionModel(nn.Module):
         return terms.plus_log_det(log_det)
 
     def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Generator | None = None) -> Tensor:
-        """Importance-weighted log p(x) of each row (eq. 9), (n,), nats: tighter than the bound, closer with more trajectories."""
+        """Importance-weighted log p(x) of each row (eq. 9), (n,), nats.
+
+        Tighter than the bound, and closer to log p with more trajectories.
+        """
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             estimate = log_prob_estimate(
@@ -102,7 +109,7 @@ class DiffusionModel(nn.Module):
             raise InputError(f"the number of samples must be at least 1, got {n}")
         diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
         z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
-        return self.transform.inverse(z)
+        return self.transform.inverse(z.double())
 
     def on(self, diffusion: Diffusion) -> DiffusionModel:
         """Return the same model on another grid of steps, sharing all parameters."""

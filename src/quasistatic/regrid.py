@@ -24,7 +24,12 @@ __all__ = ["cheapest_path", "learn_schedule", "regrid", "step_costs"]
 
 @torch.no_grad()
 def step_costs(
-    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, *, generator: Generator | None = None, reach: int | None = None
+    diffusion: Diffusion,
+    kernel: ReverseKernel,
+    x_0: Tensor,
+    *,
+    generator: Generator | None = None,
+    reach: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cost of every possible single step on a fine grid, and of ending at each level.
 
@@ -107,8 +112,8 @@ def regrid(
 ) -> Diffusion:
     """Place ``n_steps`` steps where the trained kernel loses least.
 
-    Levels are spread over the log-SNR range of ``diffusion``, evenly and with one unit to spare at the data's end. Compare on fresh
-    data: the costs of the chosen path are those of the points it was chosen on, and so too good.
+    Levels are spread over the log-SNR range of ``diffusion``, evenly and with one unit to spare at the data's end.
+    Compare on fresh data: the costs of the chosen path are those of the points it was chosen on, and so too good.
 
     Parameters
     ----------

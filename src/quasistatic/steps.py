@@ -1,9 +1,9 @@
 r"""Which steps to visit when not all can be: unbiased estimates of the sum over t.
 
-The sum :math:`\sum_{t=2}^T L_t` is estimated from draws of t by :math:`L_t / p(t)`. Draws are stratified (one in each of n
-equal slices of the distribution) and p follows the running root mean square of the losses, which is the choice of
-least variance: 1.6 times less than uniform t on a geometric schedule, tens of times less on a linear one. The t = 1 term is
-another kind of number (a log likelihood, not a KL) and is always visited on its own.
+The sum :math:`\sum_{t=2}^T L_t` is estimated from draws of t by :math:`L_t / p(t)`. Draws are stratified (one in each
+of n equal slices of the distribution) and p follows the running root mean square of the losses, which is the choice
+of least variance: 1.6 times less than uniform t on a geometric schedule, tens of times less on a linear one. The
+t = 1 term is another kind of number (a log likelihood, not a KL) and is always visited on its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ class StepSampler:
     """
 
     def __init__(
-        self, n_steps: int, *, importance: bool = True, n_bins: int = 64, uniform_share: float = 0.1, memory: float = 0.95
+        self,
+        n_steps: int,
+        *,
+        importance: bool = True,
+        n_bins: int = 64,
+        uniform_share: float = 0.1,
+        memory: float = 0.95,
     ) -> None:
         if n_steps < 2:
             raise ValueError(f"there are no transitions to draw with n_steps = {n_steps}; it must be at least 2")

@@ -1,4 +1,4 @@
-"""The training loop: what it learns, and that a break, a kill or a full disk leaves no trace in the result."""
+"""The training loop: what it learns, and that a break, a kill or a full disk leaves no trace in it."""
 
 from __future__ import annotations
 
@@ -64,16 +64,17 @@ def test_a_correlated_gaussian_is_learned_to_within_a_hundredth_of_a_nat_of_its_
     transform = Chain(Affine(law.mean, torch.full((2,), 3.0)))
     model = DiffusionModel(transform, diffusion, GaussianDenoiser(diffusion, network, 2, "full"), (2,))
     config = TrainConfig(
-        steps=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350, validation_pairs=8000
+        steps=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350
     )
     fit(model, x[:8000], x[8000:9000], config, quiet=True)
-    test, truth = x[9000:], law.log_prob(x[9000:])
-    gap = paired_difference(truth, model.bound(test, generator=Generator().manual_seed(4)).total)
+    test = x[9000:]
+    bound = model.bound(test, generator=Generator().manual_seed(4), method="trajectory")
+    gap = paired_difference(law.log_prob(test), bound.total)
     # The truth less the bound is a KL and so not negative; 4.5 standard errors either way, false alarm 7e-6.
-    assert -4.5 * gap.standard_error < gap.value < 0.01 + 4.5 * gap.standard_error
     assert gap.standard_error < 0.005
+    assert -4.5 * gap.standard_error < gap.value < 0.01 + 4.5 * gap.standard_error
     # and the mean log density of 3000 points is minus the entropy, as far as they can tell
-    told = model.bound(test, generator=Generator().manual_seed(4)).mean()
+    told = bound.mean()
     assert abs(told.value + law.entropy().item()) < 0.01 + 4.5 * told.standard_error
 
 
@@ -87,7 +88,7 @@ def test_tied_bits_are_learned_to_within_a_hundredth_of_a_nat():
     network = ResidualMLP(3, BernoulliDenoiser.n_outputs(3, 3), width=16, depth=1)
     model = DiffusionModel(Chain(), diffusion, BernoulliDenoiser(diffusion, network, rate, 3), (3,))
     config = TrainConfig(
-        steps=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250, validation_pairs=3000
+        steps=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250
     )
     fit(model, x[:3000], x[3000:], config, quiet=True)
     both = torch.tensor([[0.0] * 3, [1.0] * 3])
@@ -114,13 +115,19 @@ def test_the_first_step_of_the_paper_is_not_trained_but_the_others_are():
 
 
 def test_one_step_is_enough_of_a_chain():
+    # White noise is told to be N(1, 0.1^2) in one step; a tenth of the signal stays in it, which tells next to
+    # nothing (0.0006 nats) of where x_0 was.
     torch.manual_seed(0)
-    diffusion = BinomialDiffusion(torch.ones(1), 0.5)
-    kernel = BernoulliDenoiser(diffusion, ResidualMLP(2, 2, 8, depth=1), torch.tensor([0.5, 0.5]))
-    x = torch.tensor([[1.0, 0.0]]).repeat(20, 1)
-    config = TrainConfig(steps=60, batch_size=8, learning_rate=0.05, warmup=1, ema=0.9, evaluate_every=60)
-    model = fit(DiffusionModel(Chain(), diffusion, kernel, (2,)), x, x, config, quiet=True)
-    assert model.bound(x).mean().value > -0.05  # one pattern is worth no nats; it began at -1.39
+    diffusion = GaussianDiffusion(torch.tensor([0.9]))
+    kernel = GaussianDenoiser(diffusion, ResidualMLP(1, 2, 8, depth=1), 1)
+    x = 1.0 + 0.1 * torch.randn(500, 1, generator=Generator().manual_seed(0), dtype=torch.float64)
+    config = TrainConfig(steps=300, batch_size=64, learning_rate=0.02, warmup=1, ema=0.9, evaluate_every=300)
+    model = fit(DiffusionModel(Chain(), diffusion, kernel, (1,)), x, x, config, quiet=True)
+    bound = model.bound(x, generator=Generator().manual_seed(1))
+    assert bound.transitions.shape == (500, 0)
+    # minus the entropy of these 500 points, and what two parameters and some curvature can gain on them
+    best = torch.distributions.Normal(x.mean(), x.std()).log_prob(x).mean()
+    assert best - 0.02 < bound.data.mean() < best + 0.02
 
 
 def test_without_a_folder_the_best_weights_come_back_too(whole, tmp_path):
@@ -425,7 +432,7 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(whole, tmp
 
     def forward(self: Any, batch: Any) -> tuple[Tensor, Tensor]:
         loss, each = real(self, batch)
-        return (loss, each * value) if next(count) == 37 else (loss, each)
+        return (loss, each + value) if next(count) == 37 else (loss, each)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Objective, "forward", forward)
@@ -501,6 +508,7 @@ def test_a_checkpoint_of_another_model_is_one_sentence(tmp_path):
 
 
 def test_two_trainings_in_one_folder_is_one_sentence(whole, tmp_path):
+    # the inner call draws and seeds, too, which must not change the outer training: looking is free
     def train_inside(told: dict[str, Any]) -> None:
         if told["step"] == 15:
             with pytest.raises(InputError, match=r"another process is training in .*run: wait for it"):
@@ -515,10 +523,11 @@ def test_two_trainings_in_one_folder_is_one_sentence(whole, tmp_path):
 
 def test_two_processes_equal_one_and_each_other_and_continue_bit_for_bit(tmp_path, free_port):
     src = str(Path(loop.__file__).parents[2])
-    env = {"OMP_NUM_THREADS": "1", "PYTHONPATH": src, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
+    env = {"OMP_NUM_THREADS": "1", "PYTHONPATH": src, "WORLD_SIZE": "2"}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
     command = [sys.executable, tiny.__file__, "two_processes", str(tmp_path)]
     both = [
-        subprocess.Popen(command, env={**os.environ, **env, "RANK": rank, "WORLD_SIZE": "2"}, stderr=subprocess.PIPE)
+        subprocess.Popen(command, env={**os.environ, **env, "RANK": rank}, stderr=subprocess.PIPE)
         for rank in ("0", "1")
     ]
     for process in both:
@@ -537,7 +546,7 @@ def test_two_processes_equal_one_and_each_other_and_continue_bit_for_bit(tmp_pat
     for a, b in zip(*(map(json.loads, log) for log in logs), strict=True):
         assert a["step"] == b["step"]
         assert a["validation"] == pytest.approx(b["validation"], rel=1e-5)
-        assert a["loss_nats"] == pytest.approx(b["loss_nats"], rel=1e-5)
+        assert a["step"] == 0 or a["loss_nats"] == pytest.approx(b["loss_nats"], rel=1e-5)
 
 
 @pytest.fixture

@@ -121,7 +121,8 @@ class Whiten(Transform):
         x = x.double()
         mean = x.mean(0)
         cov = (x - mean).T @ (x - mean) / len(x)
-        value, vector = torch.linalg.eigh(cov + ridge * cov.diagonal().mean() * torch.eye(len(cov), dtype=torch.float64))
+        cov.diagonal().add_(ridge * cov.diagonal().mean())
+        value, vector = torch.linalg.eigh(cov)
         return cls(mean, vector @ torch.diag(value.rsqrt()) @ vector.T)
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:

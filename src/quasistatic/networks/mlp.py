@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+
 from quasistatic.saving import saveable
 
 __all__ = ["FourierFeatures", "LogSNREmbedding", "ResidualMLP"]

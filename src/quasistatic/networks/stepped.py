@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+
 from quasistatic.saving import saveable
 
 __all__ = ["BumpReadout", "PerStepReadout", "SteppedMLP", "bumps"]

@@ -33,7 +33,7 @@ CATALOGUE: dict[str, Entry] = {
         "swiss roll, residual network, full covariance, steps placed by dynamic programming",
         5,
         "table-1, figure-1",
-        presets={"demo": {"train.steps": 5000, "train.evaluate_every": 1000, "n_test": 10_000}},
+        presets={"demo": {"train.steps": 5000, "train.evaluate_every": 1000, "n_test": 10_000, "log_prob_rows": 300}},
     ),
     "swiss-roll-paper": Entry(
         "swiss_roll:SwissRoll",
@@ -62,7 +62,7 @@ CATALOGUE: dict[str, Entry] = {
         "binary heartbeat in 2000 steps, residual network",
         5,
         "table-1, figure-2",
-        presets={"demo": {"train.steps": 4000, "train.evaluate_every": 1000, "train.batch_size": 512}},
+        presets={"demo": {"train.steps": 4000, "train.evaluate_every": 1000, "train.batch_size": 512, "n_test": 200}},
     ),
     "heartbeat-paper": Entry(
         "heartbeat:Heartbeat",
@@ -76,8 +76,16 @@ CATALOGUE: dict[str, Entry] = {
         "binary heartbeat in five steps, mixture of 8 products",
         1,
         "",
-        {"n_steps": 5, "n_components": 8, "n_test": 40_000, "train.steps": 4000, "train.batch_size": 512,
-         "train.evaluate_every": 500},
+        {
+            "n_steps": 5,
+            "n_components": 8,
+            "n_test": 40_000,
+            "n_trajectories": 100,
+            "log_prob_rows": 2000,
+            "train.steps": 4000,
+            "train.batch_size": 512,
+            "train.evaluate_every": 500,
+        },
     ),
     "digits": Entry(
         "digits:Digits",
@@ -91,7 +99,7 @@ CATALOGUE: dict[str, Entry] = {
         "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",
         2,
     ),
-}  # fmt: skip
+}
 
 
 def find(name: str) -> Entry:

@@ -52,8 +52,8 @@ class Array(Recipe):
         )
     )
 
-    n_trajectories = 50
-    log_prob_rows = 500
+    n_trajectories: int = 50
+    log_prob_rows: int = 500
 
     def splits(self, seed: int) -> Splits:
         if not self.data:

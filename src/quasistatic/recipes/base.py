@@ -39,15 +39,15 @@ class Recipe(ABC):
     """An experiment: everything that ``quasistatic train NAME`` needs to know."""
 
     train: TrainConfig = field(default_factory=TrainConfig)
-
-    unit: ClassVar[str] = "bits"
-    """Of every number that is told."""
-    n_trajectories: ClassVar[int] = 100
+    n_trajectories: int = 100
     """Of the importance-weighted estimate, unless asked for otherwise."""
-    log_prob_rows: ClassVar[int] = 2000
+    log_prob_rows: int = 2000
     """Test rows of the importance-weighted estimate."""
     n_draws: int = 1
     """Draws of a transform's noise for each row when measuring; they are averaged."""
+
+    unit: ClassVar[str] = "bits"
+    """Of every number that is told."""
 
     @abstractmethod
     def splits(self, seed: int) -> Splits:

@@ -49,9 +49,10 @@ class Digits(Recipe):
         )
     )
 
+    n_trajectories: int = 20
+    log_prob_rows: int = 100
+
     unit = "bits_per_pixel"
-    n_trajectories = 20
-    log_prob_rows = 100
 
     def splits(self, seed: int) -> Splits:
         parts = load_digits(self.split)

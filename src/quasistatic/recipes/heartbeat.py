@@ -46,8 +46,10 @@ class Heartbeat(Recipe):
     n_test: int = 1000
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=12_000, batch_size=1024, evaluate_every=1500))
 
+    n_trajectories: int = 10
+    log_prob_rows: int = 50
+
     unit = "bits_per_sequence"
-    log_prob_rows = 100
 
     def splits(self, seed: int) -> Splits:
         def draw(n: int, seed: int) -> Tensor:

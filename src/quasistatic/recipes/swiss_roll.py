@@ -49,7 +49,7 @@ class SwissRoll(Recipe):
     log_snr_max: float = 13.0
     log_snr_min: float = -6.0
     place: Literal["regrid", "gradient", "no"] = "regrid"
-    """Steps, in training and after it: by dynamic programming, by gradient ascent on the bound, or geometric as they are."""
+    """Steps in training and after it: by dynamic programming, by gradient ascent, or geometric as they are."""
     n_train: int = 200_000
     n_validation: int = 4000
     n_test: int = 40_000

@@ -22,10 +22,10 @@ class BernoulliDenoiser(NetworkKernel):
     .. math:: \mathrm{logit}\, \hat p(x_0 = 1 \mid x_t)
               = \mathrm{logit}\,\mathrm{rate} + \log\frac{q(x_t \mid 1)}{q(x_t \mid 0)} + u_t F,
 
-    where :math:`u_t` is the evidence of one bit (:meth:`BinomialDiffusion.evidence_of_one_bit`), so that F counts what the
-    other bits say in bits' worth of evidence, much the same number at every noise level. F starts at zero, so a zero network is
-    already the exact model of independent bits. The kernel averages
-    the forward posterior over it, :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`.
+    where :math:`u_t` is the evidence of one bit (:meth:`BinomialDiffusion.evidence_of_one_bit`), so that F counts
+    what the other bits say in bits' worth of evidence, much the same number at every noise level. F starts at zero,
+    so a zero network is already the exact model of independent bits. The kernel averages the forward posterior over it,
+    :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ class BernoulliDenoiser(NetworkKernel):
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         known = self.rate.logit().to(x_t.dtype) + self.diffusion.log_likelihood_ratio(x_t, t)
         if self.n_components == 1:
-            return self.diffusion.posterior(_bits(known + self.diffusion.evidence_of_one_bit(x_t, t) * out.view_as(x_t)), x_t, t)
+            others = self.diffusion.evidence_of_one_bit(x_t, t) * out.view_as(x_t)
+            return self.diffusion.posterior(_bits(known + others), x_t, t)
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
         shift = out[:, : -self.n_components].reshape(len(x_t), m, -1) + self.start.to(out.dtype)
         logits = known.flatten(1).unsqueeze(1) + self.sharpness * shift

@@ -81,7 +81,7 @@ class StationaryFirstStep(ReverseKernel):
         if first:
             return self.diffusion.step(x_t, t)
         if isinstance(t, Tensor) and (t == 1).any():
-            raise ValueError("a batch that mixes t = 1 with other steps has no single law under a stationary first step")
+            raise ValueError("under a stationary first step a batch must not mix t = 1 with other steps")
         return self.kernel(x_t, t)
 
     def on(self, diffusion: Diffusion) -> StationaryFirstStep:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,7 @@ def fit(
         If the data does not fit the model, the loss stops being a number, the folder cannot be written to, or
         another process is training in it. Checkpoints written before stay.
     """
-    device = model.diffusion.beta.device
-    cuda = [device] if device.type == "cuda" else []
-    with workers(device) as team, torch.random.fork_rng(cuda):
+    with workers(model.diffusion.beta.device) as team, _own_random_state(model):
         fit_ = _Fit(model, data, validation, config, folder, seed, unit, quiet, team, place_steps, on_evaluation)
         with sole_writer(folder) if folder is not None and team.first else nullcontext():
             return fit_.run()
@@ -236,7 +234,8 @@ class _Fit:
                     with self._writing(folder):
                         save_best(self.model, folder, f"best-{state.step:08d}", line)
             if self.on_evaluation is not None:
-                self.on_evaluation({"step": state.step, "validation": bound.value})
+                with _own_random_state(self.model):
+                    self.on_evaluation({"step": state.step, "validation": bound.value})
         self.model.train()
         if folder is not None:  # with the live weights again, which training goes on from
             with self._writing(folder):
@@ -284,6 +283,12 @@ class _Fit:
             self.ema._put(self.best_mean)
             self._move(self.best_diffusion)
         return self.model.eval()
+
+
+def _own_random_state(model: DiffusionModel) -> AbstractContextManager[None]:
+    """Within the block, draws from torch's global generators leave no trace outside."""
+    device = model.diffusion.beta.device
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _rows_at_one(config: TrainConfig, n_steps: int, first_step: str) -> int:
