@@ -146,12 +146,12 @@ class RandomBits(ReverseKernel):
 
     odds: Tensor
 
-    def __init__(self, diffusion: BinomialDiffusion, d: int, seed: int = 0) -> None:
+    def __init__(self, diffusion: BinomialDiffusion, d: int, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__()
         self.diffusion = diffusion
         generator = torch.Generator().manual_seed(seed)
         odds = torch.randn(diffusion.n_steps + 1, 2**d, d, generator=generator, dtype=torch.float64)
-        self.register_buffer("odds", odds)
+        self.register_buffer("odds", spread * odds)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Bernoulli:
         return Bernoulli(torch.sigmoid(self.odds[t, index_of(x_t)]).to(x_t.dtype))

@@ -212,6 +212,27 @@ def test_an_argument_that_json_cannot_hold_is_an_error():
         describe(pair)
 
 
+@saveable
+class Loose(nn.Module):
+    """Any arguments, for the tests of how they are kept."""
+
+    def __init__(self, first: int, *more: int, last: float = 0.5, **others: int) -> None:
+        super().__init__()
+        self.held = (first, more, last, others)
+
+
+@saveable
+class Bare(nn.Module):
+    """No arguments and no constructor of its own."""
+
+
+def test_every_way_to_pass_an_argument_is_kept():
+    for module in (Loose(1), Loose(1, last=2.0, a=3), Loose(first=4, b=5)):
+        again = build(*describe(module))
+        assert again.held == module.held
+    assert isinstance(build(*describe(Bare())), Bare)
+
+
 @pytest.fixture
 def saved(tmp_path):
     folder = tmp_path / "model"

@@ -6,20 +6,26 @@ said in one sentence. Nothing heavy is imported before a command runs, so that `
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import tyro
 
 from quasistatic.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["main"]
 
-Positional = tyro.conf.Positional
 
 
 @dataclass
@@ -36,9 +42,10 @@ class Recipes:
         from quasistatic.recipes import CATALOGUE
 
         listed = [
-            {"recipe": name, "minutes": e.minutes, "reproduces": e.reproduces, "presets": list(e.presets), "about": e.about}
-            for name, e in CATALOGUE.items()
-        ]
+            {"recipe": name, "minutes": entry.minutes, "reproduces": entry.reproduces,
+             "presets": list(entry.presets), "about": entry.about}
+            for name, entry in CATALOGUE.items()
+        ]  # fmt: skip
         return {"recipes": listed}
 
     def tell(self, answer: dict[str, Any]) -> None:
@@ -54,17 +61,20 @@ class Train:
     """Train a recipe into a run folder; the same command goes on where it stopped.
 
     Example: quasistatic train swiss-roll --out runs/roll --set train.steps=2000
+
     Your own numbers: quasistatic train array --data X.csv
     """
 
-    recipe: Positional[str]
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name from `quasistatic recipes`."""
     data: Path | None = None
     """A file of your own: .npy, .npz or .csv (array recipe)."""
     out: Path | None = None
     """The run folder; runs/RECIPE if not given."""
-    set: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
-    """A setting, key=value; may be repeated."""
+    set: Annotated[list[tuple[str, ...]], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE ...")] = field(
+        default_factory=list
+    )
+    """Settings."""
     preset: str | None = None
     """A named set of settings, such as demo."""
     seed: int = 0
@@ -77,18 +87,18 @@ class Train:
         from quasistatic.recipes.settings import parse_words
 
         find(self.recipe)
-        settings = parse_words(self.set)
+        settings = parse_words([word for words in self.set for word in words])
         if self.data is not None:
             if self.recipe != "array":
                 raise InputError(f"recipe {self.recipe} makes its own data; --data goes with the array recipe")
-            settings["data"] = str(self.data)
+            settings["data"] = os.path.abspath(self.data)  # the run is taken up from other folders, too
         folder = self.out or Path("runs") / self.recipe
-        from quasistatic.recipes.run import train_run
+        from quasistatic.recipes.run import read_json, train_run
 
         told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed)
-        best = json.loads((folder / "checkpoint" / "best.json").read_text())
-        last = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        top = max(last, key=lambda line: line["validation"])
+        best = read_json(folder / "checkpoint" / "best.json")
+        log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+        top = max(log, key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
                 "unit": top["unit"], "checkpoint": best["folder"]}  # fmt: skip
 
@@ -96,7 +106,7 @@ class Train:
         from quasistatic.report.tables import format_estimate
 
         bound = format_estimate(answer["validation"], answer["validation_se"], answer["unit"])
-        print(f"{answer['run']}: best validation bound {bound} after {answer['seconds']:.0f} s")
+        print(f"{answer['run']}: best validation bound in training {bound} after {answer['seconds']:.0f} s")
         print(f"next: quasistatic evaluate {answer['run']}")
 
 
@@ -107,7 +117,7 @@ class Evaluate:
     Example: quasistatic evaluate runs/roll --trajectories 100
     """
 
-    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder."""
     split: str = "test"
     """train, validation or test."""
@@ -125,9 +135,9 @@ class Evaluate:
             raise InputError(f"--trajectories must be 0 or more, got {self.trajectories}")
         from quasistatic.recipes.run import evaluate_run, open_run
 
-        return evaluate_run(
-            open_run(self.run_folder), split=self.split, n_trajectories=self.trajectories, n_steps=self.n_steps
-        )
+        run = open_run(self.run_folder)
+        _progress(f"measuring {run.name} on {self.split} rows")
+        return evaluate_run(run, split=self.split, n_trajectories=self.trajectories, n_steps=self.n_steps)
 
     def tell(self, answer: dict[str, Any]) -> None:
         _print_result(answer)
@@ -140,7 +150,7 @@ class Sample:
     Example: quasistatic sample runs/roll -n 1000 --out samples.npy
     """
 
-    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many."""
@@ -149,30 +159,30 @@ class Sample:
     n_steps: int | None = None
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
+    """Of the draws."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        import numpy as np
-
         out = self.out or self.run_folder / "samples.npy"
         if out.suffix not in (".npy", ".csv"):
             raise InputError(f"samples are written as .npy or .csv, got {out.name!r}")
         if self.n < 1:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
         from quasistatic.recipes.base import seeded
-        from quasistatic.recipes.run import open_run
+        from quasistatic.recipes.run import open_run, sentences
         from quasistatic.report import whole_file
 
         run = open_run(self.run_folder)
-        x = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps).numpy()
+        names = run.splits.names if out.suffix == ".csv" else ()
+        _progress(f"drawing {self.n} samples of {run.name}")
+        with sentences():  # n_steps may not suit the model
+            x = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps).numpy()
         try:
             with whole_file(out) as file:
-                if out.suffix == ".npy":
-                    np.save(file, x, allow_pickle=False)
-                else:
-                    header = ",".join(run.splits.names) or ",".join(f"column {i + 1}" for i in range(x.shape[1]))
-                    np.savetxt(file, x, delimiter=",", fmt="%.9g", header=header, comments="")
+                _write_table(file, x, names, out.suffix)
         except OSError as error:
             raise InputError(f"cannot write {out}: {error.strerror}") from error
         return {"file": str(out), "n": self.n, "shape": list(x.shape)}
@@ -188,7 +198,7 @@ class Report:
     Example: quasistatic report runs/roll
     """
 
-    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder."""
     json: bool = False
     """Print one JSON object and nothing else."""
@@ -197,7 +207,9 @@ class Report:
         from quasistatic.recipes.run import open_run
         from quasistatic.recipes.summary import write_run_report
 
-        path = write_run_report(open_run(self.run_folder))
+        run = open_run(self.run_folder)
+        _progress(f"drawing the figures of {run.name}")
+        path = write_run_report(run)
         figures = sorted(str(p) for p in (self.run_folder / "figures").glob("*.png"))
         return {"report": str(path), "figures": figures}
 
@@ -212,13 +224,14 @@ class Reproduce:
     Example: quasistatic reproduce swiss-roll heartbeat figure-1 figure-2
     """
 
-    items: Positional[list[str]]
+    items: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="ITEM ...")]
     """Recipes, table-1, figure-1, figure-2."""
     out: Path = Path("runs/reproduce")
     """Folder for the run folders."""
     preset: str | None = None
     """demo: minutes for all."""
     seed: int = 0
+    """Of training data, starts, batches and noise."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -252,23 +265,63 @@ def _print_result(result: dict[str, Any]) -> None:
     print(text_table(table, list(table[0])))
 
 
+def _progress(what: str) -> None:
+    print(what, file=sys.stderr)
+
+
+def _write_table(file: BinaryIO, x: NDArray[Any], names: Sequence[str], suffix: str) -> None:
+    import csv
+
+    import numpy as np
+
+    if suffix == ".npy":
+        np.save(file, x, allow_pickle=False)
+        return
+    header = io.StringIO()
+    csv.writer(header, lineterminator="").writerow(names or [f"column {i + 1}" for i in range(x.shape[1])])
+    np.savetxt(file, x, delimiter=",", fmt="%.9g", header=header.getvalue(), comments="", encoding="utf-8")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 on success and 2 on bad usage or bad input."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, args=words, prog="quasistatic", description="Generative models with a normalised likelihood.",
-    )  # fmt: skip
+    command = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
         answer = command.run()
     except InputError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = "; the same command goes on from the last checkpoint" * isinstance(command, Train | Reproduce)
+        print(f"stopped{goes_on}", file=sys.stderr)
         sys.exit(130)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of many processes under torchrun, the first one speaks
     if command.json:
-        print(json.dumps(answer))
+        from quasistatic.recipes.run import strict
+
+        print(json.dumps(strict(answer), allow_nan=False))
     else:
         command.tell(answer)
+
+
+def _parse(words: list[str]) -> Any:
+    """Make a command of the words; tyro frames its complaints, of which only the sentence is kept."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, args=words, prog="quasistatic", config=(tyro.conf.FlagCreatePairsOff,),
+                description="Generative models with a normalised likelihood.",
+            )  # fmt: skip
+    except SystemExit as end:
+        if not end.code:
+            raise
+        lines = [line.strip(" │┃|") for line in re.sub(r"\x1b\[[0-9;]*m", "", complaint.getvalue()).splitlines()]
+        ends = [i for i, line in enumerate(lines) if i and not line.strip("─━╰╯┗┛-")]
+        said = " ".join(lines[1 : min(ends, default=len(lines))]).strip(" .") or "the command is not understood"
+        known = next((f" {word}" for word in words[:1] if word in COMMANDS), "")
+        _fail(f"{' '.join(said.split())}; see quasistatic{known} --help")
 
 
 def _fail(sentence: str) -> NoReturn:

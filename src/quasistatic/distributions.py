@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["Bernoulli", "Distribution", "FullGaussian", "Gaussian", "Mixture"]
 
@@ -35,6 +37,8 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def _randn(like: Tensor, generator: Generator | None) -> Tensor:
+    if generator is None and like.is_contiguous():
+        return torch.randn_like(like)
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
@@ -58,6 +62,19 @@ class Distribution(ABC):
     @abstractmethod
     def kl(self, other: Distribution) -> Tensor:
         """KL(self || other) of each row in nats, shape (batch,)."""
+
+    def cost(self, other: Distribution, n_points: int) -> Tensor:
+        """Nats that each row loses when ``other`` is taken for it, (batch,).
+
+        KL(self || other), but -log other(mean) for the first ``n_points`` rows, which are points at their mean: what
+        a training batch loses, whose first rows are at t = 1.
+        """
+        parts = []
+        if n_points:
+            parts.append(-other[:n_points].log_prob(self.mean[:n_points]))
+        if n_points < len(self.mean):
+            parts.append(self[n_points:].kl(other[n_points:]))
+        return torch.cat(parts)
 
     @abstractmethod
     def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
@@ -118,6 +135,11 @@ class Gaussian(Distribution):
         # expm1(r) - r keeps its digits where the two variances nearly agree
         return 0.5 * _sum(torch.expm1(log_ratio) - log_ratio + (self.mean - other.mean).square() / other.var)
 
+    def cost(self, other: Distribution, n_points: int) -> Tensor:
+        if not isinstance(other, Gaussian) or self.mean.requires_grad or self.var.requires_grad:
+            return super().cost(other, n_points)
+        return _GaussianCost.apply(other.mean, other.var, self.mean, self.var, n_points)
+
     def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
         if not isinstance(other, Gaussian):
             raise self._unsupported("times", other)
@@ -125,6 +147,35 @@ class Gaussian(Distribution):
         gain = self.var / total
         mean = self.mean + gain * (other.mean - self.mean)
         return Gaussian(mean, gain * other.var), Gaussian(self.mean, total).log_prob(other.mean)
+
+
+class _GaussianCost(torch.autograd.Function):
+    r"""Cost of :math:`\mathcal{N}(m, v)` for :math:`\mathcal{N}(\mu, w)` with its gradient in m and v in closed form.
+
+    .. math:: \partial_m = (m - \mu) / v, \qquad
+              \partial_v = -\left(w / v - 1 + (m - \mu)^2 / v\right) / 2v,
+
+    for KL and, with w = 0, for the points. A graph of thirty nodes says the same, in a tenth of a small network's step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, m: Tensor, v: Tensor, mu: Tensor, w: Tensor, n_points: int) -> Tensor:
+        log_ratio = torch.log(w / v)
+        excess = torch.expm1(log_ratio)
+        nats = excess - log_ratio
+        if n_points:
+            nats[:n_points] = v[:n_points].log() + LOG_2PI
+        shift = m - mu
+        pull = shift / v
+        ctx.save_for_backward(pull, torch.addcmul(excess, shift, pull) / v)
+        return 0.5 * _sum(torch.addcmul(nats, shift, pull))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
+        pull, press = ctx.saved_tensors
+        weight = weight.view(-1, *(1,) * (pull.dim() - 1))
+        return weight * pull, (-0.5 * weight) * press, None, None, None
 
 
 class FullGaussian(Distribution):

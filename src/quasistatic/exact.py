@@ -107,10 +107,9 @@ class ExactGaussianMixture(ReverseKernel):
         return torch.logsumexp(self.log_weights - square / (2.0 * self.prior_var), 1) - log_norm
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        _, _, signal, noise, share_0, share_t, var = (
-            torch.as_tensor(c, dtype=torch.float64).reshape(-1, 1) for c in self.diffusion._at(t, x_t)
-        )
         x = x_t.double()
+        marginal, posterior = self.diffusion._at(t, x, "marginal"), self.diffusion._at(t, x, "posterior")
+        signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*marginal, *posterior))
         total = signal.square() * self.prior_var + noise  # variance of x_t about a component's mean
         square = (x.unsqueeze(1) - signal.unsqueeze(1) * self.means).square().sum(-1)
         weight = torch.log_softmax(self.log_weights - 0.5 * square / total, 1)

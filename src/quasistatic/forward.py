@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class Diffusion(nn.Module, ABC):
     alpha_bar: Tensor
     log_snr: Tensor
     _table: Tensor
+    _groups: ClassVar[dict[str, slice]]
 
     def __init__(self, beta: Tensor, *, total_erasure: bool = False) -> None:
         super().__init__()
@@ -74,38 +75,58 @@ class Diffusion(nn.Module, ABC):
         self.register_buffer("alpha_bar", log_alpha_bar.exp(), persistent=False)
         self.register_buffer("noise_bar", -torch.expm1(log_alpha_bar), persistent=False)  # 1 - alpha_bar
         self.register_buffer("log_snr", log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)), persistent=False)
-        self._cast: dict[torch.dtype, Tensor] = {}
-        self._rows: list[list[float]] | None = None
+        self._cast: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._rows: dict[tuple[str, torch.dtype, int], Sequence[Tensor]] = {}
+        self._clocks: dict[tuple[torch.dtype, int], Tensor] = {}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Diffusion:
         """Follow the module to another device, but never to another precision."""
-        self._cast, self._rows = {}, None
+        self._cast, self._rows, self._clocks = {}, {}, {}
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = buffer.to(fn(buffer).device)
         return self
 
-    def _at(self, t: int | Tensor, like: Tensor) -> Sequence[Any]:
-        """Columns of the coefficient table at step t: floats for an int, (batch, 1, ..) tensors else."""
+    def _at(self, t: int | Tensor, like: Tensor, group: str) -> Sequence[Tensor]:
+        """Some columns of the coefficient table at step t: 0-d tensors for an int, (batch, 1, ..) else."""
         if isinstance(t, int):
-            if not 0 <= t <= self.n_steps:
-                raise ValueError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
-            if self._table.dim() == 2 and not self._table.requires_grad:
-                if self._rows is None:
-                    self._rows = self._table.tolist()
-                return self._rows[t]
-            t = torch.full((len(like),), t, device=like.device)
-        table = self._cast.get(like.dtype)
-        if table is None:
-            table = self._cast[like.dtype] = self._table.to(like.dtype)
-        picked = table[t]
+            row = self._rows.get((group, like.dtype, t))
+            return self._row(t, like.dtype, group) if row is None else row
+        picked = self._columns(like.dtype, group).index_select(0, t)
         return picked.view(picked.shape[:2] + (1,) * (like.dim() + 1 - picked.dim()) + picked.shape[2:]).unbind(1)
+
+    def _row(self, t: int, dtype: torch.dtype, group: str) -> Sequence[Tensor]:
+        """Read one step, and keep it: a chain asks again and again, and tensors cost it half of what floats do."""
+        if not 0 <= t <= self.n_steps:
+            raise ValueError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
+        with torch.inference_mode(False):  # what is kept must serve training too
+            row = self._columns(dtype, group)[t]
+            parts = row.unbind(0) if row.dim() else (row,)
+        if not self._table.requires_grad:
+            self._rows[group, dtype, t] = parts
+        return parts
+
+    def _columns(self, dtype: torch.dtype, group: str) -> Tensor:
+        """Columns of the coefficient table in the given precision, or the clock."""
+        table = self._cast.get((group, dtype))
+        if table is None:
+            whole = self.log_snr if group == "log_snr" else self._table[:, self._groups[group]]
+            if self._table.requires_grad:  # rates that are being learned
+                return whole.to(dtype)
+            with torch.inference_mode(False):
+                table = self._cast[group, dtype] = whole.to(dtype).contiguous()
+        return table
 
     def log_snr_at(self, t: int | Tensor, like: Tensor) -> Tensor:
         """Log signal-to-noise ratio at step t, one for each row of ``like``, (batch,)."""
         if isinstance(t, int):
-            return like.new_full((len(like),), self.log_snr[t].item())
-        return self.log_snr[t].to(like.dtype)
+            clock = self._clocks.get((like.dtype, t))
+            if clock is None or len(clock) != len(like):
+                clock = self._at(t, like, "log_snr")[0].expand(len(like))
+                if not clock.requires_grad:
+                    self._clocks[like.dtype, t] = clock
+            return clock
+        return self._columns(like.dtype, "log_snr").index_select(0, t)
 
     @abstractmethod
     def with_beta(self, beta: Tensor) -> Diffusion:
@@ -186,6 +207,10 @@ class GaussianDiffusion(Diffusion):
     [[0.625, 0.625, 0.625]]
     """
 
+    _groups: ClassVar[dict[str, slice]] = {
+        "step": slice(0, 2), "marginal": slice(2, 4), "posterior": slice(4, 7), "mixed": slice(6, 10),
+    }  # fmt: skip
+
     def __init__(self, beta: Tensor) -> None:
         super().__init__(beta)
         now, before = slice(1, None), slice(None, -1)
@@ -198,7 +223,10 @@ class GaussianDiffusion(Diffusion):
         share_0 = after_data(signal[before].sqrt() * rate[now] / noise[now], 1.0)
         share_t = after_data((1 - rate[now]).sqrt() * noise[before] / noise[now], 0.0)
         var = after_data(rate[now] * noise[before] / noise[now], 0.0)
-        columns = [(1 - rate).sqrt(), rate, signal.sqrt(), noise, share_0, share_t, var]
+        # the same for x_0 = signal x_t + sd F: shares of x_t and of F, whose square is that of var F
+        sd_0 = after_data(noise[now].sqrt(), 0.0)
+        whole, gain = share_0 * signal.sqrt() + share_t, share_0 * sd_0
+        columns = [(1 - rate).sqrt(), rate, signal.sqrt(), noise, share_0, share_t, var, whole, gain, gain.square()]
         self.register_buffer("_table", torch.stack(columns, 1), persistent=False)
 
     def with_beta(self, beta: Tensor) -> GaussianDiffusion:
@@ -209,16 +237,16 @@ class GaussianDiffusion(Diffusion):
         return Gaussian(mean, torch.ones_like(mean))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Gaussian:
-        shrink, rate, *_ = self._at(t, x_prev)
-        return Gaussian(shrink * x_prev, _as_tensor(rate, x_prev))
+        shrink, rate = self._at(t, x_prev, "step")
+        return Gaussian(shrink * x_prev, rate)
 
     def marginal(self, x_0: Tensor, t: int | Tensor) -> Gaussian:
-        _, _, signal, noise, *_ = self._at(t, x_0)
-        return Gaussian(signal * x_0, _as_tensor(noise, x_0))
+        signal, noise = self._at(t, x_0, "marginal")
+        return Gaussian(signal * x_0, noise)
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
-        *_, share_0, share_t, var = self._at(t, x_t)
-        return Gaussian(share_0 * x_0 + share_t * x_t, _as_tensor(var, x_t))
+        share_0, share_t, var = self._at(t, x_t, "posterior")
+        return Gaussian(torch.addcmul(share_0 * x_0, share_t, x_t), var)
 
 
 @saveable
@@ -253,6 +281,9 @@ class BinomialDiffusion(Diffusion):
     """
 
     rho: Tensor
+    _groups: ClassVar[dict[str, slice]] = {
+        "step": slice(0, 2), "marginal": slice(2, 4), "posterior": slice(4, 12), "ratio": slice(12, 14),
+    }  # fmt: skip
 
     def __init__(self, beta: Tensor, rho: float | Tensor = 0.5) -> None:
         super().__init__(beta, total_erasure=True)
@@ -294,35 +325,31 @@ class BinomialDiffusion(Diffusion):
         return Bernoulli(self.rho.to(dtype or torch.get_default_dtype()).expand(*shape))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Bernoulli:
-        keep, fresh, *_ = self._at(t, x_prev)
+        keep, fresh = self._at(t, x_prev, "step")
         return Bernoulli(keep * x_prev + fresh)
 
     def marginal(self, x_0: Tensor, t: int | Tensor) -> Bernoulli:
-        _, _, signal, noise, *_ = self._at(t, x_0)
+        signal, noise = self._at(t, x_0, "marginal")
         return Bernoulli(signal * x_0 + noise)
 
     def posterior(self, x_0: Tensor | Bernoulli, x_t: Tensor, t: int | Tensor) -> Bernoulli:
         """One step back when the data is known, or known to be one of a law of independent bits."""
         given = x_0 if isinstance(x_0, Bernoulli) else Bernoulli(x_0)
-        _, _, _, _, one_1, d_one_1, one_0, d_one_0, zero_1, d_zero_1, zero_0, d_zero_0, *_ = self._at(t, x_t)
+        one_1, d_one_1, one_0, d_one_0, zero_1, d_zero_1, zero_0, d_zero_0 = self._at(t, x_t, "posterior")
         one = given.probs * (one_1 + d_one_1 * x_t) + given.complement * (one_0 + d_one_0 * x_t)
         zero = given.probs * (zero_1 + d_zero_1 * x_t) + given.complement * (zero_0 + d_zero_0 * x_t)
         return Bernoulli(one, zero)
 
     def log_likelihood_ratio(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         r"""How far each noisy bit speaks for a one, :math:`\log q(x_t \mid 1) / q(x_t \mid 0)`, (batch, *event)."""
-        *_, base, by_t = self._at(t, x_t)
+        base, by_t = self._at(t, x_t, "ratio")
         return base + by_t * x_t
 
-    def evidence_of_one_bit(self, x_t: Tensor, t: int | Tensor) -> float | Tensor:
+    def evidence_of_one_bit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         r"""How much further a noisy one speaks for a one than a noisy zero does: the unit of evidence at step t.
 
-        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a float for an int t, else
+        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a tensor
         broadcastable to ``x_t``.
         It falls from infinity at the data to zero where all is erased.
         """
-        return self._at(t, x_t)[-1]
-
-
-def _as_tensor(value: float | Tensor, like: Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else like.new_tensor(value)
+        return self._at(t, x_t, "ratio")[1]

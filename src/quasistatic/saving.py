@@ -44,6 +44,7 @@ def saveable(cls: C) -> C:
     """Let instances of a module class be described by the arguments they were built with."""
     init = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
+    keywords = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
 
     @functools.wraps(init)
     def remember(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +53,10 @@ def saveable(cls: C) -> C:
         if built is cls:
             given = signature.bind(self, *args, **kwargs)
             given.apply_defaults()  # another version may have other ones
-            self._built_with = {k: v for k, v in given.arguments.items() if k != "self"}
+            arguments = {k: v for k, v in given.arguments.items() if k != "self"}
+            for name in keywords:
+                arguments |= arguments.pop(name)
+            self._built_with = arguments
 
     cls.__init__ = remember  # type: ignore[misc]
     _CLASSES[cls.__name__] = cls

@@ -52,6 +52,8 @@ class StepSampler:
         self.bin_size = torch.bincount(self.bin_of, minlength=n_bins).double()
         self.square = torch.zeros(n_bins, dtype=torch.float64)  # running mean square loss, 0 = not yet seen
         self._sums = torch.zeros(2, n_bins, dtype=torch.float64)
+        self._recorded: list[tuple[Tensor, Tensor]] = []  # not yet in the sums: one large sum costs less than many
+        self._ranks = torch.zeros(0, dtype=torch.float64)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -63,21 +65,23 @@ class StepSampler:
         else:
             p = torch.full_like(rms, 1.0 / (self.n_steps - 1))
         self.p = p[self.bin_of]  # probability of each t, at t - 2
+        self._weight = 1.0 / self.p
         self._cdf = self.p.cumsum(0)
+        self._cdf /= self._cdf[-1].clone()  # so that it ends at 1 exactly
 
     def draw(self, n: int, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw n steps, sorted, and their weights 1 / p(t): ((n,) int64, (n,) float64)."""
-        u = (torch.arange(n, dtype=torch.float64) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
-        at = torch.searchsorted(self._cdf, u * self._cdf[-1]).clamp_max(self.n_steps - 2)
-        return at + 2, 1.0 / self.p[at]
+        if len(self._ranks) != n:
+            self._ranks = torch.arange(n, dtype=torch.float64)
+        u = torch.rand(n, generator=generator, dtype=torch.float64).add_(self._ranks).div_(n)
+        at = torch.searchsorted(self._cdf, u)
+        return at + 2, self._weight.index_select(0, at)
 
     def record(self, t: Tensor, loss: Tensor, *, refresh: bool = True) -> None:
         """Learn from losses seen at steps t (both (n,))."""
-        place = self.bin_of[t.cpu() - 2]
-        loss = loss.detach().double().cpu()
-        self._sums[0].index_add_(0, place, loss.square())
-        self._sums[1].index_add_(0, place, torch.ones_like(loss))
+        self._recorded.append((t, loss.detach()))
         if refresh:
+            self._sum_up()
             total, count = self._sums
             fresh = total / count.clamp_min(1.0)
             mixed = torch.where(self.square > 0, torch.lerp(fresh, self.square, self.memory), fresh)
@@ -85,13 +89,23 @@ class StepSampler:
             self._sums.zero_()
             self._refresh()
 
+    def _sum_up(self) -> None:
+        if self._recorded:
+            t, loss = (torch.cat(each).cpu() for each in zip(*self._recorded, strict=True))
+            place, loss = self.bin_of[t - 2], loss.double()
+            self._sums[0].index_add_(0, place, loss.square())
+            self._sums[1].index_add_(0, place, torch.ones_like(loss))
+            self._recorded.clear()
+
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold."""
+        self._sum_up()
         return {"square": self.square.clone(), "sums": self._sums.clone()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state`."""
         self.square, self._sums = state["square"].clone(), state["sums"].clone()
+        self._recorded.clear()
         self._refresh()
 
 

@@ -425,8 +425,13 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 # Bad numbers
 
 
+@pytest.mark.parametrize(("importance", "noticed"), [(True, 40), (False, 45)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(whole, tmp_path, monkeypatch, value):
+def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(
+    tmp_path, monkeypatch, value, importance, noticed
+):
+    # noticed when the sampler is about to learn from it, else at the next evaluation
+    config = dataclasses.replace(tiny.CONFIG, importance=importance)
     run, count = tmp_path / "run", iter(range(100))
     real = loop.Objective.forward
 
@@ -436,11 +441,12 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(whole, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Objective, "forward", forward)
-        with pytest.raises(InputError, match=rf"the loss became {value} by step 45: lower learning_rate"):
-            tiny.train(run)
+        with pytest.raises(InputError, match=rf"the loss became {value} by step {noticed}: lower learning_rate"):
+            tiny.train(run, config)
     assert json.loads((run / "checkpoint" / "latest.json").read_text())["folder"] == "step-00000030"
-    tiny.train(run)
-    assert tiny.same(whole, run)
+    tiny.train(run, config)
+    tiny.train(tmp_path / "whole", config)
+    assert tiny.same(tmp_path / "whole", run)
 
 
 def test_weights_that_are_no_numbers_never_reach_a_checkpoint(whole, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ paper) or mixed by temporal bumps (its images),
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -91,7 +92,7 @@ class SteppedMLP(nn.Module):
         self.n_steps = n_steps
         widths = [n_in] + [width] * depth
         self.trunk = nn.Sequential()
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in itertools.pairwise(widths):
             layer = nn.Linear(a, b)
             # a sigmoid passes a quarter of its input's deviation, so the usual start would shrink to nothing
             nn.init.normal_(layer.weight, std=4.0 / math.sqrt(a))

@@ -43,10 +43,10 @@ CATALOGUE: dict[str, Entry] = {
         {
             "network": "paper",
             "covariance": "diagonal",
-            "place": "no",
+            "place": "gradient",
             "train.steps": 40_000,
             "train.batch_size": 512,
-            "train.learning_rate": 5e-3,
+            "train.learning_rate": 0.01,
             "train.evaluate_every": 5000,
         },
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ import torch
 from torch import Generator
 
 from quasistatic.data.tables import column_names, read_array, require_binary, split_rows
-from quasistatic.data.transforms import Chain, Whiten
+from quasistatic.data.transforms import Affine, Chain, Whiten
 from quasistatic.errors import InputError
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
@@ -55,15 +56,25 @@ class Array(Recipe):
     n_trajectories: int = 50
     log_prob_rows: int = 500
 
-    def splits(self, seed: int) -> Splits:
+    def _file(self) -> str:
         if not self.data:
             raise InputError("the array recipe needs a file of numbers: give --data PATH (.npy, .npz or .csv)")
-        x = read_array(self.data)
+        return self.data
+
+    def fingerprint(self) -> str:
+        try:
+            with open(self._file(), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"the data file {self.data} cannot be read: {error.strerror}") from error
+
+    def splits(self, seed: int) -> Splits:
+        x = read_array(self._file())
         if self.family == "binomial":
             require_binary(x, self.data)
         rows = split_rows(len(x), self.split_seed, self.validation, self.test)
-        parts = (torch.as_tensor(x[r]) for r in rows)
-        return Splits(*parts, names=tuple(column_names(self.data, x.shape[1])))
+        train, validation, test = (torch.as_tensor(x[r]) for r in rows)
+        return Splits(train, validation, test, tuple(column_names(self.data, x.shape[1])))
 
     def build(self, splits: Splits) -> DiffusionModel:
         n, d = splits.train.shape
@@ -74,17 +85,23 @@ class Array(Recipe):
             network = ResidualMLP(d, n_out, self.width, self.depth, dropout=self.dropout)
             kernel = BernoulliDenoiser(diffusion, network, rate, self.n_components)
             return DiffusionModel(Chain(), diffusion, kernel, (d,))
-        still = splits.train.std(0) == 0
+        still = splits.train.amax(0) == splits.train.amin(0)
         if still.any():
             name = splits.names[int(still.nonzero()[0])]
-            raise InputError(f"column {name} of {self.data} never changes, so it has no density: leave it out")
+            raise InputError(
+                f"{name!r} of {self.data} is {splits.train[0, still][0].item():g} in all {n} training rows, "
+                "so it has no density: leave that column out"
+            )
         full = self.covariance == "full" or (self.covariance == "auto" and d <= 8)
         covariance = "full" if full else "diagonal"
         normal = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         n_out = GaussianDenoiser.n_outputs(d, covariance, self.n_components)
         network = ResidualMLP(d, n_out, self.width, self.depth, self.n_fourier, self.dropout)
         denoiser = GaussianDenoiser(normal, network, d, covariance, self.n_components)
-        return DiffusionModel(Chain(Whiten.fit(splits.train)), normal, denoiser, (d,))
+        # each column to its own scale first, or the ridge of the whitening would drown columns of small numbers
+        own_scale = Affine(splits.train.mean(0), splits.train.std(0, correction=0))
+        whiten = Whiten.fit(own_scale(splits.train)[0])
+        return DiffusionModel(Chain(own_scale, whiten), normal, denoiser, (d,))
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import bit_rates, pair_plot

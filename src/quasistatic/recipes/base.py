@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
@@ -17,7 +19,17 @@ from quasistatic.train import TrainConfig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Recipe", "Splits"]
+__all__ = ["FirstStep", "Recipe", "Splits", "seeded"]
+
+FirstStep = Literal["learned", "stationary"]
+
+# what settings of these names must be, in every recipe that has them
+LEAST = {
+    "n_trajectories": 0, "log_prob_rows": 1, "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
+    "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "n_train": 2, "n_validation": 2, "n_test": 2,
+}  # fmt: skip
+POSITIVE = ("noise", "prior", "ridge")
+FINITE = ("log_snr_max", "log_snr_min")
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,22 @@ class Recipe(ABC):
     unit: ClassVar[str] = "bits"
     """Of every number that is told."""
 
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if name in LEAST and value < LEAST[name]:
+                raise InputError(f"{name} must be at least {LEAST[name]}, got {value}")
+            if name in POSITIVE and not 0 < value < math.inf:
+                raise InputError(f"{name} must be positive and finite, got {value}")
+            if name in FINITE and not math.isfinite(value):
+                raise InputError(f"{name} must be finite, got {value}")
+            if name == "dropout" and not 0 <= value < 1:
+                raise InputError(f"dropout must be at least 0 and below 1, got {value}")
+
+    def fingerprint(self) -> str | None:
+        """Digest of a file of the user's that the rows come from: another one would be parted otherwise."""
+        return None
+
     @abstractmethod
     def splits(self, seed: int) -> Splits:
         """Load or draw the data. Test rows never depend on ``seed``."""
@@ -73,7 +101,7 @@ class Recipe(ABC):
         """Best kernel of the model's family, where known: with :meth:`limit` it makes a control variate."""
         return None
 
-    def limit(self, model: DiffusionModel, first_step: str) -> float | None:
+    def limit(self, model: DiffusionModel, first_step: FirstStep) -> float | None:
         """Bound of :meth:`exact_kernel`, nats."""
         return None
 

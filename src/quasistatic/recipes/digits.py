@@ -56,7 +56,8 @@ class Digits(Recipe):
 
     def splits(self, seed: int) -> Splits:
         parts = load_digits(self.split)
-        return Splits(*(torch.as_tensor(x).double() for x in (parts.train, parts.validation, parts.test)))
+        train, validation, test = (torch.as_tensor(x).double() for x in (parts.train, parts.validation, parts.test))
+        return Splits(train, validation, test)
 
     def _marginals(self, splits: Splits) -> list:  # type: ignore[type-arg]
         return [Dequantise(LEVELS), HistogramToNormal.fit(splits.train, LEVELS, self.prior)]
@@ -80,5 +81,7 @@ class Digits(Recipe):
 
         made = model.sample(64, generator=generator).view(-1, 8, 8).numpy()
         real = splits.test[:64].view(-1, 8, 8).numpy()
-        kwargs = {"columns": 8, "vmin": 0, "vmax": LEVELS - 1}
-        return {"samples": image_sheet(made, **kwargs), "test-digits": image_sheet(real, **kwargs)}
+        return {
+            "samples": image_sheet(made, columns=8, vmin=0, vmax=LEVELS - 1),
+            "test-digits": image_sheet(real, columns=8, vmin=0, vmax=LEVELS - 1),
+        }

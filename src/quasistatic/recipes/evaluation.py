@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, paired_difference, unit_divisor
 from quasistatic.exact import shortfall
 from quasistatic.model import DiffusionModel
@@ -32,11 +33,20 @@ def evaluate(
     Returns
     -------
     dict
-        JSON-ready; every value in the recipe's unit, log likelihoods (higher is better). ``bound`` and
-        ``standard_error`` are the headline, for ``first_step = "learned"``; ``stationary`` is the paper's edge.
-        Where an exact kernel is known the headline is its bound less the measured shortfall, and ``direct`` is the plain mean.
+        Every value in the recipe's unit, log likelihoods (higher is better). ``bound`` and ``standard_error`` are
+        the headline, over ``n`` rows, for the convention ``first_step``; ``stationary`` is the paper's edge, over
+        rows of its own ``n``. ``terms`` add up to the plain mean over the rows. That mean is the headline, unless an
+        exact kernel is known: then the headline is that kernel's bound less the measured shortfall, and the mean is
+        ``direct``. A gain, distance or lead over the same points has the error of the difference.
+
+    Raises
+    ------
+    InputError
+        If the split has no rows.
     """
     x = splits.rows(split)
+    if not len(x):
+        raise InputError(f"there are no {split} rows to measure")
     n = max(1, min(len(x), PAIRS // (recipe.n_draws * model.diffusion.n_steps)))
     x = x[:n]
     unit, shape = recipe.unit, model.event_shape
@@ -45,31 +55,38 @@ def evaluate(
         return Estimate.of(values, unit, shape)
 
     bounds = [model.bound(x, generator=seeded(seed + 1000 * k), method="trajectory") for k in range(recipe.n_draws)]
-    total = torch.stack([bound.total for bound in bounds]).mean(0)  # over dequantisation noise, before errors are taken
+    # over the transform's noise, before errors are taken
+    total = torch.stack([bound.total for bound in bounds]).mean(0)
+    terms = [bound.terms(unit) for bound in bounds]
     edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
     headline, stationary = told(total), told(edge.total)
     result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.diffusion.n_steps}
+    each = total
     exact = recipe.exact_kernel(model)
     if exact is not None:
         result["direct"] = _pair(headline)
-        headline, stationary, limits = _controlled(recipe, model, exact, x, seed)
+        each, stationary, limits = _controlled(recipe, model, exact, x, seed)
+        headline = told(each)
         result |= limits
-    null = told(model.null_log_prob(x, generator=seeded(seed))).value
+    null = model.null_log_prob(x, generator=seeded(seed))
+    floor, gain = told(null), told(each - null)
     result |= {
         "bound": headline.value,
         "standard_error": headline.standard_error,
         "first_step": model.kernel.first_step,
-        "terms": {name: part.value for name, part in bounds[0].terms(unit).items()},
+        "terms": {name: sum(parts[name].value for parts in terms) / len(terms) for name in terms[0]},
         "stationary": _pair(stationary),
-        "null": null,
-        "gain": headline.value - null,
+        "null": floor.value,
+        "null_standard_error": floor.standard_error,
+        "gain": gain.value,
+        "gain_standard_error": gain.standard_error,
     }
     true = recipe.true_log_prob(x)
     if (truth := recipe.truth()) is not None and true is not None:
         result["truth"] = truth / unit_divisor(unit, shape)
         result["distance"] = result["truth"] - headline.value
         # over the same points, and so free of their own spread
-        result["distance_paired"] = _pair(paired_difference(true, total, unit, shape))
+        result["distance_paired"] = _pair(paired_difference(true, each, unit, shape))
     trajectories = recipe.n_trajectories if n_trajectories is None else n_trajectories
     if trajectories > 0:
         few = x[: recipe.log_prob_rows]
@@ -81,7 +98,8 @@ def evaluate(
     if (paper := recipe.paper()) is not None:
         result["paper"] = paper
     if (other := recipe.baseline(splits, x)) is not None:
-        result["baseline"] = {"name": other[0]} | _pair(told(other[1]))
+        lead = paired_difference(total, other[1], unit, shape)
+        result["baseline"] = {"name": other[0]} | _pair(told(other[1])) | {"lead_paired": _pair(lead)}
     return result
 
 
@@ -91,17 +109,20 @@ def _pair(estimate: Estimate) -> dict[str, Any]:
 
 def _controlled(
     recipe: Recipe, model: DiffusionModel, exact: ReverseKernel, x: Tensor, seed: int
-) -> tuple[Estimate, Estimate, dict[str, Any]]:
-    """The bound of the best kernel of the family, enumerated, less the measured shortfall of the learned one."""
+) -> tuple[Tensor, Estimate, dict[str, Any]]:
+    """The bound of the best kernel of the family, enumerated, less the measured shortfall of the learned one.
+
+    Per row in nats for the learned first step, and the mean for the stationary one.
+    """
     unit, shape = recipe.unit, model.event_shape
     z, _ = model.encode(x)
     with torch.no_grad():
         lost = shortfall(model.diffusion, model.kernel, exact, z, generator=seeded(seed))
-    limit, edge = (recipe.limit(model, step) for step in ("learned", "stationary"))
+    limit, edge = recipe.limit(model, "learned"), recipe.limit(model, "stationary")
     if limit is None or edge is None:
         raise TypeError(f"{type(recipe).__name__} names an exact kernel but not its bound")
-    limit, edge = (value / unit_divisor(unit, shape) for value in (limit, edge))
-    learned = Estimate.of(-lost.sum(1), unit, shape).plus(limit)
-    stationary = Estimate.of(-lost[:, 1:].sum(1), unit, shape).plus(edge)
+    divisor = unit_divisor(unit, shape)
+    stationary = Estimate.of(edge - lost[:, 1:].sum(1), unit, shape)
     method = "the best bound of this kernel's family, by enumeration, less the measured shortfall"
-    return learned, stationary, {"method": method, "limit": limit, "stationary_limit": edge}
+    limits = {"method": method, "limit": limit / divisor, "stationary_limit": edge / divisor}
+    return limit - lost.sum(1), stationary, limits

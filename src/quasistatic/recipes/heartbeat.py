@@ -14,7 +14,7 @@ from quasistatic.exact import ExactBits
 from quasistatic.forward import BinomialDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP, SteppedMLP
-from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.recipes.base import FirstStep, Recipe, Splits
 from quasistatic.reverse import BernoulliDenoiser, ReverseKernel
 from quasistatic.sample import trajectory
 from quasistatic.schedules import constant_erasure
@@ -44,7 +44,11 @@ class Heartbeat(Recipe):
     n_train: int = 5000
     n_validation: int = 500
     n_test: int = 1000
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=12_000, batch_size=1024, evaluate_every=1500))
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=16_500, batch_size=1024, learning_rate=3e-3, evaluate_every=2750
+        )
+    )
 
     n_trajectories: int = 10
     log_prob_rows: int = 50
@@ -81,7 +85,7 @@ class Heartbeat(Recipe):
         assert isinstance(model.diffusion, BinomialDiffusion)
         return ExactBits(model.diffusion, torch.as_tensor(toy.heartbeat_atoms()), factorised=True)
 
-    def limit(self, model: DiffusionModel, first_step: str) -> float | None:
+    def limit(self, model: DiffusionModel, first_step: FirstStep) -> float | None:
         if self.n_components > 1:
             return None
         return toy.heartbeat_optimal_bound(model.diffusion.alpha_bar.numpy(), RATE, first_step=first_step)

@@ -7,9 +7,13 @@ add: ``result.json``, ``figures/`` and ``report.html``.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +28,15 @@ from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.evaluation import evaluate
 from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.saving import write_text
+from quasistatic.schedules import recut
 from quasistatic.train import fit
+from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
-__all__ = ["Run", "evaluate_run", "open_run", "train_run"]
+__all__ = ["Run", "evaluate_run", "open_run", "read_json", "sentences", "strict", "train_run"]
+
+FINISHED = "best-finished"  # the best model, on the steps placed for it
 
 
 @dataclass(frozen=True)
@@ -40,100 +48,199 @@ class Run:
     seed: int
     recipe: Recipe
     model: DiffusionModel
-    splits: Splits
+    fingerprint: str | None = None
+    """Of the file the model was trained on, where it is the user's own."""
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The rows, read when they are first asked for; refused if they are not those of the training.
+
+        Raises
+        ------
+        InputError
+            If the data is gone, or has changed: its rows would be parted otherwise, and training rows be tested on.
+        """
+        if self.fingerprint is not None and self.recipe.fingerprint() != self.fingerprint:
+            raise InputError(f"the data of {self.folder} has changed since then: train on it into a new --out")
+        return self.recipe.splits(self.seed)
 
 
 def train_run(
-    name: str, folder: Path, *, settings: dict[str, Any] | None = None, preset: str | None = None, seed: int = 0, quiet: bool = False
+    name: str,
+    folder: Path,
+    *,
+    settings: dict[str, Any] | None = None,
+    preset: str | None = None,
+    seed: int = 0,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Train a recipe into a folder, or go on with what the same call began there.
 
     Raises
     ------
     InputError
-        If the folder holds a run of other settings.
+        If the settings or the data are at fault, or the folder holds a run of other ones.
     """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be at least 0 and below 2**63, got {seed}")
     recipe = make_recipe(name, settings or {}, preset=preset)
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
+    if (fingerprint := recipe.fingerprint()) is not None:
+        config["fingerprint"] = fingerprint
     done = folder / "checkpoint" / "finished.json"
     with workers() as team:
-        _claim(folder, config, writes=team.first)
-        team.wait()
+        _refuse_another(folder, config)
         if done.exists():
-            return json.loads(done.read_text())
-        splits = recipe.splits(seed)
-        torch.manual_seed(seed)
-        model = recipe.build(splits)
+            return read_json(done)
+        with sentences(), torch.random.fork_rng(devices=[]):
+            splits = recipe.splits(seed)
+            torch.manual_seed(seed)
+            model = recipe.build(splits)
+        team.wait()  # all have looked: from here on there is a configuration to find
+        if team.first:
+            _claim(folder, config)
+        resumed = (folder / "checkpoint" / "latest.json").exists()
         started, cpu = time.perf_counter(), time.process_time()
         model = fit(
             model, splits.train, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
-        trained = time.perf_counter() - started
-        placed = recipe.place_steps(model, splits, seeded(seed + 3))
-        model = model if placed is None else model.on(placed)
+        trained = time.perf_counter()
+        # a run that was stopped right here has placed its steps already, and once more would move them
+        if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:
+            placed = recipe.place_steps(model, splits, seeded(seed + 3))
+            model = model if placed is None else model.on(placed)
+            team.wait()
+            if team.first:
+                save_best(model, folder, FINISHED, {"finished": True})
         if team.first:
-            save_best(model, folder, "best-finished", {"finished": True})
             told = {
                 "recipe": name,
                 "seed": seed,
-                "seconds": round(trained, 1),
-                "finish_seconds": round(time.perf_counter() - started - trained, 1),
-                "cpu_seconds": round(time.process_time() - cpu, 1),
+                "seconds": round(trained - started, 1) if not resumed else _seconds(folder),
+                "finish_seconds": round(time.perf_counter() - trained, 1),
+                "cpu_seconds": round(time.process_time() - cpu, 1) if not resumed else None,
                 "n_parameters": sum(p.numel() for p in model.parameters()),
                 "versions": versions(),
             }
             write_text(done, json.dumps(told, indent=1))
         team.wait()
-        return json.loads(done.read_text())
+        return read_json(done)
 
 
-def _claim(folder: Path, config: dict[str, Any], *, writes: bool) -> None:
-    """Write the configuration first; refuse a folder that another one has claimed."""
-    path = folder / "config.yaml"
-    if path.exists():
-        there = yaml.safe_load(path.read_text())
-        if there != config:
-            changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
+def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a folder in which another configuration has begun to train."""
+    if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
+        there = _config(folder)
+        changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
+        if "fingerprint" in changed and changed == ["fingerprint"]:
+            raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
+        if changed:
             raise InputError(
-                f"{folder} holds a run with another {', '.join(changed)}; give a new --out, or the same settings to go on"
+                f"{folder} holds a run with another {', '.join(changed)}; "
+                "give a new --out, or the same settings to go on"
             )
-    elif writes:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, yaml.safe_dump(config, sort_keys=False))
-        except OSError as error:
-            raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from error
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> None:
+    """Write the configuration before anything else; one that never came to a checkpoint gives way."""
+    if not (folder / "checkpoint").exists():
+        with sole_writer(folder):
+            try:
+                write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            except OSError as error:
+                raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
+    if not isinstance(config, dict) or not {"recipe", "seed"} <= config.keys():
+        raise InputError(f"{path} is damaged: it names no recipe and seed")
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of a run folder."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _seconds(folder: Path) -> float | None:
+    """Time of a training in several sittings, by its log."""
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return json.loads(lines[-1])["seconds"] if lines else None
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Within the block, a value refused further down is the user's, and so is the sentence that says so."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(" ".join(str(error).split())) from error
 
 
 def open_run(folder: Path) -> Run:
-    """Take up a run folder: its recipe, best model and data."""
-    path = folder / "config.yaml"
-    if not path.exists():
+    """Take up a run folder: its recipe, best model and data.
+
+    Raises
+    ------
+    InputError
+        If it is not a run folder, has no model yet, or is damaged.
+    """
+    if not (folder / "config.yaml").exists():
         raise InputError(f"{folder} is not a run folder: it holds no config.yaml")
-    config = yaml.safe_load(path.read_text())
-    name, seed = config.pop("recipe"), config.pop("seed")
+    config = _config(folder)
+    name, seed, fingerprint = config.pop("recipe"), config.pop("seed"), config.pop("fingerprint", None)
     recipe = make_recipe(name, config)
-    return Run(folder, name, seed, recipe, load(folder), recipe.splits(seed))
+    if (folder / "checkpoint" / "best.json").exists():
+        read_json(folder / "checkpoint" / "best.json")  # for its own sentence, if it is damaged
+    return Run(folder, name, seed, recipe, load(folder), fingerprint)
 
 
 def evaluate_run(
     run: Run, *, split: str = "test", n_trajectories: int | None = None, n_steps: int | None = None
 ) -> dict[str, Any]:
-    """Measure a run and keep the answer in its folder."""
+    """Measure a run and keep the answer in its folder.
+
+    Raises
+    ------
+    InputError
+        If the split has no rows, or the model cannot be cut to ``n_steps``.
+    """
     model = run.model
     if n_steps is not None:
-        model = model.on(model.diffusion.with_beta(quasistatic.schedules.recut(model.diffusion.beta[1:], n_steps)))
+        with sentences():
+            model = model.on(model.diffusion.with_beta(recut(model.diffusion.beta[1:], n_steps)))
     started = time.perf_counter()
-    result = {"recipe": run.name} | evaluate(run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories)
+    measured = evaluate(run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories)
+    result = {"recipe": run.name} | measured
     result |= {"seed": run.seed, "evaluation_seconds": round(time.perf_counter() - started, 1)}
     done = run.folder / "checkpoint" / "finished.json"
     if done.exists():
-        result |= {k: v for k, v in json.loads(done.read_text()).items() if k not in result}
+        result |= {k: v for k, v in read_json(done).items() if k not in result}
     suffix = "" if split == "test" and n_steps is None else f"-{split}" + (f"-{n_steps}" if n_steps else "")
-    write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1))
+    result = strict(result)
+    write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
     return result
+
+
+def strict(value: Any) -> Any:
+    """Put None for numbers that JSON does not have: a standard error of one row, minus infinity."""
+    if isinstance(value, dict):
+        return {k: strict(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -24,8 +24,8 @@ def make_recipe(name: str, *layers: dict[str, Any], preset: str | None = None) -
     entry = find(name)
     module, cls = entry.where.split(":")
     recipe = getattr(importlib.import_module(f"quasistatic.recipes.{module}"), cls)()
-    if preset is not None and entry.presets and preset not in entry.presets:
-        raise InputError(f"recipe {name} has no preset {preset!r}; it has {', '.join(entry.presets)}")
+    if preset is not None and preset not in entry.presets:
+        raise InputError(f"recipe {name} has no preset {preset!r}; it has {', '.join(entry.presets) or 'none'}")
     for layer in (entry.settings, entry.presets.get(preset or "", {}), *layers):
         for key, value in _flat(layer).items():
             recipe = _with(recipe, key.split("."), value, key)
@@ -39,7 +39,10 @@ def parse_words(words: list[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise InputError(f"a setting is written key=value, got {word!r}")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"the value of the setting {word!r} cannot be read") from error
     return settings
 
 
@@ -61,13 +64,18 @@ def _with(record: Any, path: list[str], value: Any, key: str) -> Any:
     if name not in known:
         raise InputError(f"there is no setting {key!r}; known here are {', '.join(known)}")
     if rest:
-        value = _with(getattr(record, name), rest, value, key)
+        inner = getattr(record, name)
+        if not dataclasses.is_dataclass(inner):
+            raise InputError(f"there is no setting {key!r}; {name} has no parts")
+        value = _with(inner, rest, value, key)
     else:
         value = _checked(value, typing.get_type_hints(type(record))[name], key)
     return dataclasses.replace(record, **{name: value})
 
 
 def _checked(value: Any, kind: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {value!r}")
     choices = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         value = {False: "no", True: "yes"}.get(value, value) if isinstance(value, bool) else value

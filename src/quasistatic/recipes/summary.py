@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Generator
 from quasistatic.entropy import entropy_band
 from quasistatic.estimate import unit_divisor
 from quasistatic.recipes.base import seeded
-from quasistatic.recipes.run import Run, evaluate_run
+from quasistatic.recipes.run import Run, evaluate_run, read_json
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -27,34 +28,48 @@ CONVENTION = {
 
 def rows(result: dict[str, Any]) -> list[dict[str, str]]:
     """Lay out a result: what was measured, beside what it is measured against. Log likelihoods; higher is better."""
-    unit, n = result["unit"], result["n"]
+    unit = result["unit"]
+    table: list[dict[str, str]] = []
 
-    def line(what: str, value: float, error: float | None = None, count: int | None = None) -> dict[str, str]:
-        return {"": what, unit: format_estimate(value, error, "", count).strip()}
+    def exact(what: str, value: float) -> None:
+        table.append({"": what, unit: format_estimate(_known(value), None)})
 
-    table = [line(f"bound, {CONVENTION[result['first_step']]}", result["bound"], result["standard_error"], n)]
-    edge = result["stationary"]
-    table.append(line(f"bound, {CONVENTION['stationary']}", edge["value"], edge["standard_error"], edge["n"]))
-    if "log_prob" in result:
-        weighted = result["log_prob"]
-        name = f"importance-weighted log p, {weighted['n_trajectories']} trajectories"
-        table.append(line(name, weighted["value"], weighted["standard_error"], weighted["n"]))
+    def measured(what: str, pair: dict[str, Any]) -> None:
+        value, error = _known(pair["value"]), _known(pair["standard_error"])
+        table.append({"": what, unit: format_estimate(value, error, "", pair.get("n"))})
+
+    measured(f"bound, {CONVENTION[result['first_step']]}", _headline(result) | {"n": result["n"]})
+    measured(f"bound, {CONVENTION['stationary']}", result["stationary"])
+    weighted = result.get("log_prob", {})
+    if weighted:
+        measured(f"importance-weighted log p, {weighted['n_trajectories']} trajectories", weighted)
     if "truth" in result:
-        table.append(line("truth", result["truth"]))
-        table.append(line("truth - bound", result["distance"], result["standard_error"]))
-        gap = result.get("log_prob", {}).get("distance_paired")
-        if gap:
-            table.append(line("truth - importance-weighted, same points", gap["value"], gap["standard_error"]))
+        exact("truth", result["truth"])
+        measured("truth - bound", _headline(result, "distance"))
+        measured("truth - bound, same points", result["distance_paired"])
+    if "distance_paired" in weighted:
+        measured("truth - importance-weighted, same points", weighted["distance_paired"])
     if "limit" in result:
-        table.append(line("best possible for this kind of kernel and T", result["limit"]))
+        exact("best possible for this kind of kernel and T", result["limit"])
     if "baseline" in result:
         other = result["baseline"]
-        table.append(line(other["name"], other["value"], other["standard_error"], other["n"]))
+        measured(other["name"], other)
+        if "lead_paired" in other:
+            measured("lead over it, same points", other["lead_paired"])
     if "paper" in result:
-        table.append(line("paper (its data and first step may differ)", result["paper"]))
-    table.append(line("null model", result["null"]))
-    table.append(line("gain over the null model", result["gain"], result["standard_error"]))
+        exact("paper (its data and first step may differ)", result["paper"])
+    measured("null model", _headline(result, "null", "null_standard_error"))
+    measured("gain over the null model", _headline(result, "gain", "gain_standard_error"))
     return table
+
+
+def _headline(result: dict[str, Any], key: str = "bound", error: str = "standard_error") -> dict[str, Any]:
+    return {"value": result[key], "standard_error": result.get(error)}
+
+
+def _known(value: float | None) -> float:
+    """A number that JSON could not hold is not known any more."""
+    return math.nan if value is None else value
 
 
 def draw(run: Run, generator: Generator | None = None) -> dict[str, Any]:
@@ -74,8 +89,9 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
     """Cost and entropy of every reverse step, on validation rows."""
     model = run.model
     n_steps = model.diffusion.n_steps
-    n = min(len(run.splits.validation), max(50, 200_000 // n_steps))
-    x = run.splits.validation[:n]
+    x = run.splits.validation[: max(50, 200_000 // n_steps)]
+    if len(x) < 2:
+        return {}  # nothing could be said of their error
     bound = model.bound(x, generator=generator)
     cost = torch.cat([-bound.data[:, None], -bound.transitions], 1) / divisor
     log_snr = model.diffusion.log_snr[1:].numpy()
@@ -85,10 +101,9 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
         warnings.simplefilter("ignore")  # the figure says it
         z, _ = model.encode(x[:500], generator)
         band = entropy_band(model.diffusion, model.kernel, z, generator=generator)
-    drawn = draw_entropy_band(
-        log_snr[1:], (band.lower / divisor).numpy(), (band.upper / divisor).numpy(), (band.model / divisor).numpy(),
-        unit=unit,
-    )  # fmt: skip
+    lower = torch.minimum(band.lower, band.upper)  # they may cross where the upper limit need not hold
+    low, high, own = ((values / divisor).numpy() for values in (lower, band.upper, band.model))
+    drawn = draw_entropy_band(log_snr[1:], low, high, own, unit=unit)
     if band.unmet:
         drawn.set_label(f"{drawn.get_label()} The upper limit need not hold here: {band.unmet}.")
     figures["entropy-band"] = drawn
@@ -98,7 +113,7 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
 def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     """Write ``figures/*.png`` and a self-contained ``report.html``; evaluate first if that was not done."""
     measured = run.folder / "result.json"
-    result = json.loads(measured.read_text()) if measured.exists() else evaluate_run(run)
+    result = read_json(measured) if measured.exists() else evaluate_run(run)
     figures = draw(run)
     (run.folder / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
@@ -106,8 +121,9 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
             save_figure(figure, run.folder / "figures" / f"{name}.png")
     diagnostics = ("learning-curve", "step-costs", "entropy-band")
     text = (
-        f"Recipe {run.name}, seed {run.seed}, T = {result['n_steps']}. Held-out log likelihoods in {result['unit']}: higher is "
-        f"better. Value ± standard error over {result['n']} {result['split']} rows unless another n is given."
+        f"Recipe {run.name}, seed {run.seed}, T = {result['n_steps']}. Held-out log likelihoods in {result['unit']}: "
+        "higher is better. Value ± standard error over "
+        f"{result['n']} {result['split']} rows unless another n is given."
     )
     sections = [
         Section("Result", text, table=rows(result)),

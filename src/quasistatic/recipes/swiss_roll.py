@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from quasistatic.data import toy
 from quasistatic.data.transforms import Chain
+from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import NormalisedRBF, ResidualMLP
@@ -66,6 +67,11 @@ class SwissRoll(Recipe):
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         kernel: ReverseKernel
         if self.network == "paper":
+            for name, value in {"covariance": "diagonal", "n_components": 1}.items():
+                if getattr(self, name) != value:
+                    raise InputError(f"network=paper needs {name}={value}, got {getattr(self, name)}")
+            if self.place == "regrid":
+                raise InputError("network=paper belongs to its own steps: set place=no or place=gradient")
             kernel = PerturbationKernel(diffusion, NormalisedRBF(2, 4, self.n_steps, self.n_hidden), self.mean)
         else:
             n_out = GaussianDenoiser.n_outputs(2, self.covariance, self.n_components)

@@ -79,27 +79,25 @@ class GaussianDenoiser(NetworkKernel):
         return n_components * (n_dims + scale + (n_components > 1))
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        _, _, signal, noise, share_0, share_t, var = self.diffusion._at(t, x_t)
-        if self.n_components == 1:
-            sd = noise**0.5
-            shift, scale = out[:, : self.n_dims], out[:, self.n_dims :]
-            # c_0 m + c_t x_t, with the two parts of x_t taken together first
-            mean = (share_0 * signal + share_t) * x_t + (share_0 * sd) * shift.view_as(x_t)
-            return self._law(mean, scale, share_0 * sd, var)
-        m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
-        out = out[:, : -self.n_components].reshape(len(x_t) * m, -1)
-        x_t, sd, share_0, share_t, signal, var = (
-            c.repeat_interleave(m, 0) if isinstance(c, Tensor) else c
-            for c in (x_t, noise**0.5, share_0, share_t, signal, var)
+        d, m = self.n_dims, self.n_components
+        # c_0 m + c_t x_t, with the two parts of x_t taken together first
+        var, share, gain, gain_square = self.diffusion._at(t, x_t, "mixed")
+        if m == 1:
+            shift, scale = torch.split_with_sizes(out, (d, out.shape[1] - d), 1)
+            mean = (share * x_t).addcmul_(gain, shift if x_t.dim() == 2 else shift.view_as(x_t))
+            return self._law(mean, scale, gain_square, var)
+        log_weights = torch.log_softmax(out[:, -m:], 1)
+        out = out[:, :-m].reshape(len(x_t) * m, -1)
+        x_t, var, share, gain, gain_square = (
+            c.repeat_interleave(m, 0) if c.dim() else c for c in (x_t, var, share, gain, gain_square)
         )
-        shift = out[:, : self.n_dims] + self.start.to(out.dtype).repeat(len(log_weights), 1)
-        mean = (share_0 * signal + share_t) * x_t + (share_0 * sd) * shift.view_as(x_t)
-        return Mixture(log_weights, self._law(mean, out[:, self.n_dims :], share_0 * sd, var))
+        shift = out[:, :d] + self.start.to(out.dtype).repeat(len(log_weights), 1)
+        mean = torch.addcmul(share * x_t, gain, shift.view_as(x_t))
+        return Mixture(log_weights, self._law(mean, out[:, d:], gain_square, var))
 
-    def _law(self, mean: Tensor, scale: Tensor, gain: float | Tensor, var: float | Tensor) -> Distribution:
+    def _law(self, mean: Tensor, scale: Tensor, gain_square: Tensor, var: Tensor) -> Distribution:
         """N(mean, var I + gain^2 exp(S)), with the entries of S in ``scale``."""
         if self.covariance == "diagonal":
-            return Gaussian(mean, var + gain**2 * scale.view_as(mean).exp())
-        like = torch.as_tensor(gain, dtype=mean.dtype, device=mean.device).flatten()
-        factor = scale_tril(scale, self.n_dims, torch.as_tensor(var).to(like).flatten(), like.square())
-        return FullGaussian(mean, factor)
+            spread = scale if mean.dim() == 2 else scale.view_as(mean)
+            return Gaussian(mean, torch.addcmul(var, gain_square, spread.exp()))
+        return FullGaussian(mean, scale_tril(scale, self.n_dims, var.flatten(), gain_square.flatten()))

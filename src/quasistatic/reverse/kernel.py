@@ -95,18 +95,32 @@ class NetworkKernel(ReverseKernel):
 
     diffusion: Diffusion
     network: nn.Module
+    _weight: tuple[nn.Module | None, Tensor] = (None, torch.empty(0))
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         return self.law(self.ask(x_t, t), x_t, t)
 
     def ask(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         """Ask the network in its own precision and on its own clock; answer in the precision of the state."""
-        dtype = next(self.network.parameters()).dtype
-        if getattr(self.network, "clock", "log_snr") == "step":
+        network = self.network
+        dtype = self._precision(network)
+        if getattr(network, "clock", "log_snr") == "step":
             time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
         else:
-            time = self.diffusion.log_snr_at(t, x_t).to(dtype)
-        return self.network(x_t.to(dtype), time).to(x_t.dtype)
+            time = self.diffusion.log_snr_at(t, x_t)
+        if dtype != x_t.dtype:
+            out = network(x_t.to(dtype), time.to(dtype) if time.is_floating_point() else time)
+        else:
+            out = network(x_t, time)
+        return out if out.dtype == x_t.dtype else out.to(x_t.dtype)
+
+    def _precision(self, network: nn.Module) -> torch.dtype:
+        """Precision of the network's weights, by one that is remembered: to look for it costs as much as a small layer."""
+        asked, weight = self._weight
+        if asked is not network:
+            weight = next(network.parameters())
+            self._weight = network, weight  # in a tuple, or it would count as a parameter of the kernel
+        return weight.dtype
 
     @abstractmethod
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:

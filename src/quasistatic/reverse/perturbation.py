@@ -49,8 +49,7 @@ class PerturbationKernel(NetworkKernel):
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
         z_mean, z_var = out.chunk(2, 1)
         z_mean, z_var = z_mean.view_as(x_t), z_var.view_as(x_t)
-        shrink, beta, *_ = self.diffusion._at(t, x_t)
-        rate = torch.as_tensor(beta, dtype=x_t.dtype, device=x_t.device)
+        shrink, rate = self.diffusion._at(t, x_t, "step")
         var = torch.sigmoid(z_var + torch.logit(rate))
         if self.mean == "equation":
             return Gaussian(x_t - var * (x_t - z_mean), var)

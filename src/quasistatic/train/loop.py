@@ -27,6 +27,7 @@ from quasistatic.train.ema import Ema
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.objective import Objective, draw_batch
 from quasistatic.train.state import TrainState, prune
+from quasistatic.train.update import Update
 from quasistatic.train.workers import Workers, workers
 
 __all__ = ["fit"]
@@ -129,6 +130,7 @@ class _Fit:
             fused=True,
         )
         self.ema = Ema(parameters, config.ema)
+        self.update = Update(self.optimiser, self.ema, config.clip)
         self.state = TrainState(model.kernel, self.optimiser, self.ema, self.sampler, self.generator)
         self.state.beta = model.diffusion.beta[1:]
         self.recent: list[Tensor] = []
@@ -140,9 +142,8 @@ class _Fit:
         wrapped = self.team.wrap(self.objective)
         started = time.perf_counter() - state.seconds
         self.model.train()
-        with tqdm(
-            total=config.steps, initial=state.step, disable=self.quiet, file=sys.stderr, unit="step"
-        ) as bar:
+        bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
+        with tqdm(total=config.steps, initial=state.step, disable=bar_off, file=sys.stderr, unit="step") as bar:
             if not resumed:
                 self._evaluate(bar, started)
             while state.step < config.steps:
@@ -186,7 +187,7 @@ class _Fit:
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
         rows = torch.randint(len(self.data), (config.batch_size,), generator=self.generator)
-        x_0 = self.data[rows]
+        x_0 = self.data.index_select(0, rows)
         if self.model.transform.random:
             x_0 = self.model.transform(x_0, self.generator)[0].float()
         batch = draw_batch(
@@ -195,17 +196,15 @@ class _Fit:
         with torch.autocast(x_0.device.type, torch.bfloat16, config.amp):
             loss, each = wrapped(batch.rows(team.rank, team.world) if team.world > 1 else batch)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.ema.live, config.clip, foreach=True)
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.rate_at(state.step)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.ema.update()
+        self.update(config.rate_at(state.step))
         state.step += 1
         each = team.gather(each)
-        if self.sampler is not None and config.importance:
-            self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=state.step % 20 == 0)
         self.recent.append(each @ batch.weight)
+        if self.sampler is not None and config.importance:
+            refresh = state.step % 20 == 0
+            if refresh:  # before the sampler learns from losses that are no numbers
+                self._require_number("loss", torch.stack(self.recent[-20:]).mean().item())
+            self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=refresh)
 
     def _evaluate(self, bar: Any, started: float) -> None:
         """Measure the validation bound with the running mean of the weights; log, and keep a checkpoint."""
@@ -243,6 +242,8 @@ class _Fit:
                 append_line(folder / "metrics.jsonl", line)
                 state.save(folder / "checkpoint")
         bar.set_postfix_str(str(bound))
+        if bar.disable and not self.quiet:
+            print(f"step {state.step} of {self.config.steps}: validation bound {bound}", file=sys.stderr)
         self.team.wait()
 
     def _validation_bound(self) -> Estimate:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import pad
 
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
@@ -42,12 +43,13 @@ def draw_batch(
     at_draws: bool,
 ) -> Batch:
     """Give each example a step and a noisy state, and for kernels without a closed-form KL the one before."""
-    n = len(x_0)
-    t, weight = torch.ones(n, dtype=torch.long), torch.full((n,), 1.0 / max(1, n_first), dtype=x_0.dtype)
-    if sampler is not None and n_first < n:
-        t[n_first:], inverse = sampler.draw(n - n_first, generator)
-        weight[n_first:] = inverse.to(x_0.dtype) / (n - n_first)
-    t, weight = t.to(x_0.device), weight.to(x_0.device)
+    n_other = len(x_0) - n_first
+    if sampler is not None and n_other:
+        t, inverse = sampler.draw(n_other, generator)
+        t, weight = pad(t, (n_first, 0), value=1), pad(inverse, (n_first, 0), value=n_other / max(1, n_first)) / n_other
+    else:
+        t, weight = torch.ones(len(x_0), dtype=torch.long), torch.full((len(x_0),), 1.0 / max(1, n_first))
+    t, weight = t.to(x_0.device), weight.to(x_0)
     x_t = diffusion.marginal(x_0, t).sample(generator)
     x_prev = diffusion.posterior(x_0, x_t, t).sample(generator) if at_draws else None
     return Batch(x_0, x_t, t, weight, x_prev, n_first)
@@ -64,15 +66,11 @@ class Objective(nn.Module):
         """Return the loss (a scalar, nats) and what each row has lost, (batch,)."""
         x_0, x_t, t, weight, x_prev, k = batch
         p = self.kernel(x_t, t)
-        parts = []
-        if k:
-            parts.append(-p[:k].log_prob(x_0[:k]))
-        if k < len(x_0):
-            back = self.diffusion.posterior(x_0[k:], x_t[k:], t[k:])
-            if x_prev is None:
-                parts.append(back.kl(p[k:]))
-            else:
-                parts.append(back.log_prob(x_prev[k:]) - p[k:].log_prob(x_prev[k:]))
-        each = torch.cat(parts)
+        back = self.diffusion.posterior(x_0, x_t, t)  # at t = 1 the point x_0
+        if x_prev is None:
+            each = back.cost(p, k)
+        else:
+            scores = -p.log_prob(x_prev)  # at t = 1 x_prev is x_0
+            each = torch.cat([scores[:k], scores[k:] + back[k:].log_prob(x_prev[k:])])
         # not each @ weight: under autocast that product would be taken in bfloat16
         return (each * weight).sum(), each.detach()
