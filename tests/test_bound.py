@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
-from chance import FALSE_ALARM, check_mean, check_same_mean, standard_error
 from hypothesis import given
+from torch import Generator, Tensor
+
+import quasistatic.bound
+from chance import FALSE_ALARM, check_mean, check_same_mean, standard_error
 from oracles import (
     ExactGaussianData,
     ForwardKernel,
@@ -23,10 +27,6 @@ from oracles import (
     roughen,
     white,
 )
-from strategies import rates
-from torch import Generator, Tensor
-
-import quasistatic.bound
 from quasistatic.bound import (
     Bound,
     elbo_terms,
@@ -49,6 +49,7 @@ from quasistatic.reverse import (
     StationaryFirstStep,
 )
 from quasistatic.schedules import beta_from_log_snr, constant_erasure, geometric
+from strategies import rates
 
 METHODS = ("marginal", "trajectory")
 
@@ -127,7 +128,7 @@ def test_the_bound_is_below_log_p_for_every_state_and_closes_with_the_number_of_
     if d == 1:  # one bit is no product of anything: nothing is lost at any T
         assert max(gaps) < 1e-12
     else:  # for the true reversal's best product the loss is of first order in 1 / T
-        assert all(b < 0.75 * a for a, b in zip(gaps[:-1], gaps[1:], strict=True)), gaps
+        assert all(b < 0.75 * a for a, b in itertools.pairwise(gaps)), gaps
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -550,8 +551,8 @@ def test_draws_repeat_with_their_generator_and_leave_the_global_one_alone() -> N
     for method in METHODS:
         a, b = (elbo_terms(q, kernel, all_bits(3), generator=Generator().manual_seed(1), method=method) for _ in "ab")
         assert torch.equal(a.total, b.total)
-    a, b = (log_prob_estimate(q, kernel, all_bits(3), n_trajectories=3, generator=Generator().manual_seed(1)) for _ in "ab")
-    assert torch.equal(a, b)
+    c, d = (log_prob_estimate(q, kernel, all_bits(3), n_trajectories=3, generator=Generator().manual_seed(1)) for _ in "cd")
+    assert torch.equal(c, d)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -581,7 +582,7 @@ def test_at_least_one_trajectory() -> None:
 
 def test_the_oracles_agree_with_each_other() -> None:
     # rows of matrices sum to one, and the index of a state is its row
-    q, kernel = random_denoiser()
+    _q, kernel = random_denoiser()
     states = all_bits(3)
     assert index_of(states).tolist() == list(range(8))
     assert law_table(kernel(states, 2), 8, states).sum(1).tolist() == pytest.approx([1.0] * 8)

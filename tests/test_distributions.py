@@ -6,15 +6,15 @@ import math
 
 import pytest
 import torch
-from chance import check_covariance, check_frequencies, check_mean
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import all_bits, law_table, random_weights
-from strategies import events, seeds
 from torch import Generator, Tensor
 from torch import distributions as td
 
+from chance import check_covariance, check_frequencies, check_mean
+from oracles import all_bits, law_table, random_weights
 from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
+from strategies import events, seeds
 
 BATCH = 4
 FAMILIES = ("gaussian", "full", "bernoulli")

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
-from chance import check_mean
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Generator, Tensor
+
+from chance import check_mean
 from oracles import (
     ExactGaussianData,
     RandomBits,
@@ -22,9 +24,6 @@ from oracles import (
     roughen,
     step_matrix,
 )
-from strategies import binomial_diffusions, gaussian_diffusions, seeds
-from torch import Generator, Tensor
-
 from quasistatic.bound import elbo_terms
 from quasistatic.data.toy import heartbeat_atoms, heartbeat_optimal_bound
 from quasistatic.distributions import FullGaussian, Gaussian, Mixture
@@ -33,6 +32,7 @@ from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure, geometric
+from strategies import binomial_diffusions, gaussian_diffusions, seeds
 
 # ---------------------------------------------------------------------------------------------------------- bits
 
@@ -147,7 +147,7 @@ def test_the_mixture_kernel_is_bayes_for_a_mixture(t: int) -> None:
 
 @pytest.mark.parametrize("t", [1, 3])
 def test_the_best_normals_have_the_moments_of_the_mixture(t: int) -> None:
-    q, kernel = two_blobs()
+    _q, kernel = two_blobs()
     x = torch.randn(5, 2, generator=Generator().manual_seed(t), dtype=torch.float64)
     p = kernel(x, t)
     assert isinstance(p, Mixture)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import all_bits, law_table, marginal_matrix, step_matrix
-from strategies import Walk, binomial_diffusions, diffusions, gaussian_diffusions, seeds, walks
 from torch import Generator, Tensor
 
+from oracles import all_bits, law_table, marginal_matrix, step_matrix
 from quasistatic.distributions import Bernoulli, Gaussian
 from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
 from quasistatic.schedules import constant_erasure, geometric
+from strategies import Walk, binomial_diffusions, diffusions, gaussian_diffusions, seeds, walks
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> None:
@@ -107,7 +107,7 @@ def test_nothing_has_happened_at_zero(q: Diffusion, seed: int) -> None:
 def test_back_at_the_data_the_posterior_is_the_data(q: Diffusion, seed: int) -> None:
     x_0 = torch.randint(0, 2, (4, 3), generator=Generator().manual_seed(seed)).double()
     x_1 = q.marginal(x_0, 1).sample(Generator().manual_seed(seed))
-    assert torch.equal(q.posterior(x_0, x_1, 1).sample(), x_0)
+    torch.testing.assert_close(q.posterior(x_0, x_1, 1).sample(), x_0, rtol=1e-12, atol=1e-12)
 
 
 @given(q=binomial_diffusions(event=(3,)), seed=seeds)
@@ -163,7 +163,7 @@ def test_a_posterior_keeps_the_complement_of_a_nearly_sure_bit() -> None:
 
 @given(q=diffusions(event=(2,)), data=st.data())
 def test_fewer_steps_see_the_same_process(q: Diffusion, data: st.DataObject) -> None:
-    kept = sorted(data.draw(st.sets(st.integers(1, q.n_steps - 1)))) + [q.n_steps]
+    kept = [*sorted(data.draw(st.sets(st.integers(1, q.n_steps - 1)))), q.n_steps]
     fewer = q.respaced(kept)
     assert type(fewer) is type(q)
     x = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import roughen
 from torch import Generator, Tensor, nn
 
+from oracles import roughen
 from quasistatic.networks import BumpReadout, NormalisedRBF, PerStepReadout, ResidualMLP, SteppedMLP, bumps
 from quasistatic.networks.mlp import FourierFeatures, LogSNREmbedding
 
@@ -131,7 +131,7 @@ def test_the_radial_basis_is_normalised_as_written() -> None:
     network = NormalisedRBF(2, 3, T, n_hidden=4)
     with torch.no_grad():
         network.readout.weight[1] = torch.eye(4)[:, :3]  # step 2 reads out h_1, h_2, h_3
-        network.log_width += torch.randn(4)
+        network.log_width.add_(torch.randn(4))
     x = torch.randn(6, 2)
     raw = torch.stack([
         torch.exp(-(x - c).square().sum(1) / (2 * w**2))

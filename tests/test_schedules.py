@@ -92,7 +92,7 @@ def test_geometric_falls_evenly_between_its_ends(high: float, fall: float, n_ste
 
 
 def test_geometric_needs_a_range() -> None:
-    with pytest.raises(ValueError, match="log_snr_max must exceed log_snr_min, got 1.0 and 2.0"):
+    with pytest.raises(ValueError, match=r"log_snr_max must exceed log_snr_min, got 1\.0 and 2\.0"):
         geometric(4, 1.0, 2.0)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from chance import check_frequencies, check_mean, check_same_mean
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import RandomBits, all_bits, enumerated_bound
-from strategies import seeds
 from torch import Generator, Tensor
 
+from chance import check_frequencies, check_mean, check_same_mean
+from oracles import RandomBits, all_bits, enumerated_bound
 from quasistatic.bound import elbo_terms
 from quasistatic.exact import ExactBits
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
@@ -18,6 +17,7 @@ from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser, StationaryFirstStep
 from quasistatic.schedules import constant_erasure, linear
 from quasistatic.steps import StepSampler, quick_bound
+from strategies import seeds
 
 
 def taught(loss: Tensor, **options: float) -> StepSampler:

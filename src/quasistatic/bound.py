@@ -179,7 +179,8 @@ def _by_trajectory(
     """
     n_steps, rows = diffusion.n_steps, stacked_rows(x_0)
     per_path = (n_steps + 1) * x_0[0].numel()
-    transitions, data = [], []
+    transitions: list[Tensor] = []
+    data: list[Tensor] = []
     for x in x_0.split(max(1, 2**22 // per_path)):
         n, path = len(x), [x]
         for t in range(1, n_steps + 1):  # cheap: no network here
@@ -190,10 +191,10 @@ def _by_trajectory(
         scores = []
         for start in range(0, n * (n_steps - 1), rows):
             pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x.device)
-            i, t = pair // (n_steps - 1), pair % (n_steps - 1) + 2
-            x_t, x_prev = states[i, t], states[i, t - 1]
-            back = diffusion.posterior(x[i], x_t, t)
-            scores.append(kernel(x_t, t).log_prob(x_prev) - back.log_prob(x_prev))
+            i, at = pair // (n_steps - 1), pair % (n_steps - 1) + 2
+            x_t, x_prev = states[i, at], states[i, at - 1]
+            back = diffusion.posterior(x[i], x_t, at)
+            scores.append(kernel(x_t, at).log_prob(x_prev) - back.log_prob(x_prev))
         inner = torch.cat(scores).view(n, n_steps - 1) if scores else x.new_zeros(n, 0)
         transitions.append(torch.cat([inner, log_end.unsqueeze(1)], 1))
         one = torch.ones(n, dtype=torch.long, device=x.device)

@@ -71,8 +71,8 @@ class Distribution(ABC):
         """
         parts = []
         if n_points:
-            parts.append(-other[:n_points].log_prob(self.mean[:n_points]))
-        if n_points < len(self.mean):
+            parts.append(-other[:n_points].log_prob(self.mean[:n_points]))  # type: ignore[attr-defined]
+        if n_points < len(self.mean):  # type: ignore[attr-defined]
             parts.append(self[n_points:].kl(other[n_points:]))
         return torch.cat(parts)
 

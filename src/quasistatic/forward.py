@@ -57,6 +57,7 @@ class Diffusion(nn.Module, ABC):
     beta: Tensor
     alpha_bar: Tensor
     log_snr: Tensor
+    noise_bar: Tensor
     _table: Tensor
     _groups: ClassVar[dict[str, slice]]
 

@@ -69,7 +69,7 @@ def step_costs(
             pair = diffusion.respaced([*([i] if i else []), j, *([T] if j < T else [])])
             t = 2 if i else 1
             back = kernel.on(pair)
-            p = back(x_j, t) if asked is None else back.law(asked, x_j, t)
+            p = back(x_j, t) if asked is None else back.law(asked, x_j, t)  # type: ignore[operator]
             lost = -step_log_ratio(pair.posterior(x_0, x_j, t), p, generator) if i else -p.log_prob(x_0)
             cost[i, j] = lost.mean()
     return cost, end

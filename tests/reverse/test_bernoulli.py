@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given
-from oracles import all_bits, law_table, model_log_prob, roughen
-from strategies import binomial_diffusions, seeds
 from torch import Generator, Tensor
 
+from oracles import all_bits, law_table, model_log_prob, roughen
 from quasistatic.bound import elbo_terms
 from quasistatic.distributions import Bernoulli, Mixture
 from quasistatic.forward import BinomialDiffusion
 from quasistatic.networks import ResidualMLP, SteppedMLP
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure
+from strategies import binomial_diffusions, seeds
 
 RATE = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
 
@@ -84,7 +84,8 @@ def test_the_law_of_x_0_is_sent_through_the_posterior(m: int, t: int) -> None:
     out = kernel.ask(states, t)
     known = RATE.logit() + q.log_likelihood_ratio(states, t)
     if m == 1:
-        weights, logits = torch.ones(8, 1, dtype=torch.float64), (known + out).unsqueeze(1)
+        weights = torch.ones(8, 1, dtype=torch.float64)
+        logits = (known + q.evidence_of_one_bit(states, t) * out).unsqueeze(1)
     else:
         weights = torch.softmax(out[:, -m:], 1)
         logits = known.unsqueeze(1) + kernel.sharpness * (out[:, :-m].view(8, m, 3) + kernel.start)
@@ -105,19 +106,20 @@ def test_the_first_step_back_is_the_prediction_itself() -> None:
     p = kernel(states, 1)
     assert isinstance(p, Bernoulli)
     known = RATE.logit() + q.log_likelihood_ratio(states, 1)
-    torch.testing.assert_close(p.probs, torch.sigmoid(known + kernel.ask(states, 1)))
+    torch.testing.assert_close(p.probs, torch.sigmoid(known + q.evidence_of_one_bit(states, 1) * kernel.ask(states, 1)))
 
 
 def test_a_sure_prediction_keeps_its_digits_and_its_gradient() -> None:
     # float32: 1 - sigmoid(40) is zero, but a zero of such a bit must still cost about 40 nats, with slope one
-    q = BinomialDiffusion(torch.ones(1), 0.5)
+    q = BinomialDiffusion(torch.tensor([0.5]), 0.5)
     kernel = BernoulliDenoiser(q, SteppedMLP(1, 1, 1), torch.tensor([0.5]))
-    out = torch.full((1, 1), 40.0, requires_grad=True)
+    one_bit, own = float(q.evidence_of_one_bit(torch.zeros(1, 1), 1)), q.log_likelihood_ratio(torch.zeros(1, 1), 1)
+    out = torch.full((1, 1), 18.0, requires_grad=True)
     log_p = kernel.law(out, torch.zeros(1, 1), 1).log_prob(torch.zeros(1, 1))
-    assert log_p.item() == pytest.approx(-40.0)
+    assert log_p.item() == pytest.approx(-(18.0 * one_bit + own.item()), rel=1e-6)
     log_p.backward()
     assert out.grad is not None
-    assert out.grad.item() == pytest.approx(-1.0)
+    assert out.grad.item() == pytest.approx(-one_bit)
 
 
 def test_a_mixture_has_its_components_apart_and_its_model_is_no_product() -> None:

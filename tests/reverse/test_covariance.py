@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
 from torch import Generator, Tensor
 
 from quasistatic.reverse.covariance import scale_tril, symmetric
+from strategies import seeds
 
 
 def draw(seed: int, *shape: int) -> Tensor:

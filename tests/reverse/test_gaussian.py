@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
-from oracles import roughen, white
-from strategies import events, gaussian_diffusions, seeds
 from torch import Generator, Tensor
 
+from oracles import roughen, white
 from quasistatic.bound import elbo_terms, log_prob_estimate
 from quasistatic.distributions import FullGaussian, Gaussian, Mixture
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import cosine, geometric, linear
+from strategies import events, gaussian_diffusions, seeds
 
 
 def make(q: GaussianDiffusion, d: int, covariance: str = "diagonal", m: int = 1, rough: bool = False) -> GaussianDenoiser:
@@ -35,7 +37,9 @@ def test_a_zero_network_is_the_unit_gaussian_for_every_schedule(
 
 @pytest.mark.parametrize("schedule", [linear, cosine, geometric])
 @pytest.mark.parametrize("n_steps", [2, 10, 1000])
-def test_a_zero_network_is_the_unit_gaussian_for_every_number_of_steps(schedule, n_steps: int) -> None:
+def test_a_zero_network_is_the_unit_gaussian_for_every_number_of_steps(
+    schedule: Callable[[int], torch.Tensor], n_steps: int
+) -> None:
     q = GaussianDiffusion(schedule(n_steps))
     x = torch.randn(3, 2, dtype=torch.float64)
     total = elbo_terms(q, make(q, 2), x, method="trajectory").total

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given
-from oracles import RandomBits, all_bits, reverse_matrix, roughen
-from strategies import diffusions, gaussian_diffusions, seeds
 from torch import Generator, Tensor, nn
 
+from oracles import RandomBits, all_bits, reverse_matrix, roughen
 from quasistatic.distributions import Bernoulli, Gaussian
 from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
 from quasistatic.networks import NormalisedRBF, ResidualMLP, SteppedMLP
@@ -20,6 +19,7 @@ from quasistatic.reverse import (
     StationaryFirstStep,
 )
 from quasistatic.schedules import constant_erasure, geometric
+from strategies import diffusions, gaussian_diffusions, seeds
 
 FINE, COARSE = GaussianDiffusion(geometric(8)), GaussianDiffusion(geometric(4))
 
@@ -243,7 +243,7 @@ def test_the_first_step_holds_nothing_to_learn() -> None:
 
 def test_first_steps_do_not_mix_with_others_in_a_batch() -> None:
     kernel = StationaryFirstStep(denoiser(), FINE)
-    with pytest.raises(ValueError, match="mixes t = 1 with other steps"):
+    with pytest.raises(ValueError, match="must not mix t = 1 with other steps"):
         kernel(torch.zeros(2, 2), torch.tensor([1, 2]))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given
-from strategies import gaussian_diffusions, seeds
 from torch import Generator, Tensor
 
 from quasistatic.bound import elbo_terms, null_log_prob
@@ -14,6 +13,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import PerturbationKernel
 from quasistatic.schedules import geometric
+from strategies import gaussian_diffusions, seeds
 
 
 def randn(seed: int, *shape: int) -> Tensor:

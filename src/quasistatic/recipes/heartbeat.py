@@ -46,7 +46,7 @@ class Heartbeat(Recipe):
     n_test: int = 1000
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=16_500, batch_size=1024, learning_rate=3e-3, evaluate_every=2750
+            steps=16_500, batch_size=1024, learning_rate=2e-3, evaluate_every=2750
         )
     )
 

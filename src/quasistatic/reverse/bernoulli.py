@@ -49,6 +49,7 @@ class BernoulliDenoiser(NetworkKernel):
     [0.2, 0.2, 0.2]
     """
 
+    diffusion: BinomialDiffusion  # type: ignore[assignment]
     rate: Tensor
     sharpness = 4.0  # of a mixture's logits: components must be able to become sure of their bits
 
@@ -85,4 +86,6 @@ class BernoulliDenoiser(NetworkKernel):
 
 
 def _bits(logits: Tensor) -> Bernoulli:
+    # beyond 80 nats a float32 sigmoid is zero and its gradient nan; within, both probabilities are exact and sum to one
+    logits = logits.clamp(-80.0, 80.0)
     return Bernoulli(torch.sigmoid(logits), torch.sigmoid(-logits))

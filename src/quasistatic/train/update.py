@@ -41,11 +41,11 @@ class Update:
             torch.nn.utils.clip_grad_norm_(weights, self.clip, foreach=True)
             self.optimiser.step()
         else:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # type: ignore[arg-type]
             mean, square, step = self._slots
             torch._foreach_add_(step, 1.0)
             torch._fused_adamw_(
-                weights, gradients, mean, square, [], step,
+                weights, gradients, mean, square, [], step,  # type: ignore[arg-type]
                 lr=rate, beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"],
                 eps=group["eps"], amsgrad=False, maximize=False, grad_scale=(norm / self.clip).clamp_min_(1.0),
             )  # fmt: skip
@@ -61,5 +61,5 @@ class Update:
         if not self._slots[0] or self._slots[0][-1] is not state[weights[-1]]["exp_avg"]:
             if any("exp_avg" not in state.get(p, {}) for p in weights):
                 return False
-            self._slots = tuple([state[p][k] for p in weights] for k in ("exp_avg", "exp_avg_sq", "step"))
+            self._slots = tuple([state[p][k] for p in weights] for k in ("exp_avg", "exp_avg_sq", "step"))  # type: ignore[assignment]
         return True
