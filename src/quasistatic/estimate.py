@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quasistatic.report.tables import format_estimate
 
-__all__ = ["UNITS", "Estimate", "unit_divisor"]
+__all__ = ["UNITS", "Estimate", "paired_difference", "unit_divisor"]
 
 UNITS = ("nats", "bits", "nats_per_dim", "bits_per_dim", "bits_per_pixel", "bits_per_sequence", "bits_per_point")
 
