@@ -110,46 +110,6 @@ def test_a_small_kl_of_gaussians_keeps_its_digits() -> None:
     assert p.kl(q).item() == pytest.approx(e**2 / 4 - e**3 / 3, rel=2e-3)
 
 
-# -------------------------------------------------------------------------------------------- a training batch
-
-
-@pytest.mark.parametrize("n_points", [0, 1, BATCH - 1, BATCH])
-@pytest.mark.parametrize(("first", "second"), [("gaussian", "gaussian"), ("gaussian", "full"), ("bernoulli", "bernoulli")])
-@given(event=events(), seed=seeds)
-def test_the_cost_is_kl_but_for_points(n_points: int, first: str, second: str, event: tuple[int, ...], seed: int) -> None:
-    q, p = make(first, event, seed), make(second, event, seed + 7)
-    if isinstance(q, Gaussian):  # points have no variance, which must not come back as nan
-        q = Gaussian(q.mean, torch.cat([torch.zeros_like(q.var[:n_points]), q.var[n_points:]]))
-    else:
-        assert isinstance(q, Bernoulli)
-        q = Bernoulli(torch.cat([q.probs[:n_points].round(), q.probs[n_points:]]))
-    expected = torch.cat([-p.log_prob(q.mean)[:n_points], q.kl(p)[n_points:]])
-    close(q.cost(p, n_points), expected)
-
-
-@pytest.mark.parametrize("n_points", [0, 2, BATCH])
-def test_the_gradient_of_the_cost_in_closed_form(n_points: int) -> None:
-    q, p = make("gaussian", (2, 2), 1), make("gaussian", (2, 2), 2)
-    assert isinstance(q, Gaussian)
-    assert isinstance(p, Gaussian)
-    parameters = (p.mean.requires_grad_(), p.var.requires_grad_())
-    assert torch.autograd.gradcheck(lambda m, v: q.cost(Gaussian(m, v), n_points), parameters)
-    weight = torch.randn(BATCH, generator=Generator().manual_seed(3), dtype=torch.float64)
-    ours = torch.autograd.grad((weight * q.cost(p, n_points)).sum(), parameters)
-    by_graph = torch.cat([-p.log_prob(q.mean)[:n_points], q.kl(p)[n_points:]])
-    for a, b in zip(ours, torch.autograd.grad((weight * by_graph).sum(), parameters), strict=True):
-        close(a, b)
-
-
-@pytest.mark.parametrize("n_points", [0, 2])
-def test_the_cost_carries_gradients_to_the_forward_law_too(n_points: int) -> None:
-    # a schedule that is learned moves q itself
-    q, p = make("gaussian", (3,), 1), make("gaussian", (3,), 2)
-    assert isinstance(q, Gaussian)
-    q.mean.requires_grad_()
-    assert torch.autograd.gradcheck(lambda m: Gaussian(m, q.var).cost(p, n_points), (q.mean,))
-
-
 # ------------------------------------------------------------------------------------------------- the edges
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -295,56 +294,6 @@ def test_rates_carry_gradients() -> None:
     GaussianDiffusion(beta).marginal(x, 2).mean.sum().backward()
     assert beta.grad is not None
     assert beta.grad[0].item() == pytest.approx(-math.sqrt(0.5) / (2 * math.sqrt(0.8)))
-
-
-# -------------------------------------------------------------------------------------- what is kept between calls
-
-
-@pytest.mark.parametrize("t", [2, torch.tensor([2, 3])])
-@pytest.mark.parametrize("beta", [geometric(4)])
-def test_what_was_read_while_sampling_serves_training(beta: Tensor, t: int | Tensor) -> None:
-    q = GaussianDiffusion(beta)
-    with torch.inference_mode():
-        for law in (q.marginal, q.step):
-            law(torch.zeros(2, 3), t)
-        q.posterior(torch.zeros(2, 3), torch.zeros(2, 3), t)
-        q.log_snr_at(t, torch.zeros(2, 3))
-    x = torch.ones(2, 3, requires_grad=True)
-    total = q.marginal(x, t).mean + q.step(x, t).mean + q.posterior(x, x, t).mean
-    (total * q.log_snr_at(t, x).unsqueeze(1)).sum().backward()
-    assert x.grad is not None
-
-
-def test_no_call_leaves_its_precision_or_its_size_to_the_next() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.3)
-    fresh = BinomialDiffusion(constant_erasure(4), 0.3)
-    for dtype, n in [(torch.float64, 2), (torch.float16, 5), (torch.float64, 3), (torch.float32, 1), (torch.float64, 2)]:
-        x = torch.ones(n, 2, dtype=dtype)
-        assert q.log_snr_at(2, x).shape == (n,)
-        assert q.log_snr_at(2, x).dtype == dtype
-        assert q.marginal(x, 2).probs.dtype == dtype
-    x = torch.ones(2, 2, dtype=torch.float64)
-    assert torch.equal(q.marginal(x, 2).probs, fresh.marginal(x, 2).probs)
-    assert torch.equal(q.log_snr_at(2, x), fresh.log_snr_at(2, x))
-
-
-def test_a_copy_is_a_process_of_its_own() -> None:
-    q, x = GaussianDiffusion(geometric(4)), torch.ones(2, 3)
-    expected = q.marginal(x, 3).mean
-    other = copy.deepcopy(q)
-    assert torch.equal(other.marginal(x, 3).mean, expected)
-    assert torch.equal(other.alpha_bar, q.alpha_bar)
-
-
-def test_learned_rates_are_never_kept() -> None:
-    # with gradients through the tables each backward needs a graph of its own, from the rates as they are now
-    beta = torch.tensor([0.2, 0.5], dtype=torch.float64, requires_grad=True)
-    x = torch.ones(2, 1, dtype=torch.float64)
-    q = GaussianDiffusion(beta)
-    for t in (1, 2, torch.tensor([1, 2])):
-        first, second = (torch.autograd.grad(q.marginal(x, t).mean.sum(), beta, retain_graph=True)[0] for _ in "ab")
-        assert torch.equal(first, second)
-        assert first.abs().max().item() > 0
 
 
 # --------------------------------------------------------------------------------------------------- bad input

@@ -298,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of many processes under torchrun, the first one speaks
     if command.json:
-        from quasistatic.recipes.plain import strict
+        from quasistatic.recipes.run import strict
 
         print(json.dumps(strict(answer), allow_nan=False))
     else:

@@ -122,19 +122,6 @@ def test_a_sure_prediction_keeps_its_digits_and_its_gradient() -> None:
     assert out.grad.item() == pytest.approx(-one_bit)
 
 
-@given(q=binomial_diffusions(event=(3,), max_steps=4))
-def test_the_unit_of_evidence(q: BinomialDiffusion) -> None:
-    # what a noisy one says for a one, more than a noisy zero does
-    x = torch.zeros(2, 3, dtype=torch.float64)
-    for t in range(1, q.n_steps + 1):
-        kept, noise = q.alpha_bar[t], 1 - q.alpha_bar[t]
-        by_one = ((kept + noise * q.rho) / (noise * q.rho)).log()
-        by_zero = (noise * (1 - q.rho) / (kept + noise * (1 - q.rho))).log()
-        for time in (t, torch.full((2,), t)):
-            unit = q.evidence_of_one_bit(x, time).expand(2, 3)
-            torch.testing.assert_close(unit, (by_one - by_zero).expand(2, 3), rtol=1e-7, atol=1e-9)
-
-
 def test_a_mixture_has_its_components_apart_and_its_model_is_no_product() -> None:
     q, states = BinomialDiffusion(constant_erasure(3), 0.5), all_bits(3)
     kernel = make(q, 4)

@@ -7,6 +7,7 @@ add: ``result.json``, ``figures/`` and ``report.html``.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel, load
 from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.evaluation import evaluate
-from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
@@ -34,7 +34,7 @@ from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
-__all__ = ["Run", "evaluate_run", "open_run", "read_json", "sentences", "train_run"]
+__all__ = ["Run", "evaluate_run", "open_run", "read_json", "sentences", "strict", "train_run"]
 
 FINISHED = "best-finished"  # the best model, on the steps placed for it
 
@@ -232,6 +232,15 @@ def evaluate_run(
     result = strict(result)
     write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
     return result
+
+
+def strict(value: Any) -> Any:
+    """Put None for numbers that JSON does not have: a standard error of one row, minus infinity."""
+    if isinstance(value, dict):
+        return {k: strict(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:
