@@ -136,7 +136,8 @@ def test_without_a_folder_the_best_weights_come_back_too(whole, tmp_path):
     assert torch.equal(held.diffusion.beta, filed.diffusion.beta)
 
 
-def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp_path):
+@pytest.mark.parametrize("filed", [True, False])
+def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp_path, filed):
     scores = iter([0.0, 3.0, 1.0])
     seen: list[list[Tensor]] = []
 
@@ -145,9 +146,10 @@ def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp
         return loop.Estimate(next(scores), 0.1, 50, "bits")
 
     monkeypatch.setattr(loop._Fit, "_validation_bound", score)
-    model = tiny.train(tmp_path / "run", SHORT)
+    model = tiny.train(tmp_path / "run" if filed else None, SHORT)
     assert all(torch.equal(a, b) for a, b in zip(seen[1], model.kernel.parameters(), strict=True))
-    assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["step"] == 5
+    if filed:
+        assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["step"] == 5
     assert not all(torch.equal(a, b) for a, b in zip(seen[1], seen[2], strict=True))
     assert not model.training
 
@@ -157,6 +159,16 @@ def test_the_global_random_state_is_left_as_it_was():
     model, expected = tiny.model(), torch.get_rng_state()
     fit(model, tiny.rows(300, 1), tiny.rows(50, 2), SHORT, quiet=True)
     assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_the_global_random_state_has_no_say():
+    def train(global_seed: int) -> dict[str, Tensor]:
+        model = tiny.model()
+        torch.manual_seed(global_seed)
+        return fit(model, tiny.rows(300, 1), tiny.rows(50, 2), SHORT, quiet=True).state_dict()
+
+    a, b = train(5), train(6)
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_other_seeds_give_other_weights():
