@@ -1,6 +1,6 @@
 """Exact models: laws that can be written down, by other routes than the library's.
 
-Bits are enumerated (all 2^d states, transition matrices), Gaussians are conditioned by linear algebra, and a single
+Bits and classes are enumerated (all states, transition matrices), Gaussians are conditioned by linear algebra, and a single
 bit is summed in plain Python. None of these use ``posterior``, ``kl`` or the bound they are there to judge.
 """
 
@@ -13,15 +13,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.distributions import Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Masked
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion
 from quasistatic.reverse import ReverseKernel
 
 __all__ = [
+    "ExactClasses",
     "ExactGaussianData",
     "ForwardKernel",
     "RandomBits",
     "all_bits",
+    "all_classes",
     "enumerated_bound",
     "index_of",
     "law_table",
@@ -59,6 +61,11 @@ def one_bit_bound(p: float, beta: list[float], rho: float = 0.5) -> tuple[float,
 def all_bits(d: int) -> Tensor:
     """(2^d, d), in the order of the binary numbers."""
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=d)), dtype=torch.float64)
+
+
+def all_classes(d: int, k: int) -> Tensor:
+    """(k^d, d), in the order of the numbers to base k; with the mask as a class more, all states of a masked event."""
+    return torch.tensor(list(itertools.product(range(k), repeat=d)), dtype=torch.float64)
 
 
 def index_of(x: Tensor) -> Tensor:
@@ -123,11 +130,11 @@ def enumerated_bound(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor
     n_steps = diffusion.n_steps
     last = marginal_matrix(diffusion, states, n_steps)
     pi = diffusion.stationary(states.shape, states.dtype).log_prob(states)
-    total = (last * (pi - last.log())).sum(1)
+    total = torch.where(last > 0, last * (pi - last.log()), 0.0).sum(1)
     for t in range(2, n_steps + 1):
         total = total + transition_score(diffusion, kernel, states, t)
     first = marginal_matrix(diffusion, states, 1)
-    return total + (first * reverse_matrix(kernel, states, 1).T.log()).sum(1)
+    return total + torch.where(first > 0, first * reverse_matrix(kernel, states, 1).T.log(), 0.0).sum(1)
 
 
 class ForwardKernel(ReverseKernel):
@@ -155,6 +162,23 @@ class RandomBits(ReverseKernel):
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Bernoulli:
         return Bernoulli(torch.sigmoid(self.odds[t, index_of(x_t)]).to(x_t.dtype))
+
+
+class ExactClasses(ReverseKernel):
+    """The best kernel of independent classes for data of any law, by summing over all data for every x_t."""
+
+    def __init__(self, diffusion: CategoricalDiffusion, states: Tensor, probs: Tensor) -> None:
+        super().__init__()
+        self.diffusion = diffusion
+        self.states, self.probs = states, probs
+
+    def forward(self, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
+        assert isinstance(self.diffusion, CategoricalDiffusion)
+        likelihood = [self.diffusion.marginal(x_0.expand_as(x_t), t).log_prob(x_t) for x_0 in self.states]
+        weights = torch.softmax(self.probs.log() + torch.stack(likelihood, 1), 1)
+        is_class = self.states.unsqueeze(-1) == torch.arange(self.diffusion.n_classes)
+        shares = torch.einsum("bs,sdk->bdk", weights, is_class.double())
+        return self.diffusion.posterior(Categorical(shares.log()), x_t, t)
 
 
 def roughen(network: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:

@@ -198,8 +198,10 @@ def _by_trajectory(
         inner = torch.cat(scores).view(n, n_steps - 1) if scores else x.new_zeros(n, 0)
         transitions.append(torch.cat([inner, log_end.unsqueeze(1)], 1))
         one = torch.ones(n, dtype=torch.long, device=x.device)
-        data.extend(kernel(x_1, t_1).log_prob(x_) for x_1, t_1, x_ in zip(
-            path[1].split(rows), one.split(rows), x.split(rows), strict=True))
+        data.extend(
+            kernel(x_1, t_1).log_prob(x_)
+            for x_1, t_1, x_ in zip(path[1].split(rows), one.split(rows), x.split(rows), strict=True)
+        )
     return torch.cat(transitions), torch.cat(data)
 
 
@@ -256,9 +258,10 @@ def log_prob_estimate(
 def null_log_prob(diffusion: Diffusion, x_0: Tensor) -> Tensor:
     """Log likelihood of the null model, the noise end pi taken as a model of the data, (batch,), nats.
 
-    The paper's L_null; K - L_null is what diffusion has learned.
+    The paper's L_null; K - L_null is what diffusion has learned. Where pi holds no data (an absorbing process), the
+    base rates stand for it.
     """
-    return diffusion.stationary(x_0.shape, x_0.dtype).log_prob(x_0)
+    return diffusion.null(x_0.shape, x_0.dtype).log_prob(x_0)
 
 
 def paper_k(diffusion: Diffusion, bound: Bound, x_0: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 r"""Probability distributions over batches of events: what every kernel returns.
 
 A distribution holds one law per row: parameters are batch first, any event shape behind, and every
-result that is a number per row has shape ``(batch,)`` and is in nats. Four families are enough for
-the Gaussian and the binomial process and for mixtures of their kernels:
+result that is a number per row has shape ``(batch,)`` and is in nats. These families are enough for all
+processes and for mixtures of their kernels:
 
 ============================  ==================================================  ============
 class                         law of one row                                      ``has_kl``
@@ -10,6 +10,8 @@ class                         law of one row                                    
 :class:`Gaussian`             :math:`\mathcal{N}(\mu, \mathrm{diag}\,v)`          yes
 :class:`FullGaussian`         :math:`\mathcal{N}(\mu, L L^\top)`                  yes
 :class:`Bernoulli`            :math:`\prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}`       yes
+:class:`Categorical`          :math:`\prod_i p_{i, x_i}`                          yes
+:class:`Masked`               the same, but for a share that is masked            yes
 :class:`Mixture`              :math:`\sum_m w_m\, c_m(x)`                         no
 ============================  ==================================================  ============
 
@@ -26,7 +28,7 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Bernoulli", "Distribution", "FullGaussian", "Gaussian", "Mixture"]
+__all__ = ["Bernoulli", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Masked", "Mixture", "one_hot"]
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -316,6 +318,174 @@ class Bernoulli(Distribution):
         return Bernoulli(one / total, zero / total), _sum(total.log())
 
 
+class Categorical(Distribution):
+    r"""Independent classes, one for each entry of the event.
+
+    Events hold the index of the class, 0 to K - 1, as a number of the precision of the probabilities.
+
+    Parameters
+    ----------
+    log_probs : Tensor, shape (batch, \*event, K)
+        Normalised log-probabilities; -inf is allowed.
+
+    Examples
+    --------
+    >>> p = Categorical(torch.tensor([[[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]]).log())
+    >>> [round(v, 4) for v in p.log_prob(torch.tensor([[2.0, 0.0]])).exp().tolist()]
+    [0.5]
+    >>> p.kl(p).item()
+    0.0
+    """
+
+    def __init__(self, log_probs: Tensor) -> None:
+        self.log_probs = log_probs
+
+    @classmethod
+    def points(cls, x: Tensor, n_classes: int) -> Categorical:
+        r"""Laws that are sure of the classes ``x``, (batch, \*event)."""
+        return cls(one_hot(x, n_classes).to(x.dtype).log())
+
+    @property
+    def n_classes(self) -> int:
+        """Number K of classes."""
+        return self.log_probs.shape[-1]
+
+    def __getitem__(self, rows: slice) -> Categorical:
+        return Categorical(self.log_probs[rows])
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        # as many classes as have been passed when u of the whole is; one of probability zero is never the next
+        below = self.log_probs.exp().cumsum(-1)
+        u = torch.rand(below.shape[:-1], generator=generator, dtype=below.dtype, device=below.device)
+        return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(below.dtype)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return _sum(self._each_log_prob(x))
+
+    def _each_log_prob(self, x: Tensor) -> Tensor:
+        return self.log_probs.gather(-1, x.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        return _sum(self._each_entropy())
+
+    def _each_entropy(self) -> Tensor:
+        return -self._mean_of(self.log_probs)
+
+    def kl(self, other: Distribution) -> Tensor:
+        if isinstance(other, Masked):
+            other = other.dense()
+        if not isinstance(other, Categorical):
+            raise self._unsupported("kl", other)
+        return _sum(self._mean_of(self.log_probs - other.log_probs))
+
+    def _mean_of(self, values: Tensor) -> Tensor:
+        """Expectation of (batch, *event, K) values that do not count where the probability is zero."""
+        return (self.log_probs.exp() * values.masked_fill(self.log_probs == -math.inf, 0.0)).sum(-1)
+
+    def cost(self, other: Distribution, n_points: int) -> Tensor:
+        return self.kl(other)  # which for a point is -log other(point)
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        if isinstance(other, Masked):
+            other = other.dense()
+        if not isinstance(other, Categorical):
+            raise self._unsupported("times", other)
+        both = self.log_probs + other.log_probs
+        total = torch.logsumexp(both, -1)
+        return Categorical(both - total.unsqueeze(-1)), _sum(total)
+
+
+class Masked(Distribution):
+    r"""Entries that are masked with a probability of their own and show a class else.
+
+    The mask is one more class, of index K: the law of all that an absorbing process does. It is a family of its own,
+    because data that is known needs no table of K classes here, and because a KL leaves only what is shown.
+
+    Parameters
+    ----------
+    shown : Tensor, shape (batch, \*event), or Categorical
+        The class that is shown, or its law.
+    n_classes : int
+        K.
+    mask, show : Tensor, shape (batch, \*event)
+        Probability of the mask, and one minus it.
+
+    Examples
+    --------
+    >>> p = Masked(torch.tensor([[1.0, 0.0]]), 2, torch.tensor([[0.25, 1.0]]), torch.tensor([[0.75, 0.0]]))
+    >>> p.log_prob(torch.tensor([[1.0, 2.0]])).exp().item(), p.log_prob(torch.tensor([[0.0, 2.0]])).exp().item()
+    (0.75, 0.0)
+    """
+
+    def __init__(self, shown: Tensor | Categorical, n_classes: int, mask: Tensor, show: Tensor) -> None:
+        self.shown = shown
+        self.n_classes = n_classes
+        self.mask, self.show = mask, show
+
+    def __getitem__(self, rows: slice) -> Masked:
+        return Masked(self.shown[rows], self.n_classes, self.mask[rows], self.show[rows])
+
+    def _shown_law(self) -> Categorical:
+        known = self.shown
+        # a state that is masked is never shown, whatever stands for it
+        return Categorical.points(known % self.n_classes, self.n_classes) if isinstance(known, Tensor) else known
+
+    def dense(self) -> Categorical:
+        """The same law as one of K + 1 classes."""
+        shown = self.show.log().unsqueeze(-1) + self._shown_law().log_probs
+        return Categorical(torch.cat([shown, self.mask.log().unsqueeze(-1)], -1))
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        x = self.shown if isinstance(self.shown, Tensor) else self.shown.sample(generator)
+        u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return x.masked_fill(u < self.mask, float(self.n_classes))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return _sum(torch.where(x == self.n_classes, self.mask.log(), self.show.log() + self._log_shown(x)))
+
+    def _log_shown(self, x: Tensor) -> Tensor:
+        """Log-probability of each entry's class if it is shown, and any number where ``x`` is the mask."""
+        if isinstance(self.shown, Tensor):
+            return torch.where(x == self.shown, 0.0, -math.inf).to(x.dtype)
+        return self.shown._each_log_prob(x % self.n_classes)
+
+    def entropy(self) -> Tensor:
+        own = torch.xlogy(self.mask, self.mask) + torch.xlogy(self.show, self.show)
+        return _sum((0.0 if isinstance(self.shown, Tensor) else self.show * self.shown._each_entropy()) - own)
+
+    def kl(self, other: Distribution) -> Tensor:
+        if isinstance(other, Categorical):
+            return self.dense().kl(other)
+        if not isinstance(other, Masked):
+            raise self._unsupported("kl", other)
+        if isinstance(self.shown, Tensor):
+            of_shown = -other._log_shown(self.shown)
+        else:
+            law, other_law = self.shown, other._shown_law()
+            of_shown = law._mean_of(law.log_probs - other_law.log_probs)
+        return _sum(
+            _x_log_ratio(self.mask, other.mask)
+            + _x_log_ratio(self.show, other.show)
+            + self.show * of_shown.masked_fill(self.show == 0, 0.0)
+        )
+
+    def cost(self, other: Distribution, n_points: int) -> Tensor:
+        return self.kl(other)  # which for a point is -log other(point)
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        return self.dense().times(other)
+
+
+def _x_log_ratio(p: Tensor, q: Tensor) -> Tensor:
+    """Share of a KL, p log p / q, zero where p is."""
+    return p * (p.log() - q.log()).masked_fill(p == 0, 0.0)
+
+
+def one_hot(x: Tensor, n_classes: int) -> Tensor:
+    """Whether each entry is of each class, (batch, *event, K); nowhere for the mask."""
+    return x.unsqueeze(-1) == torch.arange(n_classes, dtype=x.dtype, device=x.device)
+
+
 class Mixture(Distribution):
     r"""Weighted sum of M laws of one family for each row, :math:`\sum_m w_m c_m(x)`.
 
@@ -387,4 +557,6 @@ def _repeated(p: Distribution, m: int) -> Distribution:
         return FullGaussian(p.mean.repeat_interleave(m, 0), p.scale_tril.repeat_interleave(m, 0))
     if isinstance(p, Bernoulli):
         return Bernoulli(p.probs.repeat_interleave(m, 0), p.complement.repeat_interleave(m, 0))
+    if isinstance(p, Categorical):
+        return Categorical(p.log_probs.repeat_interleave(m, 0))
     raise NotImplementedError(f"a mixture times {type(p).__name__} is not defined")

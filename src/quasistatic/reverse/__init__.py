@@ -2,14 +2,26 @@
 
 Calling a kernel returns a distribution, so what is learned and what is probability meet at one line. The paper's
 :class:`PerturbationKernel` corrects the forward kernel and holds parameters for each step; denoisers
-(:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`) predict x_0 and send it through the forward posterior, so
-one network serves every T, and :meth:`ReverseKernel.on` moves it to another grid of steps.
+(:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`, :class:`CategoricalDenoiser`) predict x_0 and send it through
+the forward posterior, so one network serves every T, and :meth:`ReverseKernel.on` moves it to another grid of steps.
 """
 
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
+from quasistatic.reverse.categorical import CategoricalDenoiser
 from quasistatic.reverse.gaussian import GaussianDenoiser
+from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel, StationaryFirstStep
 from quasistatic.reverse.perturbation import PerturbationKernel
+from quasistatic.reverse.wiener import WienerBase
 
-__all__ = ["BernoulliDenoiser", "GaussianDenoiser", "NetworkKernel", "PerturbationKernel", "ReverseKernel",
-           "StationaryFirstStep"]
+__all__ = [
+    "BernoulliDenoiser",
+    "CategoricalDenoiser",
+    "GaussianDenoiser",
+    "ImageDenoiser",
+    "NetworkKernel",
+    "PerturbationKernel",
+    "ReverseKernel",
+    "StationaryFirstStep",
+    "WienerBase",
+]

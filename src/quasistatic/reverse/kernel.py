@@ -108,11 +108,17 @@ class NetworkKernel(ReverseKernel):
             time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
         else:
             time = self.diffusion.log_snr_at(t, x_t)
-        if dtype != x_t.dtype:
-            out = network(x_t.to(dtype), time.to(dtype) if time.is_floating_point() else time)
-        else:
-            out = network(x_t, time)
+        seen = self.inputs(x_t)
+        if dtype != seen.dtype:
+            seen = seen.to(dtype)
+        if dtype != time.dtype and time.is_floating_point():
+            time = time.to(dtype)
+        out = network(seen, time)
         return out if out.dtype == x_t.dtype else out.to(x_t.dtype)
+
+    def inputs(self, x_t: Tensor) -> Tensor:
+        """What the network sees of the state, in any precision: the state itself."""
+        return x_t
 
     def _precision(self, network: nn.Module) -> torch.dtype:
         """Precision of the network's weights, by one that is remembered: to look for it costs as much as a small layer."""
