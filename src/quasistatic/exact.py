@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.bound import stacked_rows
-from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
 from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
 from quasistatic.reverse import ReverseKernel
 
@@ -52,17 +52,23 @@ class ExactBits(ReverseKernel):
     log_weights: Tensor
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        n, k = len(x_t), len(self.atoms)
+        given, k = self.denoise(x_t, t), len(self.atoms)
+        if isinstance(given, Mixture):
+            t = t.repeat_interleave(k, 0) if isinstance(t, Tensor) else t
+            back = self.diffusion.posterior(given.components, x_t.repeat_interleave(k, 0), t)  # type: ignore[arg-type]
+            return Mixture(given.log_weights, back)
+        return self.diffusion.posterior(given, x_t, t)
+
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
+        """Law of the data given x_t: a mixture of the patterns, or its margins."""
         ratio = self.diffusion.log_likelihood_ratio(x_t, t).double().flatten(1)
         # an infinite ratio (no noise yet) times a zero bit must not make nan
         finite = torch.nan_to_num(ratio, posinf=1e9, neginf=-1e9)
         log_posterior = torch.log_softmax(self.log_weights + finite @ self.atoms.flatten(1).T, 1)
         if self.factorised:
-            x_0 = (log_posterior.exp() @ self.atoms.flatten(1)).view_as(x_t).to(x_t.dtype)
-            return self.diffusion.posterior(x_0, x_t, t)
-        every = self.atoms.to(x_t.dtype).repeat(n, *(1,) * (self.atoms.dim() - 1))
-        t = t.repeat_interleave(k, 0) if isinstance(t, Tensor) else t
-        return Mixture(log_posterior.to(x_t.dtype), self.diffusion.posterior(every, x_t.repeat_interleave(k, 0), t))
+            return Bernoulli((log_posterior.exp() @ self.atoms.flatten(1)).view_as(x_t).to(x_t.dtype))
+        every = self.atoms.to(x_t.dtype).repeat(len(x_t), *(1,) * (self.atoms.dim() - 1))
+        return Mixture(log_posterior.to(x_t.dtype), Bernoulli(every))
 
 
 class ExactGaussianMixture(ReverseKernel):
@@ -107,9 +113,17 @@ class ExactGaussianMixture(ReverseKernel):
         return torch.logsumexp(self.log_weights - square / (2.0 * self.prior_var), 1) - log_norm
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self._law(x_t, t, *self.diffusion._at(t, x_t.double(), "posterior"))
+
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        """Law of the data given x_t, in the family of the kernel."""
+        one = x_t.new_ones((), dtype=torch.float64)
+        return self._law(x_t, t, one, 0.0 * one, 0.0 * one)
+
+    def _law(self, x_t: Tensor, t: int | Tensor, *line: Tensor) -> Distribution:
+        """Law of share_0 x_0 + share_t x_t + sqrt(var) noise, with ``line`` = (share_0, share_t, var)."""
         x = x_t.double()
-        marginal, posterior = self.diffusion._at(t, x, "marginal"), self.diffusion._at(t, x, "posterior")
-        signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*marginal, *posterior))
+        signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*self.diffusion._at(t, x, "marginal"), *line))
         total = signal.square() * self.prior_var + noise  # variance of x_t about a component's mean
         square = (x.unsqueeze(1) - signal.unsqueeze(1) * self.means).square().sum(-1)
         weight = torch.log_softmax(self.log_weights - 0.5 * square / total, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from torch import Generator, Tensor, nn
 from quasistatic.bound import Bound, elbo_terms, log_prob_estimate, null_log_prob
 from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, Diffusion
+from quasistatic.evidence import Evidence
+from quasistatic.evidence.units import in_model_units, keep_known
+from quasistatic.forward import Diffusion
+from quasistatic.posterior import Posterior
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 from quasistatic.sample import ancestral
 from quasistatic.saving import load_module, new_folder, save_module, saveable
+from quasistatic.smc import posterior_sample
+from quasistatic.steps import StepSampler, quick_terms
 
 __all__ = ["DiffusionModel", "load"]
 
@@ -53,9 +59,7 @@ class DiffusionModel(nn.Module):
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
         _require_finite(x)
-        if isinstance(self.diffusion, BinomialDiffusion) and not ((x == 0) | (x == 1)).all():
-            where = (~((x == 0) | (x == 1))).nonzero()[0].tolist()
-            raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
+        self.diffusion.check(x)
         z, log_det = self.transform(x.double(), generator)
         return z, log_det
 
@@ -85,6 +89,23 @@ class DiffusionModel(nn.Module):
             terms = elbo_terms(self.diffusion, self._kernel(first_step), z, generator=generator, method=method)
         return terms.plus_log_det(log_det)
 
+    def quick_bound(
+        self,
+        x: Any,
+        visits: int = 8,
+        *,
+        sampler: StepSampler | None = None,
+        generator: Generator | None = None,
+        first_step: str = "learned",
+    ) -> Bound:
+        """Estimate the bound of each row from ``visits`` of its steps, unbiased (:func:`quasistatic.steps.quick_terms`)."""
+        with torch.no_grad():
+            z, log_det = self.encode(x, generator)
+            terms = quick_terms(
+                self.diffusion, self._kernel(first_step), z, visits=visits, sampler=sampler, generator=generator
+            )
+        return terms.plus_log_det(log_det)
+
     def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Generator | None = None) -> Tensor:
         """Importance-weighted log p(x) of each row (eq. 9), (n,), nats.
 
@@ -92,9 +113,7 @@ class DiffusionModel(nn.Module):
         """
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            estimate = log_prob_estimate(
-                self.diffusion, self.kernel, z, n_trajectories=n_trajectories, generator=generator
-            )
+            estimate = log_prob_estimate(self.diffusion, self.kernel, z, n_trajectories=n_trajectories, generator=generator)
         return estimate + log_det
 
     def null_log_prob(self, x: Any, *, generator: Generator | None = None) -> Tensor:
@@ -110,6 +129,48 @@ class DiffusionModel(nn.Module):
         diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
         z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
         return self.transform.inverse(z.double())
+
+    def posterior(
+        self,
+        evidence: Evidence,
+        n_particles: int = 1000,
+        *,
+        n_steps: int | None = None,
+        spread: str = "lookahead",
+        weights: bool = True,
+        generator: Generator | None = None,
+        chunk: int | None = None,
+    ) -> Posterior:
+        r"""Weighted samples of p(x) r(x), and its log evidence, all in data units.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            What is known about x, in data units; one observation or a batch of them.
+        n_particles : int
+            For each observation.
+        n_steps, spread, weights, generator, chunk
+            See :func:`quasistatic.smc.posterior_sample`.
+
+        Returns
+        -------
+        Posterior
+            Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
+            known entries their log density (or log probability), for a measurement that of y.
+        """
+        device = self.diffusion.beta.device
+        about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator)
+        p = posterior_sample(
+            self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
+            n_steps=n_steps, spread=spread, weights=weights, generator=generator, chunk=chunk,
+        )  # fmt: skip
+        x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
+        x = keep_known(evidence.on(self.event_shape, device), x)
+        return replace(
+            p,
+            x=x.view(p.x.shape),
+            log_evidence=p.log_evidence + log_factor.view(-1).expand(len(x)).view(p.log_evidence.shape),
+        )
 
     def on(self, diffusion: Diffusion) -> DiffusionModel:
         """Return the same model on another grid of steps, sharing all parameters."""

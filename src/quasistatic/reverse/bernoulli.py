@@ -53,9 +53,7 @@ class BernoulliDenoiser(NetworkKernel):
     rate: Tensor
     sharpness = 4.0  # of a mixture's logits: components must be able to become sure of their bits
 
-    def __init__(
-        self, diffusion: BinomialDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1
-    ) -> None:
+    def __init__(self, diffusion: BinomialDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1) -> None:
         super().__init__()
         self.diffusion = diffusion
         self.network = network
@@ -70,19 +68,26 @@ class BernoulliDenoiser(NetworkKernel):
         return n_components * (n_dims + (n_components > 1))
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        given, m = self._data(out, x_t, t), self.n_components
+        if isinstance(given, Mixture):
+            t = t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t
+            back = self.diffusion.posterior(given.components, x_t.repeat_interleave(m, 0), t)  # type: ignore[arg-type]
+            return Mixture(given.log_weights, back)
+        return self.diffusion.posterior(given, x_t, t)
+
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
+        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent bits, or the mixture of products."""
+        return self._data(self.ask(x_t, t), x_t, t)
+
+    def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
         known = self.rate.logit().to(x_t.dtype) + self.diffusion.log_likelihood_ratio(x_t, t)
         if self.n_components == 1:
             others = self.diffusion.evidence_of_one_bit(x_t, t) * out.view_as(x_t)
-            return self.diffusion.posterior(_bits(known + others), x_t, t)
+            return _bits(known + others)
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
         shift = out[:, : -self.n_components].reshape(len(x_t), m, -1) + self.start.to(out.dtype)
         logits = known.flatten(1).unsqueeze(1) + self.sharpness * shift
-        back = self.diffusion.posterior(
-            _bits(logits.view(len(x_t) * m, *x_t.shape[1:])),
-            x_t.repeat_interleave(m, 0),
-            t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t,
-        )
-        return Mixture(log_weights, back)
+        return Mixture(log_weights, _bits(logits.view(len(x_t) * m, *x_t.shape[1:])))
 
 
 def _bits(logits: Tensor) -> Bernoulli:

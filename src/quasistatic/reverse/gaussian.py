@@ -79,9 +79,17 @@ class GaussianDenoiser(NetworkKernel):
         return n_components * (n_dims + scale + (n_components > 1))
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        d, m = self.n_dims, self.n_components
         # c_0 m + c_t x_t, with the two parts of x_t taken together first
-        var, share, gain, gain_square = self.diffusion._at(t, x_t, "mixed")
+        return self._read(out, x_t, *self.diffusion._at(t, x_t, "mixed"))
+
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: N(m, V) or the mixture of them."""
+        signal, noise = self.diffusion._at(t, x_t, "marginal")
+        return self._read(self.ask(x_t, t), x_t, torch.zeros_like(noise), signal, noise.sqrt(), noise)
+
+    def _read(self, out: Tensor, x_t: Tensor, var: Tensor, share: Tensor, gain: Tensor, gain_square: Tensor) -> Distribution:
+        """N(share x_t + gain F, var I + gain^2 exp(S)), or the mixture of them."""
+        d, m = self.n_dims, self.n_components
         if m == 1:
             shift, scale = torch.split_with_sizes(out, (d, out.shape[1] - d), 1)
             mean = (share * x_t).addcmul_(gain, shift if x_t.dim() == 2 else shift.view_as(x_t))

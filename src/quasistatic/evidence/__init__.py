@@ -1,0 +1,22 @@
+r"""What is known about x, and kernels multiplied by it.
+
+========================================  ==============================================================
+:class:`KnownEntries`                     some entries exactly: inpainting, imputation
+:class:`GaussianMeasurement`              y = A x + noise: denoising, deblurring, tomography
+:class:`BitFlips`                         bits through a noisy channel
+:class:`LogEvidence`                      any log r(x), with gradient or without
+``a & b``, :class:`Product`               all of them at once
+========================================  ==============================================================
+
+:class:`TiltedKernel` is the chain's kernel multiplied by one of them; :func:`quasistatic.smc.posterior_sample` runs it
+with weights.
+"""
+
+from quasistatic.evidence.base import Evidence, Product, Tilt
+from quasistatic.evidence.flips import BitFlips
+from quasistatic.evidence.function import LogEvidence
+from quasistatic.evidence.gaussian import GaussianMeasurement
+from quasistatic.evidence.kernel import TiltedKernel
+from quasistatic.evidence.known import KnownEntries
+
+__all__ = ["BitFlips", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product", "Tilt", "TiltedKernel"]
