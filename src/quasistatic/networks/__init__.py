@@ -6,7 +6,18 @@ which hold parameters for each step and so fix T (``n_steps``).
 """
 
 from quasistatic.networks.mlp import ResidualMLP
+from quasistatic.networks.multiscale import MultiscaleNetwork
 from quasistatic.networks.rbf import NormalisedRBF
 from quasistatic.networks.stepped import BumpReadout, PerStepReadout, SteppedMLP, bumps
+from quasistatic.networks.unet import UNet
 
-__all__ = ["BumpReadout", "NormalisedRBF", "PerStepReadout", "ResidualMLP", "SteppedMLP", "bumps"]
+__all__ = [
+    "BumpReadout",
+    "MultiscaleNetwork",
+    "NormalisedRBF",
+    "PerStepReadout",
+    "ResidualMLP",
+    "SteppedMLP",
+    "UNet",
+    "bumps",
+]

@@ -100,9 +100,7 @@ class SteppedMLP(nn.Module):
         if readout not in ("per-step", "bumps"):
             raise ValueError(f'readout must be "per-step" or "bumps", got {readout!r}')
         self.readout: nn.Module = (
-            PerStepReadout(n_steps, width, n_out)
-            if readout == "per-step"
-            else BumpReadout(n_steps, width, n_out, n_bumps)
+            PerStepReadout(n_steps, width, n_out) if readout == "per-step" else BumpReadout(n_steps, width, n_out, n_bumps)
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

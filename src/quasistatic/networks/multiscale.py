@@ -1,0 +1,174 @@
+r"""The paper's network for images: convolutions at several scales, told the time by its read-out alone.
+
+Each pixel i is given 2CJ numbers :math:`y_{ij}`, C channels of mean and C of variance for each of J temporal bumps,
+and the bumps mix them (Section D.2.1),
+
+.. math:: z_i^\mu(t) = \sum_j y_{ij}^\mu\, g_j(t), \qquad z_i^\Sigma(t) = \sum_j y_{ij}^\Sigma\, g_j(t). \qquad (62)
+
+All else is shared by all T steps, so the number of parameters does not depend on T.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quasistatic.errors import InputError
+from quasistatic.networks.stepped import bumps
+from quasistatic.saving import saveable
+
+SOFTPLUS_OF_NORMAL = 0.806, 0.521  # mean and deviation of log(1 + e^u) for a standard normal u
+
+__all__ = ["MultiscaleConv", "MultiscaleNetwork", "PixelBumpReadout"]
+
+
+class MultiscaleConv(nn.Module):
+    r"""One convolution at each of the scales 1, 2, 4, .., summed: (batch, n_in, H, W) -> (batch, n_out, H, W).
+
+    The image is mean-pooled to each scale, convolved there with zero padding, and brought back to full size by
+    repeating pixels; :math:`\log(1 + e^x)` of the sum is the layer's output. Windows that reach over the edge average
+    what lies inside. At the start filters and bias are set for inputs of some ``mean`` and deviation ``sd`` in each
+    channel, which the sum then has as 0 and 1.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, n_scales: int = 3, kernel_size: int = 3, mean: float = 0.0, sd: float = 1.0
+    ) -> None:
+        super().__init__()
+        weight_sd = 1.0 / (sd * math.sqrt(n_in * kernel_size**2 * n_scales))
+        self.scales = nn.ModuleList()
+        self.bias = nn.Parameter(torch.zeros(n_out))
+        for _ in range(n_scales):
+            conv = nn.Conv2d(n_in, n_out, kernel_size, padding=kernel_size // 2, bias=False)
+            nn.init.normal_(conv.weight, std=weight_sd)
+            self.bias.data -= mean * conv.weight.detach().sum((1, 2, 3))
+            self.scales.append(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        total = self.bias[:, None, None]
+        for k, conv in enumerate(self.scales):
+            pooled = F.avg_pool2d(x, 2**k, ceil_mode=True, count_include_pad=False)
+            total = total + F.interpolate(conv(pooled), scale_factor=2**k)[..., :height, :width]
+        return F.softplus(total)
+
+
+class PixelBumpReadout(nn.Module):
+    """Linear read-outs of each pixel's features mixed by temporal bumps (eq. 62), starting at zero."""
+
+    def __init__(self, n_steps: int, n_features: int, n_out: int, n_bumps: int = 10) -> None:
+        super().__init__()
+        self.n_steps, self.n_bumps = n_steps, n_bumps
+        self.weight = nn.Parameter(torch.zeros(n_bumps, n_out, n_features))
+        self.bias = nn.Parameter(torch.zeros(n_bumps, n_out))
+
+    def forward(self, h: Tensor, t: Tensor) -> Tensor:
+        """(batch, n_features, pixels), (batch,) -> (batch, n_out, pixels)."""
+        # the read-outs are mixed before they are applied: the same sum at a J-th of the cost
+        g = bumps(t, self.n_steps, self.n_bumps).to(self.weight.dtype)
+        weight = (g @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        return weight @ h + (g @ self.bias).unsqueeze(2)
+
+
+@saveable
+class MultiscaleNetwork(nn.Module):
+    r"""The paper's network for images (Section D.2): no time input, read out by temporal bumps.
+
+    Convolutions at several scales (softplus) see each pixel's surroundings, dense layers (tanh) beside them the whole
+    image; from what both say of a pixel, 1 x 1 convolutions (tanh) and the read-out make its :math:`z^\mu, z^\Sigma`.
+    The paper has both for CIFAR-10 and only the dense ones for MNIST, and does not print widths; the defaults are of
+    its authors' program, the number of scales is ours. The read-out starts at zero, so that under
+    :class:`~quasistatic.reverse.PerturbationKernel` the untrained network is the forward kernel.
+
+    Parameters
+    ----------
+    channels : int
+    size : int or (int, int)
+        Height and width, any numbers.
+    n_steps : int
+        T; the paper has 1000, and 500 for bark.
+    conv_layers, conv_width : int
+        Multi-scale layers and their filters; no layers for the dense path alone.
+    n_scales, kernel_size : int
+        Scales 1, 2, .., 2^(n_scales - 1), and the odd width of the filters at each.
+    dense_layers, dense_width, dense_features : int
+        Layers over the whole image, their units, and how many numbers they tell each pixel; no layers for none.
+    pixel_layers, pixel_width : int
+        1 x 1 convolutions and their filters.
+    n_bumps : int
+        J of eq. (63).
+
+    Examples
+    --------
+    >>> net = MultiscaleNetwork(1, 28, 1000, conv_width=8, dense_layers=0)
+    >>> net(torch.randn(2, 1, 28, 28), torch.tensor([1, 1000])).shape      # means first, then variances
+    torch.Size([2, 1568])
+    """
+
+    clock = "step"
+
+    def __init__(
+        self,
+        channels: int,
+        size: int | Sequence[int],
+        n_steps: int,
+        conv_layers: int = 4,
+        conv_width: int = 20,
+        n_scales: int = 3,
+        kernel_size: int = 3,
+        dense_layers: int = 4,
+        dense_width: int = 500,
+        dense_features: int = 2,
+        pixel_layers: int = 2,
+        pixel_width: int = 20,
+        n_bumps: int = 10,
+    ) -> None:
+        super().__init__()
+        height, width = (size, size) if isinstance(size, int) else size
+        if conv_layers == dense_layers == 0:
+            raise InputError("the network needs conv_layers or dense_layers, but both are 0")
+        if kernel_size % 2 == 0:
+            raise InputError(f"kernel_size must be odd, got {kernel_size}")
+        if conv_layers and 2 ** (n_scales - 1) > min(height, width):
+            raise InputError(f"n_scales = {n_scales} pools {2 ** (n_scales - 1)} pixels, but size is {height} x {width}")
+        self.n_steps = n_steps
+        self.shape = (channels, height, width)
+        filters = [channels] + [conv_width] * conv_layers
+        self.conv = nn.Sequential()
+        mean, sd = 0.0, 1.0
+        for a, b in itertools.pairwise(filters):
+            self.conv.append(MultiscaleConv(a, b, n_scales, kernel_size, mean, sd))
+            mean, sd = SOFTPLUS_OF_NORMAL
+        n_pixels = height * width
+        units = [channels * n_pixels] + [dense_width] * dense_layers
+        self.dense = nn.Sequential()
+        for a, b in itertools.pairwise(units):
+            self.dense += nn.Sequential(_tanh_start(nn.Linear(a, b)), nn.Tanh())
+        if dense_layers:
+            self.dense += nn.Sequential(_tanh_start(nn.Linear(dense_width, dense_features * n_pixels)), nn.Tanh())
+        features = [conv_width * (conv_layers > 0) + dense_features * (dense_layers > 0)] + [pixel_width] * pixel_layers
+        self.pixel = nn.Sequential()
+        for a, b in itertools.pairwise(features):
+            self.pixel += nn.Sequential(_tanh_start(nn.Conv1d(a, b, 1)), nn.Tanh())
+        self.readout = PixelBumpReadout(n_steps, features[-1], 2 * channels, n_bumps)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """(batch, C, H, W) or flattened, (batch,) -> (batch, 2 C H W), the means' half first."""
+        x = x.reshape(-1, *self.shape)
+        paths = [self.conv(x).flatten(2)] if len(self.conv) else []
+        if len(self.dense):
+            paths.append(self.dense(x.flatten(1)).view(len(x), -1, x[0, 0].numel()))
+        h = self.pixel(torch.cat(paths, 1))
+        return self.readout(h, t).flatten(1)
+
+
+def _tanh_start(layer: nn.Linear | nn.Conv1d) -> nn.Linear | nn.Conv1d:
+    """Let the layer keep the deviation of what comes in, as tanh does near zero."""
+    nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.weight[0].numel()))
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
