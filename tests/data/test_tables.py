@@ -178,9 +178,7 @@ def test_pickles_are_never_opened(tmp_path, ending):
     fails(path, r"holds Python objects \(a pickle\), which are never loaded; save it as numbers")
 
 
-@pytest.mark.parametrize(
-    "x", [np.full((12, 2), "1.0"), np.zeros((12, 2), complex), np.zeros((12, 2), "M8[s]")]
-)
+@pytest.mark.parametrize("x", [np.full((12, 2), "1.0"), np.zeros((12, 2), complex), np.zeros((12, 2), "M8[s]")])
 def test_entries_that_are_not_real_numbers_are_refused(tmp_path, x):
     np.save(tmp_path / "data.npy", x)
     fails(tmp_path / "data.npy", "holds entries of type .*, but real numbers are needed")
@@ -237,9 +235,7 @@ def test_the_first_bad_cell_is_named_with_line_and_column(tmp_path, cell, what, 
 def test_a_hash_does_not_hide_the_rest_of_a_line(tmp_path):
     lines = as_text(table()).splitlines()
     lines[3] += " # doubtful"
-    fails(
-        write(tmp_path, "\n".join(lines)), r"line 4, column 3 of data\.csv is '.* # doubtful', which is not"
-    )
+    fails(write(tmp_path, "\n".join(lines)), r"line 4, column 3 of data\.csv is '.* # doubtful', which is not")
 
 
 def test_first_line_with_a_number_is_no_header(tmp_path):
@@ -267,9 +263,7 @@ def test_ragged_rows_are_named_with_their_line(tmp_path, header, row, message):
 
 
 def test_a_header_of_another_length_is_ragged_too(tmp_path):
-    fails(
-        write(tmp_path, "a,b\n" + as_text(table())), r"line 2 of data\.csv has 3 cells, but the header has 2"
-    )
+    fails(write(tmp_path, "a,b\n" + as_text(table())), r"line 2 of data\.csv has 3 cells, but the header has 2")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -278,9 +272,7 @@ def test_the_first_entry_that_is_not_finite_is_named(tmp_path, value):
     x[4, 2] = float(value)
     x[9, 0] = np.nan
     np.save(tmp_path / "data.npy", x)
-    fails(
-        tmp_path / "data.npy", rf"^row 5, column 3 of data\.npy is {value}, but every number must be finite$"
-    )
+    fails(tmp_path / "data.npy", rf"^row 5, column 3 of data\.npy is {value}, but every number must be finite$")
     path = write(tmp_path, as_text(x, header=["a", "b", "c"]))
     fails(path, rf"^row 5, column 'c' of data\.csv is {value}, but every number must be finite$")
 

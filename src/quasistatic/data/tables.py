@@ -339,8 +339,7 @@ def _scan(path: Path, layout: _Layout) -> NDArray[np.float64]:
             width, expected_by = len(cells), f"line {number}"
         if len(cells) != width:
             raise InputError(
-                f"line {number} of {path.name} has {len(cells)} cell{'s' * (len(cells) != 1)}, "
-                f"but {expected_by} has {width}"
+                f"line {number} of {path.name} has {len(cells)} cell{'s' * (len(cells) != 1)}, but {expected_by} has {width}"
             )
         row: list[float] = []
         for index, cell in enumerate(cells):

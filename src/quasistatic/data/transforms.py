@@ -2,6 +2,15 @@ r"""Changes of variables between data units and model units, each with its log-d
 
 ``forward(x)`` returns ``(z, log_det)`` with :math:`\log p_x(x) = \log p_z(z) + \text{log\_det}`, so that a number told
 in data units is a density of the data; ``inverse(z)`` goes back. All work in float64.
+
+**Integers** such as 8-bit grey levels have a likelihood in one of two senses, which are never mixed:
+
+- ``Chain(Dequantise(256), Affine(...))``: a *density* of integers plus uniform noise. With unit variance in z, the
+  paper's K is that density in z, in bits per pixel, higher is better.
+- ``Levels(256)``: a *mass*. z is a grid of values without noise, p(x_0 | x_1) must give each of them a probability, and
+  there is no Jacobian. Told as bits/dim, minus its base-2 logarithm per entry, lower is better.
+
+:func:`bits_per_dim_from_k` sets the first beside the second.
 """
 
 from __future__ import annotations
@@ -11,9 +20,19 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
+from quasistatic.errors import InputError
 from quasistatic.saving import saveable
 
-__all__ = ["Affine", "Chain", "Dequantise", "HistogramToNormal", "Transform", "Whiten"]
+__all__ = [
+    "Affine",
+    "Chain",
+    "Dequantise",
+    "HistogramToNormal",
+    "Levels",
+    "Transform",
+    "Whiten",
+    "bits_per_dim_from_k",
+]
 
 
 class Transform(nn.Module):
@@ -85,6 +104,33 @@ class Affine(Transform):
         self.register_buffer("shift", shift.double(), persistent=False)
         self.register_buffer("scale", scale.double(), persistent=False)
 
+    @classmethod
+    def fit_scalar(cls, x: Tensor, *, dequantised: bool = False) -> Affine:
+        """One shift and one scale for all entries of rows (n, *event), to mean 0 and variance 1.
+
+        With ``dequantised``, ``x`` are integers to which :class:`Dequantise` will add uniform noise first: the mean
+        grows by 1/2 and the variance by 1/12.
+
+        Raises
+        ------
+        InputError
+            If all entries are equal, without noise to come.
+
+        Examples
+        --------
+        >>> fitted = Affine.fit_scalar(torch.tensor([[0, 2], [2, 4]]), dequantised=True)
+        >>> fitted.shift.item(), round(fitted.scale.item() ** 2, 4)
+        (2.5, 2.0833)
+        """
+        parts = x.split(4096)  # the whole might not fit in float64
+        mean = sum(part.double().sum() for part in parts) / x.numel()
+        variance = sum((part.double() - mean).square().sum() for part in parts) / x.numel()
+        if dequantised:
+            mean, variance = mean + 0.5, variance + 1.0 / 12.0
+        if not variance > 0.0:
+            raise InputError(f"data of variance {float(variance)} cannot be scaled to variance 1")
+        return cls(torch.as_tensor(mean), torch.as_tensor(variance).sqrt())
+
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         log_det = -self.scale.log().expand(x.shape[1:]).sum()
         return (x - self.shift) / self.scale, log_det.expand(len(x))
@@ -153,6 +199,77 @@ class Dequantise(Transform):
 
     def inverse(self, z: Tensor) -> Tensor:
         return z.floor().clamp(0, self.levels - 1)
+
+
+@saveable
+class Levels(Transform):
+    r"""Integers 0 .. levels - 1 onto an even grid from -1 to 1, z = (k - c) / c with c = (levels - 1) / 2.
+
+    No noise is added, so the data stay discrete and their likelihood is a mass, P(x) = P(z): log_det is 0, not that of a
+    change of variables. Only a first step that scores masses, the probability of a whole cell of width 2 / (levels - 1),
+    goes with it; a density of z would grow without bound. :meth:`inverse` rounds to the nearest level.
+
+    References
+    ----------
+    Ho, Jain and Abbeel (2020), Section 3.3, equation (13).
+
+    Examples
+    --------
+    >>> Levels(256)(torch.tensor([[0, 255]], dtype=torch.uint8))
+    (tensor([[-1.,  1.]], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        if levels < 2:
+            raise InputError(f"levels must be at least 2, got {levels}")
+        self.levels = levels
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        x = x.double()
+        if not ((x == x.round()) & (x >= 0) & (x < self.levels)).all():
+            raise InputError(f"every entry must be an integer from 0 to {self.levels - 1}, but one is not")
+        half = (self.levels - 1) / 2.0
+        return (x - half) / half, torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        half = (self.levels - 1) / 2.0
+        return (z.double() * half + half).round().clamp(0, self.levels - 1)
+
+
+def bits_per_dim_from_k(k: float, sd: float, channels: int = 1) -> float:
+    r"""Bits/dim of integers from the paper's K, bits per pixel of dequantised data scaled to unit variance.
+
+    With :math:`z = (x + u - m) / \sigma` for integers x and uniform noise u, the density of :math:`x + u` is
+    :math:`p(z) / \sigma` per entry, and on average over u its logarithm is at most :math:`\log P(x)` (Jensen). So
+
+    .. math:: \text{bits/dim} = \log_2 \sigma - K / C
+
+    is an upper bound of :math:`-\log_2 P(x)` per entry, lower is better; K is a log likelihood, higher is better.
+
+    Parameters
+    ----------
+    k : float
+        Bits per pixel, summed over the channels.
+    sd : float
+        :math:`\sigma`, in units of one level.
+    channels : int
+        C, the entries of one pixel.
+
+    References
+    ----------
+    Theis, van den Oord and Bethge (2016), Section 3.1.
+
+    Examples
+    --------
+    The paper's 5.4 bits per pixel of CIFAR-10, whose standard deviation is 64.15:
+
+    >>> round(bits_per_dim_from_k(5.4, 64.15, channels=3), 2)
+    4.2
+    """
+    if not (sd > 0.0 and channels >= 1):
+        raise InputError(f"sd must be above 0 and channels at least 1, got {sd} and {channels}")
+    return math.log2(sd) - k / channels
 
 
 @saveable

@@ -1,0 +1,242 @@
+"""A user's own images, in a folder or in one NumPy array, of which only those asked for are read."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quasistatic.data.tables import split_rows
+from quasistatic.errors import InputError
+
+__all__ = ["Images", "open_images"]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_MODES = {"L": 1, "RGB": 3}  # Pillow's names of what is taken as it is
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A stack of images on disk, or part of one; an index reads.
+
+    Attributes
+    ----------
+    event_shape : tuple of int
+        (channels, height, width).
+    dtype : numpy.dtype
+    rows : ndarray of int, shape (n,)
+        Numbers of the images in the stack, from 0.
+    read : callable
+        From such numbers to an array (k, *event_shape).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = pathlib.Path(folder.name) / "noise.npy"
+    >>> np.save(file, np.random.default_rng(0).integers(256, size=(20, 3, 8, 8), dtype=np.uint8))
+    >>> images = open_images(file)
+    >>> train, validation, test = images.split(seed=0)
+    >>> len(train), len(validation), len(test), train[:5].shape
+    (16, 2, 2, (5, 3, 8, 8))
+    >>> folder.cleanup()
+    """
+
+    event_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: NDArray[np.intp]
+    read: Callable[[NDArray[np.intp]], NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, channels, height, width)."""
+        return (len(self), *self.event_shape)
+
+    def __getitem__(self, index: int | slice | ArrayLike) -> NDArray[Any]:
+        """One image, (channels, height, width), or those of a slice or an array of numbers or truth values."""
+        rows = self.rows[index]  # type: ignore[index]
+        return self.read(np.atleast_1d(rows)).reshape(np.shape(rows) + self.event_shape)
+
+    def split(self, seed: int, validation: float = 0.1, test: float = 0.1) -> tuple[Images, Images, Images]:
+        """Part the images by :func:`quasistatic.data.tables.split_rows` into train, validation and test."""
+        parts = split_rows(len(self), seed, validation, test)
+        train, middle, last = (replace(self, rows=self.rows[part]) for part in parts)
+        return train, middle, last
+
+
+def open_images(path: str | os.PathLike[str], size: int | None = None, channels: int | None = None) -> Images:
+    """Open images without reading them.
+
+    A **folder** holds .png, .jpg, .bmp or .webp files, taken in the order of their names; other files and folders inside
+    are passed over. Only their headers are looked at here. A **.npy** file, or **.npz** file with one array, holds
+    (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
+    unless it is a compressed .npz, which must be unpacked first.
+
+    Parameters
+    ----------
+    path : str or path
+    size : int, optional
+        Take the central square of so many pixels of each image. Without it, all must have one size.
+    channels : {1, 3}, optional
+        Turn the images of a folder into grey (ITU-R 601 luma) or colour. Without it, they must be alike already.
+
+    Returns
+    -------
+    Images
+        uint8 from a folder, else of the array's type.
+
+    Raises
+    ------
+    InputError
+        If there are no images, one cannot be read (also later, when it is asked for), or one is not like the others.
+    """
+    path = Path(path)
+    if size is not None and size < 1:
+        raise InputError(f"size must be at least 1, got {size}")
+    if channels not in (None, 1, 3):
+        raise InputError(f"channels must be 1 or 3, got {channels}")
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}")
+    return _open_folder(path, size, channels) if path.is_dir() else _open_array(path, size, channels)
+
+
+# -------------------------------------------------------------------------------------------------- folders
+
+
+def _open_folder(folder: Path, size: int | None, channels: int | None) -> Images:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files:
+        raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)})")
+    shapes = [_shape(file, size, channels) for file in files]
+    for file, shape in zip(files, shapes, strict=True):
+        if shape != shapes[0]:
+            rule = "give channels" if shape[0] != shapes[0][0] else "give size to cut the centre out of each"
+            told = f"{file} has {_told(shape)}, but {files[0].name} has {_told(shapes[0])}"
+            raise InputError(f"{told}: all images must be alike, or {rule}")
+
+    def read(rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        out = np.empty((len(rows), *shapes[0]), np.uint8)
+        for image, row in zip(out, rows, strict=True):
+            image[:] = _decode(files[row], shapes[0])
+        return out
+
+    return Images(shapes[0], np.dtype(np.uint8), np.arange(len(files)), read)
+
+
+def _shape(file: Path, size: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(channels, height, width) of what will be taken from a file, by its header alone."""
+    from PIL import Image  # comes with matplotlib, and is needed in this part only
+
+    try:
+        with Image.open(file) as image:
+            mode, (width, height) = image.mode, image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file} is not an image that can be read ({error})") from error
+    if channels is None and mode not in _MODES:
+        raise InputError(f"{file} has mode {mode}, but must be grey (L) or RGB; or give channels to convert it")
+    if mode.startswith(("I", "F")):
+        raise InputError(f"{file} has mode {mode}, but at most 8 bits for each channel can be read")
+    if size is not None and min(height, width) < size:
+        raise InputError(f"{file} has {width} x {height} pixels, but size {size} must fit into every image")
+    return channels or _MODES[mode], size or height, size or width
+
+
+def _decode(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    mode = "L" if shape[0] == 1 else "RGB"
+    try:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert(mode), np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file} is not an image that can be read ({error})") from error
+    if pixels.shape[0] < shape[1] or pixels.shape[1] < shape[2]:
+        raise InputError(f"{file} has changed since it was opened: it is now smaller")
+    pixels = _centre(pixels.reshape(*pixels.shape[:2], shape[0]).transpose(2, 0, 1), shape)
+    return np.ascontiguousarray(pixels)
+
+
+def _centre(pixels: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """The middle of the last two axes."""
+    top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], shape[-2:], strict=True))
+    return pixels[..., top : top + shape[-2], left : left + shape[-1]]
+
+
+def _told(shape: Sequence[int]) -> str:
+    return f"{shape[2]} x {shape[1]} pixels and {shape[0]} channel{'s' * (shape[0] != 1)}"
+
+
+# --------------------------------------------------------------------------------------------------- arrays
+
+
+def _open_array(path: Path, size: int | None, channels: int | None) -> Images:
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise InputError(f"{path} must be a folder of images or end in .npy or .npz")
+    try:
+        array = _map(path)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a whole NumPy file of numbers ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds entries of type {array.dtype}, but images are real numbers")
+    shape = (len(array), 1, *array.shape[1:]) if array.ndim == 3 else array.shape
+    if len(shape) != 4 or math.prod(shape) == 0:
+        rule = "images must have shape (n, height, width) or (n, channels, height, width), without a zero"
+        raise InputError(f"{path} has shape {array.shape}, but {rule}")
+    if shape[1] not in (1, 3) or shape[1] != (channels or shape[1]):
+        hint = "; move the last axis to place 1" if shape[3] in (1, 3) else ""
+        raise InputError(f"{path} has {shape[1]} channels, but must have {channels or '1 or 3'}{hint}")
+    if size is not None and min(shape[2:]) < size:
+        raise InputError(f"{path} has images of {shape[3]} x {shape[2]} pixels, but size {size} must fit into them")
+    event = (shape[1], size or shape[2], size or shape[3])
+
+    def read(rows: NDArray[np.intp]) -> NDArray[Any]:
+        images = np.ascontiguousarray(_centre(array[rows], event)).reshape(-1, *event)
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            bad = rows[np.argmin(np.isfinite(images).all((1, 2, 3)))]
+            raise InputError(f"image {bad + 1} of {path} has a pixel that is not finite")
+        return images
+
+    return Images(event, array.dtype, np.arange(len(array)), read)
+
+
+def _map(path: Path) -> NDArray[Any]:
+    """The one array of a NumPy file, mapped if its bytes lie there as they are."""
+    if path.suffix.lower() == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if len(members) != 1:
+            raise InputError(f"{path} must hold exactly one array, but holds {len(members)}")
+        with archive.open(members[0]) as file:
+            if members[0].compress_type != zipfile.ZIP_STORED:
+                return np.lib.format.read_array(file, allow_pickle=False)
+            shape, fortran, dtype = _header(file)
+            header_end = file.tell()
+    if dtype.hasobject:
+        raise InputError(f"{path} holds Python objects (a pickle), which are never loaded; save it as numbers")
+    if header_end + math.prod(shape) * dtype.itemsize != members[0].file_size:
+        raise InputError(f"{path} is damaged: its array is not as long as it says")
+    with path.open("rb") as raw:  # the member's bytes start after a header of its own, with name and extra field
+        raw.seek(members[0].header_offset + 26)
+        lengths = np.frombuffer(raw.read(4), "<u2")
+    start = members[0].header_offset + 30 + int(lengths.sum()) + header_end
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
