@@ -1,4 +1,4 @@
-"""Models to be compared with: each answers with log densities per example, in nats and data units."""
+"""Gaussian mixture on transformed data."""
 
 from __future__ import annotations
 

@@ -1,0 +1,377 @@
+r"""Mixture of conditional Gaussian scale mixtures: an image density written as one pixel after the other.
+
+In raster order each pixel x is given the pixels c of a causal neighbourhood: some rows above and the pixels to its left,
+
+.. math:: p(x \mid c) = \sum_{k,s} p(k, s \mid c)\, \mathcal{N}(x;\, a_k^\top c + u_k,\, e^{-\alpha_{ks}}), \qquad
+          p(k, s \mid c) \propto \exp\Big(\eta_{ks} + w_k^\top c
+          - \tfrac12 e^{\alpha_{ks}} \sum_n \beta_{kn}^2 (b_n^\top c)^2\Big),
+
+so that the components share their directions b, the scales s of a component its predictor a, and contrast opens the
+gate of a scale. It is what the paper compares dead leaves with (Sohl-Dickstein et al. 2015, Table 2).
+
+Pixels at the left, right and upper edge see a part of the neighbourhood only. Each such part has a conditional of its
+own, so the product over all pixels is a normalised joint density of an image.
+
+References
+----------
+Theis, Hosseini, Bethge (2012), "Mixtures of conditional Gaussian scale mixtures applied to multiscale image
+representations", PLoS ONE 7(7). The linear terms w and the offsets u are additions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from quasistatic.errors import InputError
+from quasistatic.estimate import Estimate
+from quasistatic.saving import saveable
+
+__all__ = ["MCGSM", "ConditionalGSM"]
+
+LOG_2PI = math.log(2.0 * math.pi)
+CHUNK = 2**16  # pixels scored at once
+N_MOMENTS = 2**17  # places that coordinates are set by
+N_LOOK = 2**15  # places of a look at the validation images
+EVERY, PATIENCE = 50, 10  # steps between looks, and looks without a better one that end a fit
+
+
+@saveable
+class ConditionalGSM(nn.Module):
+    r"""Density of one number given a context vector: the module's formula.
+
+    It works in coordinates in which the context is white and x is what a linear regression leaves of it, with unit
+    variance; :meth:`standardise` sets them. There the untrained model predicts zero for every component, so one
+    component of one scale *is* the regression's normal law.
+
+    Parameters
+    ----------
+    n_context : int
+        Entries of the context; 0 for a plain scale mixture.
+    n_components, n_scales : int
+        K and S.
+
+    Examples
+    --------
+    >>> model = ConditionalGSM(3, n_components=1, n_scales=1).double()
+    >>> round(model.log_prob(torch.zeros(1).double(), torch.ones(1, 3).double()).item(), 4)      # -log(2 pi) / 2
+    -0.9189
+    """
+
+    shift: Tensor
+    whiten: Tensor
+    regression: Tensor
+    centre: Tensor
+    log_sd: Tensor
+
+    def __init__(self, n_context: int, n_components: int = 12, n_scales: int = 4) -> None:
+        super().__init__()
+        d, k, s = n_context, n_components, n_scales
+        if d < 0 or k < 1 or s < 1:
+            raise InputError(f"a conditional needs a context of 0 or more and 1 or more of components and scales, "
+                             f"got {d}, {k} and {s}")  # fmt: skip
+        self.register_buffer("shift", torch.zeros(d))
+        self.register_buffer("whiten", torch.eye(d))
+        self.register_buffer("regression", torch.zeros(d))
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("log_sd", torch.zeros(()))
+        # log precisions from contrasts of twice to a seventh of the regression's deviation
+        log_precision = torch.linspace(-1.5, 4.0, s) if s > 1 else torch.zeros(1)
+        self.alpha = nn.Parameter(log_precision.repeat(k, 1))
+        self.eta = nn.Parameter(0.5 * d * self.alpha.detach())  # log of the gate's own normaliser
+        self.predictor = nn.Parameter(torch.zeros(k, d))
+        self.bias = nn.Parameter(torch.zeros(k))
+        self.tilt = nn.Parameter(torch.zeros(k, d))
+        self.beta = nn.Parameter(torch.ones(k, d))
+        self.direction = nn.Parameter(torch.eye(d))
+
+    def standardise(self, x: Tensor, context: Tensor) -> None:
+        """Set the coordinates by the moments of pixels ``x``, (n,), and their contexts, (n, n_context)."""
+        x, context = x.double(), context.double()
+        shift, centre = context.mean(0), x.mean()
+        c, y = context - shift, x - centre
+        values, vectors = torch.linalg.eigh(c.T @ c / len(c))
+        floor = 1e-8 * values.sum() + torch.finfo(values.dtype).tiny  # directions without variance stay without
+        whiten = vectors * values.clamp_min(floor).rsqrt()
+        white = c @ whiten
+        regression = white.T @ y / len(c)
+        var = (y - white @ regression).square().mean()
+        if not 0 < var.item() < math.inf:
+            raise InputError(
+                f"a linear regression leaves variance {var.item()} of the pixels, but pixels that are certain have no "
+                f"density: add noise to them"
+            )
+        for name, value in (("shift", shift), ("whiten", whiten), ("regression", regression), ("centre", centre)):
+            getattr(self, name).copy_(value)
+        self.log_sd.copy_(0.5 * var.log())
+
+    def spread(self, generator: Generator | None = None) -> None:
+        """Set components apart by small random numbers, without which all would learn the same; one stays as it is."""
+        if len(self.bias) == 1:
+            return
+        with torch.no_grad():
+            for parameter, sd in ((self.predictor, 0.05), (self.beta, 0.3), (self.direction, 0.1), (self.alpha, 0.3)):
+                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=sd)
+
+    def _mixture(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Log weights (n, K, S), normalised, and means (n, K) of the normal laws."""
+        c = (context - self.shift) @ self.whiten
+        contrast = (c @ self.direction).square() @ self.beta.square().T
+        energy = self.eta + (c @ self.tilt.T).unsqueeze(2) - 0.5 * self.alpha.exp() * contrast.unsqueeze(2)
+        log_weight = torch.log_softmax(energy.flatten(1), 1).view_as(energy)
+        regression = self.centre + c @ self.regression
+        return log_weight, regression.unsqueeze(1) + self.log_sd.exp() * (c @ self.predictor.T + self.bias)
+
+    def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
+        """Log density of each number given its context, (n,), (n, n_context) -> (n,), nats."""
+        log_weight, mean = self._mixture(context)
+        log_precision = self.alpha - 2.0 * self.log_sd
+        square = (x.unsqueeze(1) - mean).square().unsqueeze(2)
+        normal = 0.5 * (log_precision - square * log_precision.exp() - LOG_2PI)
+        return torch.logsumexp((log_weight + normal).flatten(1), 1)
+
+    def sample(self, context: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw one number for each context, (n, n_context) -> (n,)."""
+        log_weight, mean = self._mixture(context)
+        pick = torch.multinomial(log_weight.flatten(1).exp(), 1, generator=generator)
+        noise = torch.randn(pick.shape, generator=generator, dtype=mean.dtype)
+        sd = (self.log_sd - 0.5 * self.alpha).exp().flatten()[pick]
+        return (mean.gather(1, pick // self.alpha.shape[1]) + sd * noise).squeeze(1)
+
+
+class _View(NamedTuple):
+    """How much of the neighbourhood lies inside the image: rows above, columns to the left and to the right."""
+
+    above: int
+    left: int
+    right: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.above}-{self.left}-{self.right}"
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Where the context lies, (row, column) relative to the pixel."""
+        rows = [(-i, j) for i in range(self.above, 0, -1) for j in range(-self.left, self.right + 1)]
+        return rows + [(0, -j) for j in range(self.left, 0, -1)]
+
+
+def _view(i: int, j: int, width: int, reach: int) -> _View:
+    """View of pixel (i, j); in the first row it does not matter how many columns there are to the right."""
+    return _View(min(i, reach), min(j, reach), min(width - 1 - j, reach) if i else reach)
+
+
+@saveable
+class MCGSM(nn.Module):
+    r"""Density of grey images of any size as the product of the module's conditionals, pixel by pixel.
+
+    Images are (n, H, W) or (n, 1, H, W) and at least 2 ``reach`` wide; numbers are nats in their own units. The
+    conditionals of the edges are for an image cut out of a larger scene, as patches of textures are.
+
+    Parameters
+    ----------
+    reach : int
+        The neighbourhood is ``reach`` rows of 2 reach + 1 pixels above and ``reach`` pixels to the left: 24 for 3.
+    n_components, n_scales : int
+        K and S.
+    borders : bool
+        Whether there are conditionals for the edges. Without them only the interior can be scored.
+
+    Examples
+    --------
+    >>> model = MCGSM(reach=1, n_components=2, n_scales=2)
+    >>> image = model.sample(3, (5, 4), generator=Generator().manual_seed(0))
+    >>> model.log_prob(image).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, reach: int = 3, n_components: int = 12, n_scales: int = 4, borders: bool = True) -> None:
+        super().__init__()
+        if reach < 1:
+            raise InputError(f"reach must be at least 1, got {reach}")
+        self.reach, self.borders = reach, borders
+        size = 2 * reach + 1
+        views = {_view(i, j, size, reach) for i in range(reach + 1) for j in range(size)}
+        self.interior = _View(reach, reach, reach)
+        self.views = [self.interior, *sorted(views - {self.interior}, reverse=True)] if borders else [self.interior]
+        self.conditionals = nn.ModuleDict(
+            {v.name: ConditionalGSM(len(v.offsets), n_components, n_scales) for v in self.views}
+        ).double()
+
+    @classmethod
+    def fit(
+        cls,
+        images: Tensor,
+        validation: Tensor,
+        *,
+        reach: int = 3,
+        n_components: int = 12,
+        n_scales: int = 4,
+        borders: bool = True,
+        steps: int = 2000,
+        border_steps: int = 400,
+        batch_size: int = 4096,
+        learning_rate: float = 0.02,
+        seed: int = 0,
+    ) -> MCGSM:
+        """Fit each conditional by maximum likelihood at random places of ``images`` that have its view or a wider one.
+
+        Adam with a falling rate; the parameters that score best on ``validation`` are kept, and a fit ends when ten
+        looks, one every 50 steps, have not bettered it.
+
+        Parameters
+        ----------
+        images, validation : Tensor, shape (n, H, W) or (n, 1, H, W)
+            Patches or whole textures, all of whose places are taken to be alike.
+        reach, n_components, n_scales, borders
+            Of the model.
+        steps, border_steps : int
+            Most steps for the interior, and for each of the edges' conditionals (24 for ``reach`` 3).
+        batch_size : int
+            Pixels of a step.
+        learning_rate : float
+        seed : int
+            Of the start and of the pixels.
+        """
+        if min(steps, border_steps) < 0 or batch_size < 1:
+            raise InputError(
+                f"steps must be at least 0 and batch_size at least 1, got {steps}, {border_steps} and {batch_size}"
+            )
+        model = cls(reach, n_components, n_scales, borders)
+        generator = Generator().manual_seed(seed)
+        train, held_out = (model._grey(x, interior=True).float() for x in (images, validation))
+        for view in model.views:
+            conditional = model._conditional(view).float()
+            limit = steps if view == model.interior else border_steps
+            _fit(conditional, view, train, held_out, limit, batch_size, learning_rate, generator)
+        return model.double()
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Joint log density of each image, edges included, (n,), nats."""
+        return self.pixel_log_prob(images).sum((1, 2))
+
+    def pixel_log_prob(self, images: Tensor, *, interior: bool = False) -> Tensor:
+        """Log density of each pixel given those before it, (n, H, W), nats.
+
+        With ``interior`` only of those that see the whole neighbourhood, (n, H - R, W - 2R) for R = ``reach``.
+        """
+        x, reach = self._grey(images, interior=interior).double(), self.reach
+        with torch.no_grad():
+            if interior:
+                rows, columns = torch.arange(reach, x.shape[1]), torch.arange(reach, x.shape[2] - reach)
+                return self._score(x, self.interior, rows, columns)
+            out = torch.empty_like(x)
+            for view, rows, columns in self._regions(*x.shape[1:]):
+                out[:, rows[:, None], columns] = self._score(x, view, rows, columns)
+        return out
+
+    def bits_per_pixel(self, images: Tensor, *, interior: bool = False) -> Estimate:
+        """Mean log density of the images, or of their interior, in bits per pixel; the error is that over images."""
+        each = self.pixel_log_prob(images, interior=interior)
+        return Estimate.of(each.sum((1, 2)), "bits_per_pixel", tuple(each.shape[1:]))
+
+    def sample(self, n: int, size: tuple[int, int], *, generator: Generator | None = None) -> Tensor:
+        """Draw n images of some height and width, (n, H, W), one pixel after the other."""
+        x = self._grey(torch.zeros(n, *size, dtype=torch.float64), interior=False)
+        with torch.no_grad():
+            for i, j in itertools.product(*map(range, size)):
+                view = _view(i, j, size[1], self.reach)
+                context = _contexts(x, view, torch.tensor([i]), torch.tensor([j]))
+                x[:, i, j] = self._conditional(view).sample(context, generator)
+        return x
+
+    def _conditional(self, view: _View) -> ConditionalGSM:
+        conditional = self.conditionals[view.name]
+        assert isinstance(conditional, ConditionalGSM)
+        return conditional
+
+    def _score(self, x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
+        """Log density of the pixels where ``rows`` and ``columns`` cross, (n, rows, columns)."""
+        parts = []
+        for some in x.split(max(1, CHUNK // (len(rows) * len(columns)))):
+            pixels = some[:, rows[:, None], columns]
+            log_prob = self._conditional(view).log_prob(pixels.flatten(), _contexts(some, view, rows, columns))
+            parts.append(log_prob.view_as(pixels))
+        return torch.cat(parts)
+
+    def _regions(self, height: int, width: int) -> Iterator[tuple[_View, Tensor, Tensor]]:
+        """Each view with the rows and columns at whose crossings it is seen."""
+        views: dict[_View, tuple[set[int], set[int]]] = {}
+        for i, j in itertools.product(range(height), range(width)):
+            rows, columns = views.setdefault(_view(i, j, width, self.reach), (set(), set()))
+            rows.add(i)
+            columns.add(j)
+        for view, (rows, columns) in views.items():
+            yield view, torch.tensor(sorted(rows)), torch.tensor(sorted(columns))
+
+    def _grey(self, images: Tensor, *, interior: bool) -> Tensor:
+        """Check images and give them the shape (n, H, W)."""
+        x = torch.as_tensor(images)
+        if x.dim() == 4 and x.shape[1] == 1:
+            x = x.squeeze(1)
+        if x.dim() != 3 or not len(x):
+            raise InputError(f"images must have shape (n, H, W) or (n, 1, H, W), got {tuple(x.shape)}")
+        least = (self.reach + 1, 2 * self.reach + 1) if interior else (1, 2 * self.reach)
+        if x.shape[1] < least[0] or x.shape[2] < least[1]:
+            raise InputError(f"images must be at least {least[0]} x {least[1]} for reach {self.reach}, "
+                             f"got {x.shape[1]} x {x.shape[2]}")  # fmt: skip
+        if not interior and not self.borders:
+            raise InputError("this MCGSM was fitted without borders and scores the interior of images only")
+        return x
+
+
+def _contexts(x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
+    """Contexts of the pixels where ``rows`` and ``columns`` cross in images (n, H, W), (n * rows * columns, n_context)."""
+    seen = [x[:, rows[:, None] + i, columns + j].flatten() for i, j in view.offsets]
+    return torch.stack(seen, 1) if seen else x.new_empty(len(x) * len(rows) * len(columns), 0)
+
+
+def _draw(images: Tensor, view: _View, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Pixels (n,) of random places at which at least ``view`` is seen, and their contexts (n, n_context)."""
+    count, height, width = images.shape
+    image = torch.randint(count, (n,), generator=generator)
+    row = torch.randint(view.above, height, (n,), generator=generator)
+    column = torch.randint(view.left, width - view.right, (n,), generator=generator)
+    place = (image * height + row) * width + column
+    jump = torch.tensor([i * width + j for i, j in view.offsets], dtype=torch.long)
+    flat = images.flatten()
+    return flat[place], flat[place.unsqueeze(1) + jump]
+
+
+def _fit(
+    conditional: ConditionalGSM,
+    view: _View,
+    train: Tensor,
+    validation: Tensor,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    generator: Generator,
+) -> None:
+    """Fit one conditional and leave it with the parameters of its best look at the validation images."""
+    conditional.standardise(*_draw(train, view, N_MOMENTS, generator))
+    conditional.spread(generator)
+    held_out = _draw(validation, view, N_LOOK, generator)
+    optimiser = torch.optim.Adam(conditional.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    best, best_step, kept = -math.inf, 0, conditional.state_dict()
+    for step in range(steps + 1):
+        if step % EVERY == 0 or step == steps:
+            with torch.no_grad():
+                score = conditional.log_prob(*held_out).mean().item()
+            if score > best:
+                best, best_step = score, step
+                kept = {name: value.clone() for name, value in conditional.state_dict().items()}
+            if step == steps or step - best_step >= PATIENCE * EVERY:
+                break
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * min(1.0, 2.0 * (1.0 - step / steps))
+        optimiser.zero_grad()
+        (-conditional.log_prob(*_draw(train, view, batch_size, generator)).mean()).backward()
+        optimiser.step()
+    conditional.load_state_dict(kept)
