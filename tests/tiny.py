@@ -55,9 +55,7 @@ def place_steps(model: DiffusionModel, generator: Generator) -> Diffusion:
     return GaussianDiffusion(geometric(model.diffusion.n_steps, 5.0 + shift.item(), -4.0))
 
 
-def train(
-    folder: Path | None, config: TrainConfig = CONFIG, *, dropout: float = 0.2, **kwargs: Any
-) -> DiffusionModel:
+def train(folder: Path | None, config: TrainConfig = CONFIG, *, dropout: float = 0.2, **kwargs: Any) -> DiffusionModel:
     kwargs = {"quiet": True, "place_steps": place_steps, **kwargs}
     return fit(model(dropout), rows(300, 1), rows(50, 2), config, folder=folder, **kwargs)
 

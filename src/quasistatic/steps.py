@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.bound import elbo_terms, step_log_ratio
+from quasistatic.bound import Bound, elbo_terms, stacked_rows, step_log_ratio
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["StepSampler", "quick_bound"]
+__all__ = ["StepSampler", "learned_sampler", "quick_bound", "quick_terms"]
 
 
 class StepSampler:
@@ -81,13 +81,17 @@ class StepSampler:
         """Learn from losses seen at steps t (both (n,))."""
         self._recorded.append((t, loss.detach()))
         if refresh:
-            self._sum_up()
-            total, count = self._sums
-            fresh = total / count.clamp_min(1.0)
-            mixed = torch.where(self.square > 0, torch.lerp(fresh, self.square, self.memory), fresh)
-            self.square = torch.where(count > 0, mixed, self.square)
-            self._sums.zero_()
-            self._refresh()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take what was recorded into the probabilities."""
+        self._sum_up()
+        total, count = self._sums
+        fresh = total / count.clamp_min(1.0)
+        mixed = torch.where(self.square > 0, torch.lerp(fresh, self.square, self.memory), fresh)
+        self.square = torch.where(count > 0, mixed, self.square)
+        self._sums.zero_()
+        self._refresh()
 
     def _sum_up(self) -> None:
         if self._recorded:
@@ -109,6 +113,47 @@ class StepSampler:
         self._refresh()
 
 
+def quick_terms(
+    diffusion: Diffusion,
+    kernel: ReverseKernel,
+    x_0: Tensor,
+    *,
+    visits: int,
+    sampler: StepSampler | None = None,
+    generator: Generator | None = None,
+) -> Bound:
+    """Unbiased estimate of the bound of each example from ``visits`` of its transitions.
+
+    The terminal and the t = 1 term are always there; ``transitions`` has one column, the estimate of their sum. Steps
+    are stratified over all examples together and drawn with the probabilities of ``sampler``, uniform without one.
+    Where the budget covers the whole chain, the whole chain is evaluated.
+    """
+    n = len(x_0)
+    if visits >= diffusion.n_steps - 1:
+        # what is scored at draws varies far less along whole paths
+        method = "trajectory" if getattr(kernel, "n_components", 1) > 1 else "marginal"
+        return elbo_terms(diffusion, kernel, x_0, generator=generator, method=method)
+    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
+    sampler = sampler or StepSampler(diffusion.n_steps, importance=False)
+    terminal = -diffusion.marginal(x_0, diffusion.n_steps).kl(diffusion.stationary(x_0.shape, x_0.dtype))
+    chunks = [slice(start, start + stacked_rows(x_0)) for start in range(0, n, stacked_rows(x_0))]
+    x_1 = diffusion.marginal(x_0, 1).sample(generator)
+    one = torch.ones(n, dtype=torch.long, device=x_0.device)
+    data = torch.cat([kernel(x_1[rows], one[rows]).log_prob(x_0[rows]) for rows in chunks])
+    total = torch.zeros_like(data)
+    for _ in range(max(1, visits)):
+        t, weight = sampler.draw(n, generator)
+        mixed = torch.randperm(n, generator=generator)
+        t, weight = t[mixed].to(x_0.device), weight[mixed].to(x_0)
+        x_t = diffusion.marginal(x_0, t).sample(generator)
+        ratio = torch.cat([
+            step_log_ratio(diffusion.posterior(x_0[rows], x_t[rows], t[rows]), kernel(x_t[rows], t[rows]), generator)
+            for rows in chunks
+        ])  # fmt: skip
+        total = total + weight * ratio / max(1, visits)
+    return Bound(terminal, total.unsqueeze(1), data, tuple(x_0.shape[1:]), getattr(kernel, "first_step", "learned"))
+
+
 def quick_bound(
     diffusion: Diffusion,
     kernel: ReverseKernel,
@@ -118,27 +163,24 @@ def quick_bound(
     sampler: StepSampler | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Unbiased estimate of the bound of each example from about ``n_pairs`` visits of (example, step), (batch,), nats.
+    """Estimate the bound of each example as :func:`quick_terms` does, from about ``n_pairs`` visits in all, (batch,)."""
+    visits = max(1, n_pairs // len(x_0))
+    return quick_terms(diffusion, kernel, x_0, visits=visits, sampler=sampler, generator=generator).total
 
-    Each example gets the same number of stratified steps; the terminal and the t = 1 term are always there. Where the
-    budget covers the whole chain, the whole chain is evaluated.
-    """
-    n = len(x_0)
-    each = max(1, n_pairs // n)
-    if each >= diffusion.n_steps - 1:
-        # what is scored at draws varies far less along whole paths
-        method = "trajectory" if getattr(kernel, "n_components", 1) > 1 else "marginal"
-        return elbo_terms(diffusion, kernel, x_0, generator=generator, method=method).total
-    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
-    sampler = sampler or StepSampler(diffusion.n_steps, importance=False)
-    total = -diffusion.marginal(x_0, diffusion.n_steps).kl(diffusion.stationary(x_0.shape, x_0.dtype))
-    one = torch.ones(n, dtype=torch.long, device=x_0.device)
-    total = total + kernel(diffusion.marginal(x_0, 1).sample(generator), one).log_prob(x_0)
-    for _ in range(each):
-        t, weight = sampler.draw(n, generator)
-        mixed = torch.randperm(n, generator=generator)
-        t, weight = t[mixed].to(x_0.device), weight[mixed].to(x_0)
+
+def learned_sampler(
+    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, *, visits: int = 8, generator: Generator | None = None
+) -> StepSampler:
+    """Steps by the rms loss of a trained kernel on rows other than those to be measured."""
+    kernel = kernel.on(diffusion)
+    sampler = StepSampler(diffusion.n_steps)
+    if diffusion.n_steps < 3:
+        return sampler
+    for _ in range(visits):
+        t, _ = sampler.draw(len(x_0), generator)
         x_t = diffusion.marginal(x_0, t).sample(generator)
-        ratio = step_log_ratio(diffusion.posterior(x_0, x_t, t), kernel(x_t, t), generator)
-        total = total + weight * ratio / each
-    return total
+        for rows in torch.arange(len(x_0)).split(stacked_rows(x_0)):
+            back = diffusion.posterior(x_0[rows], x_t[rows], t[rows])
+            sampler.record(t[rows], step_log_ratio(back, kernel(x_t[rows], t[rows]), generator), refresh=False)
+    sampler.refresh()
+    return sampler

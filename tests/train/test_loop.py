@@ -63,9 +63,7 @@ def test_a_correlated_gaussian_is_learned_to_within_a_hundredth_of_a_nat_of_its_
     network = ResidualMLP(2, GaussianDenoiser.n_outputs(2, "full"), width=24, depth=1)
     transform = Chain(Affine(law.mean, torch.full((2,), 3.0)))
     model = DiffusionModel(transform, diffusion, GaussianDenoiser(diffusion, network, 2, "full"), (2,))
-    config = TrainConfig(
-        steps=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350
-    )
+    config = TrainConfig(steps=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350)
     fit(model, x[:8000], x[8000:9000], config, quiet=True)
     test = x[9000:]
     bound = model.bound(test, generator=Generator().manual_seed(4), method="trajectory")
@@ -87,9 +85,7 @@ def test_tied_bits_are_learned_to_within_a_hundredth_of_a_nat():
     diffusion = BinomialDiffusion(constant_erasure(4), rate)
     network = ResidualMLP(3, BernoulliDenoiser.n_outputs(3, 3), width=16, depth=1)
     model = DiffusionModel(Chain(), diffusion, BernoulliDenoiser(diffusion, network, rate, 3), (3,))
-    config = TrainConfig(
-        steps=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250
-    )
+    config = TrainConfig(steps=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250)
     fit(model, x[:3000], x[3000:], config, quiet=True)
     both = torch.tensor([[0.0] * 3, [1.0] * 3])
     values = model.bound(both.repeat(2000, 1), generator=Generator().manual_seed(2)).total.view(2000, 2)
@@ -184,9 +180,7 @@ def test_the_bound_of_the_log_is_the_bound_of_the_model_that_comes_back(whole):
     model = load(whole)
     z, log_det = model.encode(tiny.rows(50, 2), Generator().manual_seed(1))
     with torch.no_grad():
-        total = loop.quick_bound(
-            model.diffusion, model.kernel, z, n_pairs=300, generator=Generator().manual_seed(2)
-        )
+        total = loop.quick_bound(model.diffusion, model.kernel, z, n_pairs=300, generator=Generator().manual_seed(2))
     assert lines[-1]["validation"] == loop.Estimate.of(total + log_det, "bits").value
 
 
@@ -439,9 +433,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize(("importance", "noticed"), [(True, 40), (False, 45)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(
-    tmp_path, monkeypatch, value, importance, noticed
-):
+def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(tmp_path, monkeypatch, value, importance, noticed):
     # noticed when the sampler is about to learn from it, else at the next evaluation
     config = dataclasses.replace(tiny.CONFIG, importance=importance)
     run, count = tmp_path / "run", iter(range(100))
@@ -545,8 +537,7 @@ def test_two_processes_equal_one_and_each_other_and_continue_bit_for_bit(tmp_pat
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
     command = [sys.executable, tiny.__file__, "two_processes", str(tmp_path)]
     both = [
-        subprocess.Popen(command, env={**os.environ, **env, "RANK": rank}, stderr=subprocess.PIPE)
-        for rank in ("0", "1")
+        subprocess.Popen(command, env={**os.environ, **env, "RANK": rank}, stderr=subprocess.PIPE) for rank in ("0", "1")
     ]
     for process in both:
         _, err = process.communicate(timeout=120)

@@ -77,9 +77,7 @@ def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_fir
         losses = []
         for _ in range(500):
             x_0 = data(diffusion, 128, generator)
-            losses.append(
-                objective(draw_batch(diffusion, x_0, sampler, n_first, generator, at_draws=at_draws))[0]
-            )
+            losses.append(objective(draw_batch(diffusion, x_0, sampler, n_first, generator, at_draws=at_draws))[0])
         loss = torch.stack(losses).double()
         bound = elbo_terms(diffusion, kernel, data(diffusion, 10000, generator), generator=generator)
     expected = -(bound.transitions.sum(1) + bound.data).double()

@@ -2,5 +2,6 @@
 
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.loop import fit
+from quasistatic.train.source import Augment
 
-__all__ = ["TrainConfig", "fit"]
+__all__ = ["Augment", "TrainConfig", "fit"]

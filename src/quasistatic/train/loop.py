@@ -26,6 +26,7 @@ from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.objective import Objective, draw_batch
+from quasistatic.train.source import Augment, Rows, Source
 from quasistatic.train.state import TrainState, prune
 from quasistatic.train.update import Update
 from quasistatic.train.workers import Workers, workers
@@ -35,7 +36,7 @@ __all__ = ["fit"]
 
 def fit(
     model: DiffusionModel,
-    data: Tensor,
+    data: Tensor | Rows,
     validation: Tensor,
     config: TrainConfig,
     *,
@@ -43,6 +44,8 @@ def fit(
     seed: int = 0,
     unit: str = "bits",
     quiet: bool = False,
+    augment: Augment | None = None,
+    time_budget: float = math.inf,
     place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
 ) -> DiffusionModel:
@@ -57,7 +60,8 @@ def fit(
     model : DiffusionModel
         Trained in place and returned.
     data, validation : Tensor, shape (n, *event_shape)
-        In data units. A random transform (dequantisation) is drawn afresh for every batch.
+        In data units. A random transform (dequantisation) is drawn afresh for every batch. ``data`` may be rows on
+        disk, read when they are drawn: anything with ``len`` that an array of row numbers indexes.
     config : TrainConfig
     folder : Path, optional
         Run folder for ``metrics.jsonl`` and ``checkpoint/``; nothing is written without one.
@@ -67,6 +71,10 @@ def fit(
         Of the numbers in the log.
     quiet : bool
         Show no progress bar.
+    augment : callable, optional
+        Given rows of a batch in data units and a generator, returns rows as good as they are, such as mirror images.
+    time_budget : float
+        Seconds after which this call stops at a checkpoint; the same call goes on from there.
     place_steps : callable, optional
         Given the model, with its mean weights, and a generator, returns the grid of as many steps on which to train
         from ``config.place_at`` on, such as :func:`quasistatic.regrid` places them.
@@ -80,7 +88,12 @@ def fit(
         another process is training in it. Checkpoints written before stay.
     """
     with workers(model.diffusion.beta.device) as team, _own_random_state(model):
-        fit_ = _Fit(model, data, validation, config, folder, seed, unit, quiet, team, place_steps, on_evaluation)
+        if not len(data) or not len(validation):
+            raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
+        source = Source(model, data, augment)
+        fit_ = _Fit(
+            model, source, validation, config, folder, seed, unit, quiet, team, time_budget, place_steps, on_evaluation
+        )
         with sole_writer(folder) if folder is not None and team.first else nullcontext():
             return fit_.run()
 
@@ -89,7 +102,7 @@ class _Fit:
     def __init__(
         self,
         model: DiffusionModel,
-        data: Tensor,
+        data: Source,
         validation: Tensor,
         config: TrainConfig,
         folder: Path | None,
@@ -97,6 +110,7 @@ class _Fit:
         unit: str,
         quiet: bool,
         team: Workers,
+        time_budget: float,
         place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None,
         on_evaluation: Callable[[dict[str, Any]], None] | None,
     ) -> None:
@@ -105,17 +119,14 @@ class _Fit:
             raise InputError(f"batch_size {config.batch_size} does not divide among {team.world} processes")
         if config.batch_size < 2 and n_steps > 1:
             raise InputError("batch_size must be at least 2, a row for t = 1 and one for other steps, got 1")
-        if not len(data) or not len(validation):
-            raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
+        if not time_budget > 0:
+            raise InputError(f"time_budget must be positive, got {time_budget}")
         self.model, self.config, self.folder, self.unit, self.team = model, config, folder, unit, team
         self.quiet = quiet or not team.first
         self.place_steps, self.on_evaluation = place_steps, on_evaluation
         self.place_at = round(config.place_at * config.steps) if place_steps is not None else 0  # 0 is never
-        self.seed = seed
+        self.seed, self.data, self.time_budget = seed, data, time_budget
         self.generator = Generator().manual_seed(seed)
-        encoded = model.encode(data, Generator())[0]  # checks the data, too
-        raw = torch.as_tensor(data, device=encoded.device)
-        self.data = raw if model.transform.random else encoded.float()
         self.validation = model.encode(validation, Generator().manual_seed(seed + 1))
         self.sampler = StepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
         self.n_first = _rows_at_one(config, n_steps, model.kernel.first_step)
@@ -140,7 +151,8 @@ class _Fit:
         torch.manual_seed(self.seed)  # dropout
         resumed = self._resume()
         wrapped = self.team.wrap(self.objective)
-        started = time.perf_counter() - state.seconds
+        began = time.perf_counter()
+        started = began - state.seconds
         self.model.train()
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
         with tqdm(total=config.steps, initial=state.step, disable=bar_off, file=sys.stderr, unit="step") as bar:
@@ -151,8 +163,11 @@ class _Fit:
                     self._place()
                 self._step(wrapped)
                 bar.update()
-                if state.step % config.evaluate_every == 0 or state.step == config.steps:
+                spent = self.time_budget < math.inf and self.team.any(time.perf_counter() - began >= self.time_budget)
+                if state.step % config.evaluate_every == 0 or state.step == config.steps or spent:
                     self._evaluate(bar, started)
+                if spent:
+                    break
         return self._best()
 
     def _resume(self) -> bool:
@@ -187,12 +202,8 @@ class _Fit:
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
         rows = torch.randint(len(self.data), (config.batch_size,), generator=self.generator)
-        x_0 = self.data.index_select(0, rows)
-        if self.model.transform.random:
-            x_0 = self.model.transform(x_0, self.generator)[0].float()
-        batch = draw_batch(
-            self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws
-        )
+        x_0 = self.data.draw(rows, self.generator)
+        batch = draw_batch(self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws)
         with torch.autocast(x_0.device.type, torch.bfloat16, config.amp):
             loss, each = wrapped(batch.rows(team.rank, team.world) if team.world > 1 else batch)
         loss.backward()
@@ -256,9 +267,7 @@ class _Fit:
     def _require_number(self, name: str, value: float | None, *, infinite: bool = False) -> None:
         if value is None or math.isfinite(value) or (infinite and math.isinf(value)):
             return
-        raise InputError(
-            f"the {name} became {value} by step {self.state.step}: lower learning_rate or check the data"
-        )
+        raise InputError(f"the {name} became {value} by step {self.state.step}: lower learning_rate or check the data")
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:

@@ -37,6 +37,16 @@ class Workers:
         distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, 1).flatten(0, 1)
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.world == 1:
+            return here
+        flag = torch.tensor(float(here))
+        if distributed.get_backend() == "nccl":
+            flag = flag.cuda()
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
     def wait(self) -> None:
         """Meet all other processes here."""
         if self.world > 1:
