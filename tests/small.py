@@ -21,9 +21,9 @@ BEAT = {"n_steps": 6, "n_train": 300, "n_validation": 60, "n_test": 100}
 NETWORK = {"width": 16, "depth": 1}
 
 SMALL: dict[str, dict[str, Any]] = {
-    "swiss-roll": TRAINING | MEASURING | ROLL | NETWORK,
-    "swiss-roll-paper": TRAINING | MEASURING | ROLL,
-    "swiss-roll-mixture": TRAINING | MEASURING | ROLL | NETWORK | {"n_components": 2},
+    "swiss-roll": TRAINING | MEASURING | ROLL | NETWORK | {"place": "no"},
+    "swiss-roll-paper": TRAINING | MEASURING | ROLL | {"place": "no"},
+    "swiss-roll-mixture": TRAINING | MEASURING | ROLL | NETWORK | {"n_components": 2, "place": "no"},
     "heartbeat": TRAINING | MEASURING | BEAT | NETWORK,
     "heartbeat-paper": TRAINING | MEASURING | BEAT,
     "heartbeat-mixture": TRAINING | MEASURING | BEAT | NETWORK,

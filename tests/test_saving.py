@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import stat
@@ -14,13 +15,22 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.data.transforms import Affine, Chain, Dequantise, HistogramToNormal, Transform, Whiten
-from quasistatic.distributions import Distribution, Mixture
+from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
+from quasistatic.data.transforms import Affine, Chain, Dequantise, HistogramToNormal, Levels, Transform, Whiten
+from quasistatic.distributions import Distribution, Masked, Mixture
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
-from quasistatic.networks import NormalisedRBF, ResidualMLP, SteppedMLP
-from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, PerturbationKernel, StationaryFirstStep
+from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, SteppedMLP, UNet
+from quasistatic.reverse import (
+    BernoulliDenoiser,
+    CategoricalDenoiser,
+    GaussianDenoiser,
+    ImageDenoiser,
+    PerturbationKernel,
+    StationaryFirstStep,
+    WienerBase,
+)
 from quasistatic.saving import (
     _CLASSES,
     build,
@@ -66,6 +76,16 @@ def bits(m: int = 1) -> BernoulliDenoiser:
     return BernoulliDenoiser(binomial(), ResidualMLP(3, BernoulliDenoiser.n_outputs(3, m), 8), RATE, m)
 
 
+def categorical(kind: str = "absorbing") -> CategoricalDiffusion:
+    return CategoricalDiffusion(constant_erasure(6), 2, kind, torch.tensor([0.3, 0.7]))
+
+
+def base(*event: int) -> WienerBase:
+    d = math.prod(event)
+    basis = torch.linalg.qr(torch.randn(d, d, generator=Generator().manual_seed(2)))[0]
+    return WienerBase(torch.linspace(-1, 1, d).view(event), torch.linspace(0.5, 2, d), basis)
+
+
 def whole_model() -> DiffusionModel:
     kernel = denoiser("full")
     transform = Chain(Affine(RATE, torch.tensor(2.0)), Whiten(RATE, torch.eye(3) + 0.1))
@@ -81,12 +101,23 @@ MADE: dict[str, Any] = {
     "HistogramToNormal": lambda: HistogramToNormal(torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])),
     "GaussianDiffusion": gaussian,
     "BinomialDiffusion": binomial,
+    "CategoricalDiffusion": lambda: categorical("uniform"),
     "ResidualMLP": lambda: ResidualMLP(3, 4, 8, depth=2, n_fourier=3),
     "NormalisedRBF": lambda: NormalisedRBF(3, 4, n_steps=6, n_hidden=5),
     "SteppedMLP": lambda: SteppedMLP(3, 4, 6, width=7, depth=2, readout="bumps", n_bumps=3),
     "GaussianDenoiser": lambda: denoiser("full", 3),
     "BernoulliDenoiser": lambda: bits(3),
+    "CategoricalDenoiser": lambda: CategoricalDenoiser(categorical(), ResidualMLP(6, 6, 8), torch.tensor([0.4, 0.6])),
     "PerturbationKernel": lambda: PerturbationKernel(gaussian(), SteppedMLP(3, 6, 6, 5), mean="equation"),
+    "Levels": lambda: Levels(3),
+    "UNet": lambda: UNet(1, 2, widths=(4, 8)),
+    "MultiscaleNetwork": lambda: MultiscaleNetwork(1, (4, 6), 6, 2, 3, 2, dense_layers=1, dense_width=5, n_bumps=3),
+    "WienerBase": lambda: base(3),
+    "ImageDenoiser": lambda: ImageDenoiser(
+        gaussian(), UNet(ImageDenoiser.n_inputs(1, 4), 2, widths=(4,)), base(1, 4, 6), 4
+    ),
+    "ConditionalGSM": lambda: ConditionalGSM(2, 3, 2),
+    "MCGSM": lambda: MCGSM(1, 3, 2),
     "StationaryFirstStep": lambda: StationaryFirstStep(denoiser(), gaussian()),
     "DiffusionModel": whole_model,
 }
@@ -95,6 +126,8 @@ MADE: dict[str, Any] = {
 def numbers(p: Distribution) -> list[Tensor]:
     if isinstance(p, Mixture):
         return [p.log_weights, *numbers(p.components)]
+    if isinstance(p, Masked):
+        return numbers(p.dense())
     return [v for v in vars(p).values() if isinstance(v, Tensor)]
 
 
@@ -108,9 +141,22 @@ def outputs(module: nn.Module) -> list[Tensor]:
     if isinstance(module, Transform):
         z, log_det = module(x, Generator().manual_seed(0))
         return [z, log_det, module.inverse(z)]
-    if isinstance(module, GaussianDiffusion | BinomialDiffusion):
+    if isinstance(module, GaussianDiffusion | BinomialDiffusion | CategoricalDiffusion):
         return [module.beta, *numbers(module.posterior(x, x, t)), *numbers(module.stationary(x.shape))]
+    picture, log_snr = torch.linspace(-1, 1, 48).view(2, 1, 4, 6), torch.tensor([1.0, -2.0])
     with torch.no_grad():
+        if isinstance(module, UNet):
+            return [module(picture, log_snr)]
+        if isinstance(module, MultiscaleNetwork):
+            return [module(picture, t)]
+        if isinstance(module, WienerBase):
+            return list(module(x, log_snr))
+        if isinstance(module, MCGSM):
+            return [module.log_prob(picture)]
+        if isinstance(module, ConditionalGSM):
+            return [module.log_prob(x[:, 0].float(), x[:, 1:].float())]
+        if isinstance(module, ImageDenoiser):
+            return numbers(module(picture, t))
         if isinstance(module, ResidualMLP | NormalisedRBF | SteppedMLP):
             return [module(x.float(), t.float() if module.clock == "log_snr" else t)]
         return numbers(module(x, t))

@@ -14,11 +14,12 @@ __version__ = "0.1.0"
 
 # where each public name lives; modules are imported when a name is first used, so that this import is light
 _HOMES = {
-    "distributions": ("Bernoulli", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
-    "forward": ("BinomialDiffusion", "Diffusion", "GaussianDiffusion"),
-    "networks": ("NormalisedRBF", "ResidualMLP", "SteppedMLP"),
+    "distributions": ("Bernoulli", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
+    "forward": ("BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion"),
+    "networks": ("MultiscaleNetwork", "NormalisedRBF", "ResidualMLP", "SteppedMLP", "UNet"),
     "reverse": (
-        "BernoulliDenoiser", "GaussianDenoiser", "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
+        "BernoulliDenoiser", "CategoricalDenoiser", "GaussianDenoiser", "ImageDenoiser", "PerturbationKernel",
+        "ReverseKernel", "StationaryFirstStep",
     ),
     "data.transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
     "estimate": ("Estimate", "paired_difference"),
@@ -27,7 +28,12 @@ _HOMES = {
     "entropy": ("EntropyBand", "entropy_band"),
     "exact": ("ExactBits", "ExactGaussianMixture", "shortfall"),
     "sample": ("ancestral", "trajectory"),
-    "regrid": ("learn_schedule", "regrid"),
+    "placing": ("learn_schedule", "regrid"),
+    "evidence": (
+        "BitFlips", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product", "TiltedKernel",
+    ),
+    "posterior": ("Posterior", "PosteriorWarning"),
+    "smc": ("posterior_sample",),
     "model": ("DiffusionModel", "load"),
     "train": ("TrainConfig", "fit"),
     "errors": ("InputError",),
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         value = getattr(importlib.import_module(f"quasistatic.{_HOME_OF[name]}"), name)
-        globals()[name] = value  # also over a submodule of the same name, such as regrid
+        globals()[name] = value
         return value
     if name in _MODULES:
         return importlib.import_module(f"quasistatic.{name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["main"]
-
 
 
 @dataclass
@@ -79,6 +79,8 @@ class Train:
     """A named set of settings, such as demo."""
     seed: int = 0
     """Of training data, starts, batches and noise."""
+    time_budget: Annotated[str | None, tyro.conf.arg(metavar="25m")] = None
+    """Stop at a checkpoint after so many seconds, minutes (25m) or hours (2h); the same command goes on from it."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -87,18 +89,20 @@ class Train:
         from quasistatic.recipes.settings import parse_words
 
         find(self.recipe)
+        if () in self.set:
+            raise InputError("--set needs at least one KEY=VALUE")
         settings = parse_words([word for words in self.set for word in words])
         if self.data is not None:
             if self.recipe != "array":
                 raise InputError(f"recipe {self.recipe} makes its own data; --data goes with the array recipe")
             settings["data"] = os.path.abspath(self.data)  # the run is taken up from other folders, too
         folder = self.out or Path("runs") / self.recipe
-        from quasistatic.recipes.run import read_json, train_run
+        budget = _seconds(self.time_budget)
+        from quasistatic.recipes.run import read_json, read_log, train_run
 
-        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed)
+        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget)
         best = read_json(folder / "checkpoint" / "best.json")
-        log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-        top = max(log, key=lambda line: line["validation"])
+        top = max(read_log(folder), key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
                 "unit": top["unit"], "checkpoint": best["folder"]}  # fmt: skip
 
@@ -106,6 +110,10 @@ class Train:
         from quasistatic.report.tables import format_estimate
 
         bound = format_estimate(answer["validation"], answer["validation_se"], answer["unit"])
+        if "stopped_at" in answer:
+            print(f"{answer['run']}: best validation bound so far {bound}")
+            print(f"stopped at step {answer['stopped_at']} of {answer['steps']}; the same command goes on from there")
+            return
         print(f"{answer['run']}: best validation bound in training {bound} after {answer['seconds']:.0f} s")
         print(f"next: quasistatic evaluate {answer['run']}")
 
@@ -125,6 +133,8 @@ class Evaluate:
     """Of the importance-weighted estimate of log p; 0 leaves it out."""
     n_steps: int | None = None
     """Cut the schedule anew with this many steps (kernels that serve every T)."""
+    samples: int = 0
+    """Draw this many and check them, where it is known what they must be (heartbeat)."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -133,11 +143,19 @@ class Evaluate:
             raise InputError(f"--split must be train, validation or test, got {self.split!r}")
         if self.trajectories is not None and self.trajectories < 0:
             raise InputError(f"--trajectories must be 0 or more, got {self.trajectories}")
+        if self.samples < 0:
+            raise InputError(f"--samples must be 0 or more, got {self.samples}")
         from quasistatic.recipes.run import evaluate_run, open_run
 
         run = open_run(self.run_folder)
         _progress(f"measuring {run.name} on {self.split} rows")
-        return evaluate_run(run, split=self.split, n_trajectories=self.trajectories, n_steps=self.n_steps)
+        return evaluate_run(
+            run,
+            split=self.split,
+            n_trajectories=self.trajectories,
+            n_steps=self.n_steps,
+            n_samples=self.samples,
+        )
 
     def tell(self, answer: dict[str, Any]) -> None:
         _print_result(answer)
@@ -225,7 +243,7 @@ class Reproduce:
     """
 
     items: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="ITEM ...")]
-    """Recipes, table-1, figure-1, figure-2."""
+    """Recipes, or what they reproduce, such as table-1: see `quasistatic recipes`."""
     out: Path = Path("runs/reproduce")
     """Folder for the run folders."""
     preset: str | None = None
@@ -263,6 +281,19 @@ def _print_result(result: dict[str, Any]) -> None:
     table = rows(result)
     print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
     print(text_table(table, list(table[0])))
+    if "samples" in result:
+        told = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in result["samples"].items()}
+        print("samples: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items()))
+
+
+def _seconds(budget: str | None) -> float:
+    """Read a time such as 90, 90s, 25m or 1.5h; none is endless."""
+    if budget is None:
+        return math.inf
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())
+    if match is None or not float(match[1]) > 0:
+        raise InputError(f"--time-budget must be a time such as 90s, 25m or 2h, got {budget!r}")
+    return float(match[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
 
 
 def _progress(what: str) -> None:
@@ -298,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of many processes under torchrun, the first one speaks
     if command.json:
-        from quasistatic.recipes.run import strict
+        from quasistatic.recipes.plain import strict
 
         print(json.dumps(strict(answer), allow_nan=False))
     else:

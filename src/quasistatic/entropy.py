@@ -95,7 +95,7 @@ def entropy_band(
         raise InputError(f"an entropy band needs two rows of data or more, got {len(x_0)}")
     unmet = _unmet(diffusion, x_0)
     if unmet:
-        warnings.warn(f"the upper limit of the entropy band need not hold: {unmet}", stacklevel=2)
+        warnings.warn(f"the upper limit of the entropy band need not hold: {unmet}", stacklevel=3)  # past no_grad
     kernel = kernel.on(diffusion)
     lower, upper, model, error = [], [], [], []
     before = diffusion.marginal(x_0, 1)

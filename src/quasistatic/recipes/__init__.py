@@ -55,7 +55,7 @@ CATALOGUE: dict[str, Entry] = {
         "swiss roll in ten steps, mixture of 8 full-covariance normals",
         5,
         "",
-        {"n_steps": 10, "n_components": 8, "train.batch_size": 256, "train.steps": 12_000},
+        {"n_steps": 10, "n_components": 8, "place": "no", "train.steps": 18_000},
     ),
     "heartbeat": Entry(
         "heartbeat:Heartbeat",
@@ -82,9 +82,9 @@ CATALOGUE: dict[str, Entry] = {
             "n_test": 40_000,
             "n_trajectories": 100,
             "log_prob_rows": 2000,
-            "train.steps": 4000,
+            "n_validation": 5000,
+            "train.steps": 16_000,
             "train.batch_size": 512,
-            "train.evaluate_every": 500,
         },
     ),
     "digits": Entry(
@@ -93,6 +93,21 @@ CATALOGUE: dict[str, Entry] = {
         3,
         "",
         presets={"demo": {"train.steps": 2500, "train.evaluate_every": 500}},
+    ),
+    "mnist-binary": Entry(
+        "mnist:BinaryMnist",
+        "statically binarised MNIST, pixels masked one by one (kind=flip: the paper's flips), U-Net",
+        45,
+    ),
+    "cifar10": Entry(
+        "cifar10:Cifar10",
+        "CIFAR-10, 8 bits, U-Net on top of an exact Gaussian model, last step by levels",
+        60,
+    ),
+    "dead-leaves": Entry(
+        "dead_leaves:DeadLeaves",
+        "dead leaves with noise 0.06, 32 x 32 patches, beside a mixture of conditional Gaussian scale mixtures",
+        45,
     ),
     "array": Entry(
         "array:Array",

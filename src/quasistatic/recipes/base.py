@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -14,7 +14,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
-from quasistatic.train import TrainConfig
+from quasistatic.train import Augment, TrainConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,8 @@ FirstStep = Literal["learned", "stationary"]
 
 # what settings of these names must be, in every recipe that has them
 LEAST = {
-    "n_trajectories": 0, "log_prob_rows": 1, "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
+    "n_trajectories": 0, "log_prob_rows": 1, "visits": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
+    "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "n_train": 2, "n_validation": 2, "n_test": 2,
 }  # fmt: skip
 POSITIVE = ("noise", "prior", "ridge")
@@ -58,8 +59,13 @@ class Recipe(ABC):
     n_draws: int = 1
     """Draws of a transform's noise for each row when measuring; they are averaged."""
 
+    visits: int = 0
+    """Steps of each row that the bound is estimated from, stratified; 0 for the whole chain."""
+
     unit: ClassVar[str] = "bits"
     """Of every number that is told."""
+    has_edge: ClassVar[bool] = True
+    """Whether the paper's fixed first step makes sense for this process: not for masks, nor for levels."""
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
@@ -84,6 +90,10 @@ class Recipe(ABC):
     @abstractmethod
     def build(self, splits: Splits) -> DiffusionModel:
         """Make the untrained model; random starts come from torch's global generator."""
+
+    def augment(self) -> Augment | None:
+        """Draw other versions of training rows that are as good as they are; None for rows as they are."""
+        return None
 
     def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Diffusion | None:
         """Place the steps for a trained or half-trained model, on training rows only; None leaves them."""
@@ -112,6 +122,14 @@ class Recipe(ABC):
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor] | None:
         """Name a model to be compared with, and give its log density of each row, (n,), nats."""
         return None
+
+    def converted(self, splits: Splits, value: float) -> dict[str, float]:
+        """Tell a bound in the conventions of others, by name."""
+        return {}
+
+    def check_samples(self, x: Tensor) -> dict[str, Any]:
+        """Hold draws of the model, in data units, to what is known of the data."""
+        raise NotImplementedError
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         """Pictures of this experiment, by file name."""

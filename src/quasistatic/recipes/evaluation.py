@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quasistatic.bound import Bound
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, paired_difference, unit_divisor
 from quasistatic.exact import shortfall
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.reverse import ReverseKernel
+from quasistatic.steps import learned_sampler
 
 __all__ = ["evaluate"]
 
@@ -26,6 +28,7 @@ def evaluate(
     *,
     split: str = "test",
     n_trajectories: int | None = None,
+    n_samples: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure the bound of a split under both first-step conventions, beside null, truth and paper.
@@ -35,32 +38,40 @@ def evaluate(
     dict
         Every value in the recipe's unit, log likelihoods (higher is better). ``bound`` and ``standard_error`` are
         the headline, over ``n`` rows, for the convention ``first_step``; ``stationary`` is the paper's edge, over
-        rows of its own ``n``. ``terms`` add up to the plain mean over the rows. That mean is the headline, unless an
-        exact kernel is known: then the headline is that kernel's bound less the measured shortfall, and the mean is
+        rows of its own ``n``, where it means something. ``terms`` add up to the plain mean over the rows. That mean
+        is the headline, unless an exact kernel is known: then it is that kernel's bound less the measured
+        shortfall, and the mean is
         ``direct``. A gain, distance or lead over the same points has the error of the difference.
 
     Raises
     ------
     InputError
-        If the split has no rows.
+        If the split has no rows, or samples are to be checked that nothing is known of.
     """
     x = splits.rows(split)
     if not len(x):
         raise InputError(f"there are no {split} rows to measure")
-    n = max(1, min(len(x), PAIRS // (recipe.n_draws * model.diffusion.n_steps)))
-    x = x[:n]
+    if n_samples and type(recipe).check_samples is Recipe.check_samples:
+        raise InputError("it is not known of this recipe what its samples must be, so none can be checked")
+    if not recipe.visits:
+        x = x[: max(1, PAIRS // (recipe.n_draws * model.diffusion.n_steps))]
+    n = len(x)
     unit, shape = recipe.unit, model.event_shape
 
     def told(values: Tensor) -> Estimate:
         return Estimate.of(values, unit, shape)
 
-    bounds = [model.bound(x, generator=seeded(seed + 1000 * k), method="trajectory") for k in range(recipe.n_draws)]
+    bounds = _bounds(recipe, model, splits, x, seed)
     # over the transform's noise, before errors are taken
     total = torch.stack([bound.total for bound in bounds]).mean(0)
     terms = [bound.terms(unit) for bound in bounds]
-    edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
-    headline, stationary = told(total), told(edge.total)
+    headline, stationary = told(total), None
+    if recipe.has_edge:
+        edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
+        stationary = told(edge.total)
     result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.diffusion.n_steps}
+    if recipe.visits:
+        result["visits"] = recipe.visits
     each = total
     exact = recipe.exact_kernel(model)
     if exact is not None:
@@ -75,12 +86,15 @@ def evaluate(
         "standard_error": headline.standard_error,
         "first_step": model.kernel.first_step,
         "terms": {name: sum(parts[name].value for parts in terms) / len(terms) for name in terms[0]},
-        "stationary": _pair(stationary),
         "null": floor.value,
         "null_standard_error": floor.standard_error,
         "gain": gain.value,
         "gain_standard_error": gain.standard_error,
     }
+    if stationary is not None:
+        result["stationary"] = _pair(stationary)
+    if converted := recipe.converted(splits, headline.value):
+        result["converted"] = converted
     true = recipe.true_log_prob(x)
     if (truth := recipe.truth()) is not None and true is not None:
         result["truth"] = truth / unit_divisor(unit, shape)
@@ -100,7 +114,22 @@ def evaluate(
     if (other := recipe.baseline(splits, x)) is not None:
         lead = paired_difference(total, other[1], unit, shape)
         result["baseline"] = {"name": other[0]} | _pair(told(other[1])) | {"lead_paired": _pair(lead)}
+    if n_samples:
+        drawn = model.sample(n_samples, generator=seeded(seed + 2))
+        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn)
     return result
+
+
+def _bounds(recipe: Recipe, model: DiffusionModel, splits: Splits, x: Tensor, seed: int) -> list[Bound]:
+    """Bound of each row, for each draw of a transform's noise, on whole paths or estimated from some of the steps."""
+    draws = [seeded(seed + 1000 * k) for k in range(recipe.n_draws)]
+    if not recipe.visits:
+        return [model.bound(x, generator=generator, method="trajectory") for generator in draws]
+    with torch.no_grad(), torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, recipe.train.amp):
+        # which steps to look at is learned from rows that are not measured
+        others, _ = model.encode(splits.train[:500], seeded(seed))
+        sampler = learned_sampler(model.diffusion, model.kernel, others.float(), generator=seeded(seed))
+        return [model.quick_bound(x, recipe.visits, sampler=sampler, generator=generator) for generator in draws]
 
 
 def _pair(estimate: Estimate) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -91,6 +91,23 @@ class Heartbeat(Recipe):
 
     def paper(self) -> float:
         return -2.414  # Table 1
+
+    def check_samples(self, x: Tensor) -> dict[str, Any]:
+        """Share of draws that are one of the five sequences, and a chi-square test of these having uniform phases."""
+        atoms = torch.as_tensor(toy.heartbeat_atoms()).to(x)
+        match = (x[:, None] == atoms).all(2)
+        phases = match.sum(0).double()
+        n, expected = len(x), phases.mean()
+        valid = (phases.sum() / n).item()
+        chi_square = ((phases - expected).square() / expected).sum()
+        freedom = torch.tensor(len(atoms) - 1.0, dtype=torch.float64)
+        return {
+            "valid": valid,
+            "valid_standard_error": (valid * (1 - valid) / n) ** 0.5,
+            "phases": phases.long().tolist(),
+            "chi_square": chi_square.item(),
+            "p_value": torch.special.gammaincc(freedom / 2, chi_square / 2).item(),
+        }
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import heartbeat_figure

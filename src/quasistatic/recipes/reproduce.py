@@ -13,12 +13,10 @@ from quasistatic.recipes.summary import write_run_report
 
 __all__ = ["ITEMS", "reproduce"]
 
-ITEMS: dict[str, tuple[str, ...]] = {
-    **{name: (name,) for name in CATALOGUE if name != "array"},
-    "table-1": ("swiss-roll-paper", "swiss-roll", "heartbeat-paper", "heartbeat"),
-    "figure-1": ("swiss-roll",),
-    "figure-2": ("heartbeat",),
-}
+ITEMS: dict[str, tuple[str, ...]] = {name: (name,) for name in CATALOGUE if name != "array"}
+for _name, _entry in CATALOGUE.items():
+    for _item in filter(None, _entry.reproduces.split(", ")):
+        ITEMS[_item] = (*ITEMS.get(_item, ()), _name)
 
 
 def reproduce(
@@ -49,9 +47,7 @@ def reproduce(
                 print(f"{where}: {what}", file=sys.stderr)
 
         tell("training")
-        train_run(
-            name, folder, preset=preset if preset in CATALOGUE[name].presets else None, seed=seed, quiet=quiet
-        )
+        train_run(name, folder, preset=preset if preset in CATALOGUE[name].presets else None, seed=seed, quiet=quiet)
         done = folder / "result.json"
         if done.exists() and (folder / "report.html").exists():
             results.append(read_json(done))

@@ -26,6 +26,7 @@ from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel, load
 from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.evaluation import evaluate
+from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
@@ -34,7 +35,7 @@ from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
-__all__ = ["Run", "evaluate_run", "open_run", "read_json", "sentences", "strict", "train_run"]
+__all__ = ["Run", "evaluate_run", "open_run", "read_json", "read_log", "sentences", "train_run", "writing"]
 
 FINISHED = "best-finished"  # the best model, on the steps placed for it
 
@@ -73,8 +74,11 @@ def train_run(
     preset: str | None = None,
     seed: int = 0,
     quiet: bool = False,
+    time_budget: float = math.inf,
 ) -> dict[str, Any]:
     """Train a recipe into a folder, or go on with what the same call began there.
+
+    After ``time_budget`` seconds of training it stops at a checkpoint, and the answer says ``stopped_at``.
 
     Raises
     ------
@@ -104,27 +108,32 @@ def train_run(
         model = fit(
             model, splits.train, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
+            augment=recipe.augment(), time_budget=time_budget,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
+        if (step := read_log(folder)[-1]["step"]) < recipe.train.steps:
+            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:
             placed = recipe.place_steps(model, splits, seeded(seed + 3))
             model = model if placed is None else model.on(placed)
             team.wait()
             if team.first:
-                save_best(model, folder, FINISHED, {"finished": True})
+                with writing(folder):
+                    save_best(model, folder, FINISHED, {"finished": True})
         if team.first:
             told = {
                 "recipe": name,
                 "seed": seed,
-                "seconds": round(trained - started, 1) if not resumed else _seconds(folder),
+                "seconds": round(trained - started, 1) if not resumed else read_log(folder)[-1]["seconds"],
                 "finish_seconds": round(time.perf_counter() - trained, 1),
                 "cpu_seconds": round(time.process_time() - cpu, 1) if not resumed else None,
                 "n_parameters": sum(p.numel() for p in model.parameters()),
                 "versions": versions(),
             }
-            write_text(done, json.dumps(told, indent=1))
+            with writing(folder):
+                write_text(done, json.dumps(told, indent=1))
         team.wait()
         return read_json(done)
 
@@ -138,19 +147,15 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
         if changed:
             raise InputError(
-                f"{folder} holds a run with another {', '.join(changed)}; "
-                "give a new --out, or the same settings to go on"
+                f"{folder} holds a run with another {', '.join(changed)}; give a new --out, or the same settings to go on"
             )
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
     """Write the configuration before anything else; one that never came to a checkpoint gives way."""
     if not (folder / "checkpoint").exists():
-        with sole_writer(folder):
-            try:
-                write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-            except OSError as error:
-                raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from error
+        with sole_writer(folder), writing(folder):
+            write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -172,10 +177,25 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
-def _seconds(folder: Path) -> float | None:
-    """Time of a training in several sittings, by its log."""
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    return json.loads(lines[-1])["seconds"] if lines else None
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Read what training told of itself, a record for each evaluation."""
+    path = folder / "metrics.jsonl"
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not lines:
+        raise InputError(f"{path} is damaged: it is empty")
+    return lines
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Within the block, a disk that is full or may not be written to is told with the folder it concerns."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -208,21 +228,26 @@ def open_run(folder: Path) -> Run:
 
 
 def evaluate_run(
-    run: Run, *, split: str = "test", n_trajectories: int | None = None, n_steps: int | None = None
+    run: Run,
+    *,
+    split: str = "test",
+    n_trajectories: int | None = None,
+    n_steps: int | None = None,
+    n_samples: int = 0,
 ) -> dict[str, Any]:
     """Measure a run and keep the answer in its folder.
 
     Raises
     ------
     InputError
-        If the split has no rows, or the model cannot be cut to ``n_steps``.
+        If the split has no rows, the model cannot be cut to ``n_steps``, or samples of this recipe cannot be checked.
     """
     model = run.model
     if n_steps is not None:
         with sentences():
             model = model.on(model.diffusion.with_beta(recut(model.diffusion.beta[1:], n_steps)))
     started = time.perf_counter()
-    measured = evaluate(run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories)
+    measured = evaluate(run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories, n_samples=n_samples)
     result = {"recipe": run.name} | measured
     result |= {"seed": run.seed, "evaluation_seconds": round(time.perf_counter() - started, 1)}
     done = run.folder / "checkpoint" / "finished.json"
@@ -230,17 +255,9 @@ def evaluate_run(
         result |= {k: v for k, v in read_json(done).items() if k not in result}
     suffix = "" if split == "test" and n_steps is None else f"-{split}" + (f"-{n_steps}" if n_steps else "")
     result = strict(result)
-    write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
+    with writing(run.folder):
+        write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
     return result
-
-
-def strict(value: Any) -> Any:
-    """Put None for numbers that JSON does not have: a standard error of one row, minus infinity."""
-    if isinstance(value, dict):
-        return {k: strict(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [strict(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -48,7 +48,8 @@ def parse_words(words: list[str]) -> dict[str, Any]:
 
 def to_plain(recipe: Recipe) -> dict[str, Any]:
     """All settings as nested plain data, for ``config.yaml``."""
-    return dataclasses.asdict(recipe)
+    plain = dataclasses.asdict(recipe)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -77,6 +78,11 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {value!r}")
     choices = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        whole = [value] if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(whole, list | tuple) or not whole or any(type(part) is not choices[0] for part in whole):
+            raise InputError(f"{key} must be a list such as [32, 64] of whole numbers, got {value!r}")
+        return tuple(whole)
     if typing.get_origin(kind) is typing.Literal:
         value = {False: "no", True: "yes"}.get(value, value) if isinstance(value, bool) else value
         if value not in choices:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Generator
 from quasistatic.entropy import entropy_band
 from quasistatic.estimate import unit_divisor
 from quasistatic.recipes.base import seeded
-from quasistatic.recipes.run import Run, evaluate_run, read_json
+from quasistatic.recipes.run import Run, evaluate_run, read_json, read_log, writing
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -39,7 +38,10 @@ def rows(result: dict[str, Any]) -> list[dict[str, str]]:
         table.append({"": what, unit: format_estimate(value, error, "", pair.get("n"))})
 
     measured(f"bound, {CONVENTION[result['first_step']]}", _headline(result) | {"n": result["n"]})
-    measured(f"bound, {CONVENTION['stationary']}", result["stationary"])
+    if "stationary" in result:
+        measured(f"bound, {CONVENTION['stationary']}", result["stationary"])
+    for name, value in result.get("converted", {}).items():
+        exact(f"the same as {name}", value)
     weighted = result.get("log_prob", {})
     if weighted:
         measured(f"importance-weighted log p, {weighted['n_trajectories']} trajectories", weighted)
@@ -76,20 +78,22 @@ def draw(run: Run, generator: Generator | None = None) -> dict[str, Any]:
     """Draw all figures of a run, by file name."""
     generator = generator or seeded(run.seed)
     figures: dict[str, Any] = run.recipe.figures(run.model, run.splits, generator)
-    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     unit = run.recipe.unit
     divisor = unit_divisor(unit, run.model.event_shape)
     truth = run.recipe.truth()
-    figures["learning-curve"] = learning_curve(lines, truth=None if truth is None else truth / divisor, unit=unit)
+    limit = None if truth is None else truth / divisor
+    figures["learning-curve"] = learning_curve(read_log(run.folder), truth=limit, unit=unit)
     figures |= _over_steps(run, unit, divisor, generator)
     return figures
 
 
 def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> dict[str, Any]:
-    """Cost and entropy of every reverse step, on validation rows."""
+    """Cost and entropy of every reverse step, on validation rows; of fewer, longer steps where the chain is dear."""
     model = run.model
+    if run.recipe.visits:
+        model = model.on(model.diffusion.respaced(min(50, model.diffusion.n_steps)))
     n_steps = model.diffusion.n_steps
-    x = run.splits.validation[: max(50, 200_000 // n_steps)]
+    x = run.splits.validation[: 50 if run.recipe.visits else max(50, 200_000 // n_steps)]
     if len(x) < 2:
         return {}  # nothing could be said of their error
     bound = model.bound(x, generator=generator)
@@ -97,6 +101,8 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
     log_snr = model.diffusion.log_snr[1:].numpy()
     error = cost.std(0) / len(cost) ** 0.5
     figures = {"step-costs": step_costs(log_snr, cost.mean(0).numpy(), error.numpy(), unit)}
+    if run.recipe.visits or getattr(model.kernel, "n_components", 1) > 1:
+        return figures  # entropies of mixtures are estimates, whose errors are wider than the band
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the figure says it
         z, _ = model.encode(x[:500], generator)
@@ -115,10 +121,10 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     measured = run.folder / "result.json"
     result = read_json(measured) if measured.exists() else evaluate_run(run)
     figures = draw(run)
-    (run.folder / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        if not only_figures or name in only_figures:
-            save_figure(figure, run.folder / "figures" / f"{name}.png")
+    with writing(run.folder):
+        for name, figure in figures.items():
+            if not only_figures or name in only_figures:
+                save_figure(figure, run.folder / "figures" / f"{name}.png")
     diagnostics = ("learning-curve", "step-costs", "entropy-band")
     text = (
         f"Recipe {run.name}, seed {run.seed}, T = {result['n_steps']}. Held-out log likelihoods in {result['unit']}: "
@@ -132,5 +138,6 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
         Section("Configuration", (run.folder / "config.yaml").read_text()),
     ]
     path = run.folder / "report.html"
-    write_report(path, f"quasistatic: {run.name}", sections)
+    with writing(run.folder):
+        write_report(path, f"quasistatic: {run.name}", sections)
     return path

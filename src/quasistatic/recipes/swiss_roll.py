@@ -14,8 +14,8 @@ from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import NormalisedRBF, ResidualMLP
+from quasistatic.placing import learn_schedule, regrid
 from quasistatic.recipes.base import Recipe, Splits
-from quasistatic.regrid import learn_schedule, regrid
 from quasistatic.reverse import GaussianDenoiser, PerturbationKernel, ReverseKernel
 from quasistatic.sample import trajectory
 from quasistatic.schedules import geometric
@@ -74,6 +74,8 @@ class SwissRoll(Recipe):
                 raise InputError("network=paper belongs to its own steps: set place=no or place=gradient")
             kernel = PerturbationKernel(diffusion, NormalisedRBF(2, 4, self.n_steps, self.n_hidden), self.mean)
         else:
+            if self.n_components > 1 and self.place == "regrid":
+                raise InputError("mixtures are scored at draws, whose noise a placing of steps would follow: set place=no")
             n_out = GaussianDenoiser.n_outputs(2, self.covariance, self.n_components)
             network = ResidualMLP(2, n_out, self.width, self.depth, self.n_fourier)
             kernel = GaussianDenoiser(diffusion, network, 2, self.covariance, self.n_components)

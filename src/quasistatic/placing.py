@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.bound import elbo_terms, step_log_ratio
+from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion, GaussianDiffusion
 from quasistatic.reverse import NetworkKernel, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr
@@ -56,7 +57,7 @@ def step_costs(
     cost = torch.full((T + 1, T + 1), math.inf, dtype=torch.float64)
     end = torch.full((T + 1,), math.inf, dtype=torch.float64)
     pi = diffusion.stationary(x_0.shape, x_0.dtype)
-    generator = generator or Generator().manual_seed(0)
+    generator = generator or Generator(x_0.device).manual_seed(0)
     noise = generator.get_state()
     for j in range(1, T + 1):
         generator.set_state(noise)  # the same noise at every level: the choice must not follow its differences
@@ -94,7 +95,7 @@ def cheapest_path(cost: Tensor, end: Tensor, n_steps: int) -> list[int]:
         came.append(origin)
     levels = [int((best + end).argmin())]
     if not torch.isfinite((best + end)[levels[0]]):
-        raise ValueError(f"no chain of {n_steps} steps fits on {len(end) - 1} levels with these costs")
+        raise InputError(f"no chain of {n_steps} steps fits on {len(end) - 1} levels with these costs")
     for origin in reversed(came):
         levels.append(int(origin[levels[-1]]))
     return levels[::-1]
@@ -112,7 +113,8 @@ def regrid(
 ) -> Diffusion:
     """Place ``n_steps`` steps where the trained kernel loses least.
 
-    Levels are spread over the log-SNR range of ``diffusion``, evenly and with one unit to spare at the data's end.
+    Levels are spread evenly over the log-SNR range of ``diffusion``, with one unit to spare at the data's end, and before
+    total erasure one at the noise end. So a start whose steps leave out a part of the way gets no steps there either.
     Compare on fresh data: the costs of the chosen path are those of the points it was chosen on, and so too good.
 
     Parameters
@@ -123,11 +125,13 @@ def regrid(
         Levels to choose from; the cost of measuring grows as its square.
     """
     if n_levels < n_steps:
-        raise ValueError(f"n_levels must be at least n_steps = {n_steps}, got {n_levels}")
+        raise InputError(f"n_levels must be at least n_steps = {n_steps}, got {n_levels}")
     log_snr = diffusion.log_snr[1:]
     erased = bool(torch.isinf(log_snr[-1]))
-    low = log_snr[-2].item() if erased else log_snr[-1].item()
-    levels = torch.linspace(log_snr[0].item() + 1.0, low, n_levels - erased, dtype=torch.float64)
+    if erased and len(log_snr) < 2:
+        raise InputError("a process that erases all in one step gives no range of levels to choose from")
+    high, low = log_snr[0].item() + 1.0, log_snr[-2].item() - 1.0 if erased else log_snr[-1].item()
+    levels = torch.linspace(high, low, n_levels - erased, dtype=torch.float64, device=log_snr.device)
     if erased:
         levels = torch.cat([levels, levels.new_full((1,), -math.inf)])
     fine = diffusion.with_beta(beta_from_log_snr(levels))
@@ -163,6 +167,7 @@ def learn_schedule(
     on_iteration : callable, optional
         Called with the bound of each iteration, by its own noise, in nats.
     """
+    trained = [p for p in kernel.parameters() if p.requires_grad]
     kernel.requires_grad_(False)
     # a softmax of log-SNR gaps keeps the levels in order and the last one where it is
     first, last = diffusion.log_snr[1], diffusion.log_snr[-1]
@@ -181,7 +186,7 @@ def learn_schedule(
         for _ in range(n_iterations):
             if not fresh_noise:
                 generator.set_state(frozen)
-            rows = torch.randint(len(x_0), (batch_size,), generator=generator)
+            rows = torch.randint(len(x_0), (batch_size,), generator=generator, device=generator.device)
             bound = elbo_terms(schedule(), kernel, x_0[rows], generator=generator).total.mean()
             optimiser.zero_grad()
             (-bound).backward()
@@ -189,6 +194,7 @@ def learn_schedule(
             if on_iteration is not None:
                 on_iteration(bound.item())
     finally:
-        kernel.requires_grad_(True)
+        for p in trained:
+            p.requires_grad_(True)
     with torch.no_grad():
         return diffusion.with_beta(schedule().beta[1:].detach())

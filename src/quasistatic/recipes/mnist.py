@@ -1,0 +1,63 @@
+"""Handwritten digits of 28 x 28 pixels, statically binarised: nats per image (upper bounds of many papers)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quasistatic.data.images import load_binarised_mnist
+from quasistatic.data.transforms import Chain
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.recipes.base import Splits
+from quasistatic.recipes.images import ImageRecipe
+from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser, ReverseKernel
+from quasistatic.schedules import constant_erasure
+from quasistatic.train import TrainConfig
+
+__all__ = ["BinaryMnist"]
+
+
+@dataclass(frozen=True)
+class BinaryMnist(ImageRecipe):
+    """Bits that are masked one by one, or flipped as in the paper, and a U-Net that puts them back."""
+
+    kind: Literal["absorbing", "flip"] = "absorbing"
+    rho: float = 0.5
+    """Rate of ones in the noise that bits are flipped towards."""
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=8000,
+            batch_size=32,
+            learning_rate=2e-3,
+            decay_from=0.5,
+            clip=300.0,
+            evaluate_every=1000,
+            validation_pairs=4000,
+        )
+    )
+
+    unit = "nats"
+
+    def splits(self, seed: int) -> Splits:
+        images = load_binarised_mnist()
+        return self.parted(images.train, images.validation, images.test)
+
+    def build(self, splits: Splits) -> DiffusionModel:
+        beta = constant_erasure(self.n_steps)
+        rate = (splits.train.double().sum(0) + 0.5) / (len(splits.train) + 1.0)
+        kernel: ReverseKernel
+        if self.kind == "absorbing":
+            both = torch.stack([1.0 - rate, rate], -1)
+            masked = CategoricalDiffusion(beta, 2, "absorbing", both.mean((0, 1, 2)))
+            kernel = CategoricalDenoiser(masked, self.unet(2, 1), both)
+            return DiffusionModel(Chain(), masked, kernel, (1, 28, 28))
+        flipped = BinomialDiffusion(beta, self.rho)
+        return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), (1, 28, 28))
+
+    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
+        return 1.0 - x[:, 0].numpy()
