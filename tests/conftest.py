@@ -38,9 +38,7 @@ def restore(state: dict[str, Any]) -> None:
     torch.set_default_device(state["default device"])
     torch.set_grad_enabled(state["gradients"])
     torch.set_num_threads(state["threads"])
-    torch.use_deterministic_algorithms(
-        state["deterministic algorithms"], warn_only=state["deterministic warnings only"]
-    )
+    torch.use_deterministic_algorithms(state["deterministic algorithms"], warn_only=state["deterministic warnings only"])
     torch.autograd.set_detect_anomaly(state["anomaly detection"])
     torch.set_float32_matmul_precision(state["float32 matmul precision"])
     torch.set_autocast_enabled("cpu", state["autocast"])

@@ -52,9 +52,7 @@ def binomial_diffusions(
 @st.composite
 def diffusions(draw: st.DrawFn, event: tuple[int, ...] | None = None, max_steps: int = 8) -> Diffusion:
     """Either family."""
-    family: st.SearchStrategy[Diffusion] = st.one_of(
-        gaussian_diffusions(max_steps), binomial_diffusions(max_steps, event)
-    )
+    family: st.SearchStrategy[Diffusion] = st.one_of(gaussian_diffusions(max_steps), binomial_diffusions(max_steps, event))
     return draw(family)
 
 

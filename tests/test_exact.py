@@ -240,9 +240,7 @@ def test_exact_kernels_move_to_another_grid() -> None:
     states, weights = all_bits(2), random_weights(4)
     q = BinomialDiffusion(constant_erasure(6), 0.4)
     kernel, coarse = ExactBits(q, states, weights), q.respaced([1, 4, 6])
-    torch.testing.assert_close(
-        model_log_prob(coarse, kernel.on(coarse), states), weights.log(), rtol=0, atol=1e-12
-    )
+    torch.testing.assert_close(model_log_prob(coarse, kernel.on(coarse), states), weights.log(), rtol=0, atol=1e-12)
 
 
 def test_a_learned_kernel_cannot_pass_the_best_of_its_family() -> None:

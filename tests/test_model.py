@@ -27,9 +27,7 @@ def seeded(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def normal(
-    transform: Any, d: int = 2, covariance: str = "full", n_components: int = 1, move: float = 0.3
-) -> DiffusionModel:
+def normal(transform: Any, d: int = 2, covariance: str = "full", n_components: int = 1, move: float = 0.3) -> DiffusionModel:
     torch.manual_seed(0)
     diffusion = GaussianDiffusion(geometric(10, 5.0, -4.0))
     network = ResidualMLP(d, GaussianDenoiser.n_outputs(d, covariance, n_components), width=8, depth=1)
@@ -217,9 +215,7 @@ def test_on_another_grid_the_parameters_are_shared():
 def test_the_paper_s_first_step_changes_the_data_term_only(make):
     model = make()
     x = torch.zeros(4, *model.event_shape)
-    learned, fixed = (
-        model.bound(x, generator=seeded(0), first_step=convention) for convention in ("learned", "stationary")
-    )
+    learned, fixed = (model.bound(x, generator=seeded(0), first_step=convention) for convention in ("learned", "stationary"))
     assert (learned.first_step, fixed.first_step) == ("learned", "stationary")
     assert torch.equal(learned.terminal, fixed.terminal)
     assert torch.equal(learned.transitions, fixed.transitions)

@@ -117,9 +117,7 @@ def test_small_errors_are_shown_with_the_digits_they_need(tmp_path: Path) -> Non
         ({"bound": float("nan")}, "has bound nan, which is not a finite number"),
     ],
 )
-def test_numbers_that_do_not_belong_together_are_refused(
-    tmp_path: Path, wrong: dict[str, Any], message: str
-) -> None:
+def test_numbers_that_do_not_belong_together_are_refused(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     write_row(tmp_path, "roll", [1.0], [0.1], result=wrong)
     with pytest.raises(table_tool.RecordError, match=message):
         table_tool.read_rows(tmp_path)

@@ -22,15 +22,17 @@ RECORDS = Path(__file__).parent.parent / "records"
 def headline(result: dict[str, Any], which: str) -> dict[str, Any]:
     """Pick a row's value, its standard error and n out of a result by the path of its name.
 
-    ``bound`` is the headline of the evaluation; a dotted path is any other measured number, such as ``stationary`` or
-    ``log_prob.distance_paired``; a minus before it turns the sign, a log likelihood into a cost.
+    ``bound`` is the headline of the evaluation; a dotted path is any other measured number, such as ``stationary``,
+    ``log_prob.distance_paired`` or ``samples.valid``, a share; a minus before it turns the sign, a log likelihood into a cost.
     """
     sign, path = (-1.0, which[1:]) if which.startswith("-") else (1.0, which)
     if path == "bound":
         return {"bound": sign * result["bound"], "standard_error": result["standard_error"], "n": result["n"]}
     found: Any = result
     for key in path.split("."):
-        found = found[key]
+        part, found = found, found[key]
+    if isinstance(found, float):
+        return {"bound": found, "standard_error": part[f"{key}_standard_error"], "n": part["n"], "unit": "share"}
     return {"bound": sign * found["value"], "standard_error": found["standard_error"], "n": found["n"]}
 
 
@@ -48,8 +50,7 @@ def main(runs: Path) -> None:
             place.mkdir(exist_ok=True)
             for name in ("config.yaml", "metrics.jsonl"):
                 shutil.copyfile(run / name, place / name)
-            told = headline(result, record["headline"]) | {
-                "unit": result["unit"],
+            told = {"unit": result["unit"]} | headline(result, record["headline"]) | {
                 "first_step": record["first_step"],
                 "seed": result["seed"],
                 "seconds": result["seconds"],

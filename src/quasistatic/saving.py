@@ -125,9 +125,7 @@ def build(description: Any, tensors: dict[str, Tensor]) -> Any:
 def save_module(module: nn.Module, folder: Path, extra: dict[str, Any] | None = None) -> None:
     """Write ``model.safetensors`` and ``model.json`` into an existing folder, ``extra`` into the second."""
     description, tensors = describe(module)
-    size = save_tensors(
-        tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors"
-    )
+    size = save_tensors(tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors")
     told = {**(extra or {}), "bytes": size, "module": description}
     write_text(folder / "model.json", json.dumps(told, indent=1))
 

@@ -42,7 +42,5 @@ def test_curves_share_a_length_and_hold_no_nan_but_may_be_infinite():
     assert one[0] == np.inf
     with pytest.raises(InputError, match="cost must be a number at every step, got nan at entry 1"):
         curves(log_snr=[1.0, 0.0], cost=[1.0, np.nan])
-    with pytest.raises(
-        InputError, match=r"log_snr must be a vector with at least one entry, got shape \(0,\)"
-    ):
+    with pytest.raises(InputError, match=r"log_snr must be a vector with at least one entry, got shape \(0,\)"):
         curves(log_snr=[])

@@ -44,9 +44,7 @@ def test_a_catastrophic_start_does_not_flatten_the_curve_and_is_counted():
 
 @pytest.mark.parametrize(("seconds", "text"), [(90.0, "90 s"), (240.0, "4 min"), (9000.0, "2.5 h")])
 def test_the_axis_says_how_long_it_took(seconds, text):
-    axes = learning_curve([{"step": 1, "seconds": 1.0}, {"step": 2, "seconds": seconds, "train": 0.0}]).axes[
-        0
-    ]
+    axes = learning_curve([{"step": 1, "seconds": 1.0}, {"step": 2, "seconds": seconds, "train": 0.0}]).axes[0]
     assert f"the last after {text})" in axes.get_xlabel()
 
 

@@ -129,10 +129,7 @@ def test_a_cell_is_what_a_reader_expects(value, cell):
 
 
 def test_truth_is_no_number():
-    assert (
-        markdown_table([{"x": True, "y": np.True_, "z": 1}], ["x", "y", "z"]).split("\n")[1]
-        == "|---|---|---:|"
-    )
+    assert markdown_table([{"x": True, "y": np.True_, "z": 1}], ["x", "y", "z"]).split("\n")[1] == "|---|---|---:|"
 
 
 def test_markdown_escapes_bars_and_tags():

@@ -46,9 +46,7 @@ def bit_table(values: ArrayLike, name: str) -> Floats:
     bad = np.argwhere((array != 0) & (array != 1))
     if len(bad):
         row, column = bad[0]
-        raise InputError(
-            f"{name} must hold only 0 and 1, got {array[row, column]:g} in row {row}, column {column}"
-        )
+        raise InputError(f"{name} must hold only 0 and 1, got {array[row, column]:g} in row {row}, column {column}")
     return array
 
 
@@ -67,11 +65,7 @@ def curves(**named: ArrayLike) -> list[Floats]:
         raise InputError(f"{first} must be a vector with at least one entry, got shape {arrays[first].shape}")
     for name, array in arrays.items():
         if array.shape != arrays[first].shape:
-            raise InputError(
-                f"{name} must have the length of {first}, {len(arrays[first])}, got shape {array.shape}"
-            )
+            raise InputError(f"{name} must have the length of {first}, {len(arrays[first])}, got shape {array.shape}")
         if np.isnan(array).any():
-            raise InputError(
-                f"{name} must be a number at every step, got nan at entry {np.isnan(array).argmax()}"
-            )
+            raise InputError(f"{name} must be a number at every step, got nan at entry {np.isnan(array).argmax()}")
     return list(arrays.values())

@@ -24,9 +24,7 @@ Field = tuple[str, ArrayLike, ArrayLike]
 
 
 @drawn
-def swiss_roll_figure(
-    forward: Sequence[Snapshot], reverse: Sequence[Snapshot], drift: Sequence[Field]
-) -> Figure:
+def swiss_roll_figure(forward: Sequence[Snapshot], reverse: Sequence[Snapshot], drift: Sequence[Field]) -> Figure:
     r"""Two-dimensional data dissolving into noise, coming back, and the drift that brings it back.
 
     The rows are :math:`q(x_t)`, :math:`p(x_t)` and :math:`f_\mu(x_t, t) - x_t`; the columns are
@@ -91,9 +89,7 @@ def swiss_roll_figure(
     for axes, name in zip(panels[:, 0], names, strict=True):
         axes.set_ylabel(name, fontsize=12)
     for axes in panels.flat:
-        axes.set(
-            xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2]
-        )
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
         axes.spines[["top", "right"]].set_visible(True)
     return figure
 

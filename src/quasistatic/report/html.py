@@ -111,9 +111,7 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
     ...     "<h1>a &lt; b</h1>" in pathlib.Path(folder, "report.html").read_text(encoding="utf-8")
     True
     """
-    page = _PAGE.format(
-        title=escape(title), css=_CSS, body="\n".join(_section(section) for section in sections)
-    )
+    page = _PAGE.format(title=escape(title), css=_CSS, body="\n".join(_section(section) for section in sections))
     with whole_file(path) as file:
         file.write(page.encode("utf-8"))
 
@@ -138,6 +136,4 @@ def _figure(figure: Figure) -> str:
     width = round(96 * figure.get_size_inches()[0])
     caption = escape(str(figure.get_label()))
     below = f"\n<figcaption>{caption}</figcaption>" if caption else ""
-    return (
-        f'<figure><img width="{width}" alt="{caption}" src="data:image/png;base64,{source}">{below}</figure>'
-    )
+    return f'<figure><img width="{width}" alt="{caption}" src="data:image/png;base64,{source}">{below}</figure>'

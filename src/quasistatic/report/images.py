@@ -83,9 +83,7 @@ def image_sheet(
     if stack.ndim == 3:
         stack = stack[..., None]
     if stack.ndim != 4 or 0 in stack.shape or stack.shape[-1] not in (1, 3):
-        raise InputError(
-            f"images must have shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), got {np.shape(images)}"
-        )
+        raise InputError(f"images must have shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), got {np.shape(images)}")
     n, height, width, _ = stack.shape
     columns = math.ceil(math.sqrt(n)) if columns is None else columns
     if columns < 1:

@@ -58,9 +58,7 @@ def learning_curve(
     label = "training step" + (f" (the last after {_duration(max(seconds))})" if seconds else "")
     if not len(train) and not len(validation):
         axes.set(xticks=[], yticks=[])
-        axes.text(
-            0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center", color=NULL
-        )
+        axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center", color=NULL)
     if len(train):
         axes.plot(train[:, 0], train[:, 1], color=DATA, lw=0.8, alpha=0.7, label="train")
     if len(validation):
@@ -73,16 +71,12 @@ def learning_curve(
         if value is not None:
             axes.axhline(value, color=colour, ls=dashes, lw=1.3, label=f"{name} {value:.4g}")
     outside = _frame(axes, train, validation, [value for value, *_ in lines if value is not None])
-    axes.set_xlabel(
-        label + (f"\n{outside} of {len(train) + len(validation)} values outside the frame" if outside else "")
-    )
+    axes.set_xlabel(label + (f"\n{outside} of {len(train) + len(validation)} values outside the frame" if outside else ""))
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         # matplotlib lists lines before error bars; the two curves belong together.
         order = sorted(range(len(labels)), key=lambda i: labels[i] not in ("train", "validation"))
-        figure.legend(
-            [handles[i] for i in order], [labels[i] for i in order], loc="outside upper center", ncols=4
-        )
+        figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside upper center", ncols=4)
     return figure
 
 

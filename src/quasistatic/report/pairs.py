@@ -64,14 +64,10 @@ def pair_plot(data: ArrayLike, samples: ArrayLike, names: Sequence[str] | None =
         raise InputError(f"column {labels[np.isnan(real).all(axis=0).argmax()]!r} of the data holds no value")
     k = min(d, _MOST_COLUMNS)
     frames = [_frame(real[:, i]) for i in range(k)]
-    inside = np.all(
-        [(low <= made[:, i]) & (made[:, i] <= high) for i, (low, high) in enumerate(frames)], axis=0
-    )
+    inside = np.all([(low <= made[:, i]) & (made[:, i] <= high) for i, (low, high) in enumerate(frames)], axis=0)
     side = 1.75 if k > 2 else 2.6
     caption = f"Columns {', '.join(labels[:k])}" + (f" (the first {k} of {d})" if k < d else "")
-    caption += (
-        f"; {100 * np.mean(~inside):.2g} % of the samples lie outside the frames, which follow the data."
-    )
+    caption += f"; {100 * np.mean(~inside):.2g} % of the samples lie outside the frames, which follow the data."
     figure = new_figure(side * k + 0.6, side * k + 0.7, caption)
     panels = figure.subplots(k, k, squeeze=False)
     for row in range(k):

@@ -177,9 +177,7 @@ def entropy_band(
     crossed = np.flatnonzero(low > high)
     if len(crossed):
         i = crossed[0]
-        raise InputError(
-            f"the lower bound must not exceed the upper, got {low[i]:g} and {high[i]:g} at entry {i}"
-        )
+        raise InputError(f"the lower bound must not exceed the upper, got {low[i]:g} and {high[i]:g} at entry {i}")
     out = outside_band(low, high, own)
     figure = new_figure(
         7.4, 5.6,
@@ -191,9 +189,7 @@ def entropy_band(
         axes.fill_between(x, low - base, high - base, color=BAND, alpha=0.3, lw=0)
         axes.plot(x, high - base, color=DATA, lw=1.2, ls="--", label=names[1])
         axes.plot(x, low - base, color=DATA, lw=1.2, label=names[0])
-        axes.plot(
-            x, own - base, color=INK, lw=1.4, marker="o" if len(x) <= 100 else None, ms=3, label=names[2]
-        )
+        axes.plot(x, own - base, color=INK, lw=1.4, marker="o" if len(x) <= 100 else None, ms=3, label=names[2])
         if out.any():
             axes.plot(
                 x[out], (own - base)[out], ls="", marker="X", ms=7, mfc=OUTSIDE, mec="white", mew=0.6,
