@@ -23,7 +23,8 @@ def headline(result: dict[str, Any], which: str) -> dict[str, Any]:
     """Pick a row's value, its standard error and n out of a result by the path of its name.
 
     ``bound`` is the headline of the evaluation; a dotted path is any other measured number, such as ``stationary``,
-    ``log_prob.distance_paired`` or ``samples.valid``, a share; a minus before it turns the sign, a log likelihood into a cost.
+    ``log_prob.distance_paired`` or ``samples.valid``, a share; a minus before it turns the sign, a log
+    likelihood into a cost.
     """
     sign, path = (-1.0, which[1:]) if which.startswith("-") else (1.0, which)
     if path == "bound":

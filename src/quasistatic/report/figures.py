@@ -199,6 +199,7 @@ def heartbeat_figure(panels: Sequence[Snapshot], *, align: bool = True) -> Figur
         second = "rows shifted for display" if shifted else " "
         axes.set_title(f"{label}\n{second}" if align else label)
         axes.set(xlabel="Bin", ylabel="Sample" if index == 0 else "")
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.tick_params(labelleft=index == 0 or len(bits) != len(rasters[0][1]))
         axes.set_xticks(range(0, bits.shape[1], 5 if bits.shape[1] <= 40 else max(1, bits.shape[1] // 8)))
         axes.spines[["top", "right"]].set_visible(True)
