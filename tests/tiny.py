@@ -71,6 +71,7 @@ def result(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     told += [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for record in told:
         record.pop("seconds", None)
+        record.pop("cpu_seconds", None)
     return tensors, told
 
 

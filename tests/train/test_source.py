@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -99,6 +100,9 @@ def test_a_time_budget_stops_at_a_checkpoint_and_the_same_call_goes_on_to_the_sa
     weights = [k for k in live[0] if k.startswith(key)]
     assert weights
     assert all(torch.equal(live[0][k], live[1][k]) for k in weights)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    for clock in ("seconds", "cpu_seconds"):  # what was spent before a break is still counted after it
+        assert all(a[clock] < b[clock] for a, b in itertools.pairwise(lines))
 
 
 def test_a_time_budget_of_nothing_is_one_sentence(tmp_path):

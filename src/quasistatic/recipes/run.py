@@ -103,8 +103,6 @@ def train_run(
         team.wait()  # all have looked: from here on there is a configuration to find
         if team.first:
             _claim(folder, config)
-        resumed = (folder / "checkpoint" / "latest.json").exists()
-        started, cpu = time.perf_counter(), time.process_time()
         model = fit(
             model, splits.train, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
@@ -112,7 +110,8 @@ def train_run(
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
-        if (step := read_log(folder)[-1]["step"]) < recipe.train.steps:
+        last = read_log(folder)[-1]
+        if (step := last["step"]) < recipe.train.steps:
             return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:
@@ -126,9 +125,9 @@ def train_run(
             told = {
                 "recipe": name,
                 "seed": seed,
-                "seconds": round(trained - started, 1) if not resumed else read_log(folder)[-1]["seconds"],
+                "seconds": last["seconds"],
                 "finish_seconds": round(time.perf_counter() - trained, 1),
-                "cpu_seconds": round(time.process_time() - cpu, 1) if not resumed else None,
+                "cpu_seconds": last["cpu_seconds"],
                 "n_parameters": sum(p.numel() for p in model.parameters()),
                 "versions": versions(),
             }

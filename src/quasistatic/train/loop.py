@@ -153,6 +153,7 @@ class _Fit:
         wrapped = self.team.wrap(self.objective)
         began = time.perf_counter()
         started = began - state.seconds
+        self.cpu_before, self.cpu_began = state.cpu_seconds, time.process_time()
         self.model.train()
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
         with tqdm(total=config.steps, initial=state.step, disable=bar_off, file=sys.stderr, unit="step") as bar:
@@ -228,9 +229,11 @@ class _Fit:
             bound = self._validation_bound()
             self._require_number("validation bound", bound.value, infinite=True)
             state.seconds = time.perf_counter() - started
+            state.cpu_seconds = self.cpu_before + self.team.total(time.process_time() - self.cpu_began)
             line = {
                 "step": state.step,
                 "seconds": round(state.seconds, 2),
+                "cpu_seconds": round(state.cpu_seconds, 2),
                 "loss_nats": loss,
                 "validation": bound.value,
                 "validation_se": bound.standard_error,

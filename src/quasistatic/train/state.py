@@ -40,6 +40,7 @@ class TrainState:
         self.step = 0
         self.best = -float("inf")
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of all processes
         self.beta = torch.empty(0)  # the schedule, which may have been placed anew since the start
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -64,6 +65,7 @@ class TrainState:
                 "step": self.step,
                 "best": self.best,
                 "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
                 "ema_updates": self.ema.updates,
             }
             write_text(new / "state.json", json.dumps(told, indent=1))
@@ -118,8 +120,8 @@ class TrainState:
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.step, self.best, self.seconds = told["step"], told["best"], told["seconds"]
-        self.ema.updates = told["ema_updates"]
+        self.step, self.best, self.ema.updates = told["step"], told["best"], told["ema_updates"]
+        self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
 
 
 def prune(folder: Path) -> None:

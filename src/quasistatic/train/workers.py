@@ -47,6 +47,16 @@ class Workers:
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag.item())
 
+    def total(self, here: float) -> float:
+        """Sum of a number over all processes."""
+        if self.world == 1:
+            return here
+        number = torch.tensor(here, dtype=torch.float64)
+        if distributed.get_backend() == "nccl":
+            number = number.cuda()
+        distributed.all_reduce(number)
+        return number.item()
+
     def wait(self) -> None:
         """Meet all other processes here."""
         if self.world > 1:
