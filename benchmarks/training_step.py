@@ -7,6 +7,7 @@ The base hands the network its input and the gradient of its output, and nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,7 @@ from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
 from quasistatic.train.loop import _Fit
+from quasistatic.train.source import Source
 from quasistatic.train.workers import Workers
 
 
@@ -70,8 +72,8 @@ def step(network: nn.Module, data: Tensor, batch_size: int, covariance: str) -> 
     model = DiffusionModel(Chain(), diffusion, kernel, tuple(data.shape[1:]))
     config = TrainConfig(steps=1_000_000, batch_size=batch_size, learning_rate=1e-6)
     fit = _Fit(
-        model, data, data[:8], config,
-        folder=None, seed=0, unit="bits", quiet=True, team=Workers(), place_steps=None, on_evaluation=None,
+        model, Source(model, data), data[:8], config, folder=None, seed=0, unit="bits", quiet=True, team=Workers(),
+        time_budget=math.inf, place_steps=None, on_evaluation=None,
     )  # fmt: skip
     fit.sampler.record(torch.arange(2, 41), torch.rand(39, generator=Generator().manual_seed(0)))  # all seen
 
