@@ -109,6 +109,33 @@ CATALOGUE: dict[str, Entry] = {
         "dead leaves with noise 0.06, 32 x 32 patches, beside a mixture of conditional Gaussian scale mixtures",
         45,
     ),
+    "bark": Entry(
+        "bark:Bark",
+        "tree bark, grey 32 x 32 patches of unit variance, U-Net on top of an exact Gaussian model",
+        20,
+        "table-1, figure-5",
+    ),
+    "mnist-paper": Entry(
+        "paper_images:PaperImages",
+        "MNIST at unit variance, the paper's network: dense layers read out by temporal bumps",
+        20,
+        "table-1",
+    ),
+    "cifar10-paper": Entry(
+        "paper_images:PaperImages",
+        "CIFAR-10 at unit variance, the paper's network: dense layers beside multi-scale convolutions",
+        20,
+        "table-1",
+        {
+            "images": "cifar10",
+            "conv_layers": 4,
+            "train.steps": 6000,
+            "train.batch_size": 64,
+            "train.clip": 3000.0,
+            "train.evaluate_every": 1000,
+            "train.validation_pairs": 2000,
+        },
+    ),
     "array": Entry(
         "array:Array",
         "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",

@@ -14,7 +14,7 @@ from quasistatic.data.transforms import Affine, Chain, Levels
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe
+from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -26,11 +26,10 @@ LEVELS = 256
 
 
 @dataclass(frozen=True)
-class Cifar10(ImageRecipe):
+class Cifar10(UNetRecipe):
     """Gaussian diffusion on top of the exact one of Gaussian data; the last step tells levels."""
 
     widths: tuple[int, ...] = (48, 96)
-    attention = "no"
     log_snr_max: float = 12.0
     log_snr_min: float = -5.0
     train: TrainConfig = field(
@@ -51,7 +50,7 @@ class Cifar10(ImageRecipe):
         images = load_cifar10()
         return self.parted(images.train, images.validation, images.test)
 
-    def augment(self) -> Augment:
+    def augment(self, splits: Splits) -> Augment:
         return random_flip
 
     def build(self, splits: Splits) -> DiffusionModel:
@@ -59,7 +58,8 @@ class Cifar10(ImageRecipe):
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         base = WienerBase.fit(splits.train.float() / (0.5 * (LEVELS - 1)) - 1.0)
         network = self.unet(ImageDenoiser.n_inputs(3, LEVELS), ImageDenoiser.n_outputs(3))
-        return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, LEVELS), (3, 32, 32))
+        kernel = ImageDenoiser(diffusion, network, base, LEVELS)
+        return DiffusionModel(transform, diffusion, kernel, tuple(splits.train.shape[1:]))
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """K of the paper: bits per pixel of dequantised colours of unit variance. It may be higher, never lower."""
@@ -69,5 +69,5 @@ class Cifar10(ImageRecipe):
     def paper(self) -> float:
         return -4.20  # Table 1: 5.4 bits per pixel at unit variance, in this unit
 
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         return (x.float() / (LEVELS - 1)).movedim(1, -1).numpy()

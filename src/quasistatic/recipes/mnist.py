@@ -14,7 +14,7 @@ from quasistatic.data.transforms import Chain
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe
+from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import TrainConfig
@@ -23,7 +23,7 @@ __all__ = ["BinaryMnist"]
 
 
 @dataclass(frozen=True)
-class BinaryMnist(ImageRecipe):
+class BinaryMnist(UNetRecipe):
     """Bits that are masked one by one, or flipped as in the paper, and a U-Net that puts them back."""
 
     kind: Literal["absorbing", "flip"] = "absorbing"
@@ -51,13 +51,14 @@ class BinaryMnist(ImageRecipe):
         beta = constant_erasure(self.n_steps)
         rate = (splits.train.double().sum(0) + 0.5) / (len(splits.train) + 1.0)
         kernel: ReverseKernel
+        shape = tuple(splits.train.shape[1:])
         if self.kind == "absorbing":
             both = torch.stack([1.0 - rate, rate], -1)
             masked = CategoricalDiffusion(beta, 2, "absorbing", both.mean((0, 1, 2)))
             kernel = CategoricalDenoiser(masked, self.unet(2, 1), both)
-            return DiffusionModel(Chain(), masked, kernel, (1, 28, 28))
+            return DiffusionModel(Chain(), masked, kernel, shape)
         flipped = BinomialDiffusion(beta, self.rho)
-        return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), (1, 28, 28))
+        return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), shape)
 
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         return 1.0 - x[:, 0].numpy()

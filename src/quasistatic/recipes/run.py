@@ -108,7 +108,7 @@ def train_run(
         model = fit(
             model, splits.train, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
-            augment=recipe.augment(), time_budget=time_budget,
+            augment=recipe.augment(splits), time_budget=time_budget,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
@@ -141,7 +141,7 @@ def train_run(
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a folder in which another configuration has begun to train."""
     if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
-        there = _config(folder)
+        there = _known_by_now(_config(folder))
         changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
         if "fingerprint" in changed and changed == ["fingerprint"]:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
@@ -149,6 +149,13 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
             raise InputError(
                 f"{folder} holds a run with another {', '.join(changed)}; give a new --out, or the same settings to go on"
             )
+
+
+def _known_by_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of settings that were not known when it was written."""
+    kept = {name: config[name] for name in ("recipe", "seed", "fingerprint") if name in config}
+    settings = {name: value for name, value in config.items() if name not in kept}
+    return kept | to_plain(make_recipe(config["recipe"], settings))
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
