@@ -13,7 +13,7 @@ from PIL import Image
 from quasistatic.baselines.mcgsm import MCGSM
 from quasistatic.data import bark
 from quasistatic.data.images import ImageSplits
-from quasistatic.recipes import cifar10, dead_leaves, mnist, paper_images
+from quasistatic.recipes import cifar10, dead_leaves, mnist, mnist8, paper_images
 
 TRAINING = {"train.steps": 4, "train.batch_size": 8, "train.evaluate_every": 2, "train.validation_pairs": 30}
 CHAIN = {"n_steps": 6, "visits": 2, "n_validation": 12, "n_test": 16, "sample_steps": 6}
@@ -22,6 +22,8 @@ PAPER = {"conv_width": 3, "n_scales": 2, "dense_layers": 1, "dense_width": 8, "p
 
 SMALL: dict[str, dict[str, Any]] = {
     "mnist-binary": TRAINING | CHAIN | UNET,
+    "mnist-binary-flip": TRAINING | CHAIN | UNET,
+    "mnist": TRAINING | CHAIN | UNET,
     "cifar10": TRAINING | CHAIN | UNET,
     "dead-leaves": TRAINING | CHAIN | UNET | {"size": 8},
     "bark": TRAINING | CHAIN | UNET | {"size": 8, "n_train": 60},
@@ -53,7 +55,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Put the small sets in the place of all files."""
     monkeypatch.setattr(mnist, "load_binarised_mnist", lambda: sets(top=2))
     monkeypatch.setattr(cifar10, "load_cifar10", lambda: sets(3))
-    monkeypatch.setattr(paper_images, "load_mnist", sets)
+    for module in (mnist, mnist8, paper_images):
+        monkeypatch.setattr(module, "load_mnist", sets)
     monkeypatch.setattr(paper_images, "load_cifar10", lambda: sets(3))
     leaves = tuple(smooth(n, 1, 32, n)[:, 0] / 255.0 for n in (8, 4, 5))
     monkeypatch.setattr(dead_leaves, "load_dead_leaves", lambda **_: leaves)

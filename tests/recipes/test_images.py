@@ -14,6 +14,8 @@ import torch
 import yaml
 
 import pictures
+from quasistatic.baselines import parzen_log_prob
+from quasistatic.recipes.mnist8 import parzen
 from quasistatic.recipes.run import Run, evaluate_run, open_run, train_run
 from quasistatic.recipes.settings import make_recipe
 
@@ -114,3 +116,67 @@ def test_a_run_of_before_a_setting_was_known_is_taken_up(trained, tmp_path):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert open_run(folder).recipe == trained("bark").recipe
     assert train_run("bark", folder, settings=pictures.SMALL["bark"], quiet=True)["recipe"] == "bark"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_bits_of_levels_turn_into_the_papers_k(trained, name):
+    run = trained(name)
+    x = run.splits.train.double()
+    sd = (x.var(correction=0) + 1 / 12).sqrt().item()  # of the levels and the noise that dequantises
+    (k,) = run.recipe.converted(run.splits, -3.0).values()
+    assert k == pytest.approx(x.shape[1] * (math.log2(sd) - 3.0), abs=1e-6)
+
+
+def test_dynamic_binarisation_draws_training_rows_anew_and_holds_the_others_still(trained):
+    trained("mnist-binary")  # the small sets are in place
+    made = make_recipe("mnist-binary", pictures.SMALL["mnist-binary"], {"binarisation": "dynamic"})
+    splits, again = made.splits(0), made.splits(1)
+    assert torch.equal(splits.validation, again.validation)
+    assert torch.equal(splits.test, again.test)
+    grey = torch.as_tensor(np.array(splits.source))
+    assert grey.max() > 1
+    vary = made.augment(splits)
+    assert vary is not None
+    rows = grey[:1].repeat(4000, 1, 1, 1)
+    drawn = vary(rows, torch.Generator().manual_seed(0)).double()
+    rate = grey[0].double() / 255.0
+    z = (drawn.mean(0) - rate) / ((rate * (1 - rate)).clamp_min(1e-9) / 4000).sqrt()
+    assert z.abs().max() < 5.0  # two-sided, 64 pixels: false alarm 4e-5
+    static = make_recipe("mnist-binary", pictures.SMALL["mnist-binary"])
+    assert static.splits(0).source is None
+    assert static.augment(static.splits(0)) is None
+
+
+def test_a_model_is_trained_on_rows_drawn_anew(trained, tmp_path):
+    trained("mnist-binary")
+    settings = pictures.SMALL["mnist-binary"] | {"binarisation": "dynamic"}
+    train_run("mnist-binary", tmp_path / "run", settings=settings, quiet=True)
+    assert math.isfinite(evaluate_run(open_run(tmp_path / "run"))["bound"])
+
+
+def test_samples_of_digits_are_given_the_parzen_number(trained):
+    run = trained("mnist")
+    told = evaluate_run(run, n_samples=20)["samples"]
+    assert (told["n"], told["parzen"]["n"]) == (20, 16)
+    assert "no likelihood" in told["parzen_unit"]
+    splits = run.splits
+    noise = torch.randint(256, splits.train[:20].shape, generator=torch.Generator().manual_seed(0))
+    assert parzen(noise, splits)["parzen"]["value"] < parzen(splits.train[:20], splits)["parzen"]["value"]
+    told = parzen(splits.train[:20], splits)
+    each = parzen_log_prob(splits.train[:20] / 255.0, splits.test / 255.0, told["parzen_sd"])
+    assert told["parzen"]["value"] == pytest.approx(each.mean().item() / math.log(2.0), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist-paper"])
+def test_sheets_of_samples_are_left_while_it_trains_unless_it_is_quiet(trained, tmp_path, monkeypatch, name):
+    trained(name)
+    settings = pictures.SMALL[name] | {"sheet_every": 1}
+    drawn = []
+    monkeypatch.setattr("quasistatic.recipes.run.save_figure", lambda figure, path: drawn.append(path.name))
+    train_run(name, tmp_path / "quiet", settings=settings, quiet=True)
+    assert drawn == []
+    train_run(name, tmp_path / "told", settings=settings)
+    assert drawn == [f"samples-{step:08d}.png" for step in (0, 2, 4)]
+    weights = Path("checkpoint", "best-finished", "model.safetensors")
+    assert (tmp_path / "quiet" / weights).read_bytes() == (tmp_path / "told" / weights).read_bytes()
+    assert make_recipe(name, settings, {"sheet_every": 0}).sheet(None, None, 0) is None  # type: ignore[arg-type]

@@ -118,8 +118,8 @@ def evaluate(
         lead = paired_difference(total, other[1], unit, shape)
         result["baseline"] = {"name": other[0]} | _pair(told(other[1])) | {"lead_paired": _pair(lead)}
     if n_samples:
-        drawn = model.sample(n_samples, generator=seeded(seed + 2))
-        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn)
+        drawn = recipe.draw(model, n_samples, seeded(seed + 2))
+        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn, splits)
     return result
 
 

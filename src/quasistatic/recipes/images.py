@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
-from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.recipes.base import Recipe, Splits, seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +37,8 @@ class ImageRecipe(Recipe):
     n_trajectories: int = 0
     sample_steps: int = 200
     """Steps of the chain that pictures are drawn with."""
+    sheet_every: int = 1
+    """Evaluations in training from one sheet of samples to the next; 0 for none."""
 
     def parted(
         self,
@@ -55,12 +57,30 @@ class ImageRecipe(Recipe):
     def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         """Turn rows in data units into pictures, (n, height, width) or (n, height, width, 3), from 0 to 1."""
 
+    def draw(self, model: DiffusionModel, n: int, generator: Generator, n_steps: int | None = None) -> Tensor:
+        """Draw samples in fewer steps than the chain has, a hundred at a time."""
+        steps = min(n_steps or self.sample_steps, self.n_steps)
+        device = model.diffusion.beta.device.type
+        with torch.autocast(device, torch.bfloat16, self.train.amp):
+            parts = [model.sample(min(100, n - k), generator=generator, n_steps=steps) for k in range(0, n, 100)]
+        return torch.cat(parts)
+
+    def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
+        if not self.sheet_every or step % (self.sheet_every * self.train.evaluate_every):
+            return None
+        from quasistatic.report import image_sheet
+
+        drawn = self.draw(model, 25, seeded(0), self._sheet_steps())
+        return image_sheet(self.shown(drawn, splits), columns=5, vmin=0, vmax=1)
+
+    def _sheet_steps(self) -> int:
+        """Steps of a quick look."""
+        return 25
+
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import image_sheet
 
-        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
-            drawn = model.sample(25, generator=generator, n_steps=min(self.sample_steps, self.n_steps))
-        sheets = {"samples": drawn, "test-images": splits.test[:25]}
+        sheets = {"samples": self.draw(model, 25, generator), "test-images": splits.test[:25]}
         return {name: image_sheet(self.shown(x, splits), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
 
 

@@ -52,6 +52,7 @@ class PaperImages(ImageRecipe):
     pixel_width: int = 20
     n_bumps: int = 10
     sample_steps: int = 1000
+    sheet_every: int = 4
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=16_000,
@@ -111,6 +112,9 @@ class PaperImages(ImageRecipe):
 
     def paper(self) -> float | None:
         return 5.4 if self.images == "cifar10" else None  # Table 1, from version 8 on
+
+    def _sheet_steps(self) -> int:
+        return self.n_steps  # the read-outs belong to the steps of the whole chain
 
     def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         return grey_levels(x, splits)

@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.evaluation import evaluate
 from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
+from quasistatic.report import save_figure
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
 from quasistatic.train import fit
@@ -106,9 +107,10 @@ def train_run(
         resumed = (folder / "checkpoint" / "latest.json").exists()
         started, cpu = time.perf_counter(), time.process_time()
         model = fit(
-            model, splits.train, splits.validation, recipe.train,
+            model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
             augment=recipe.augment(splits), time_budget=time_budget,
+            on_evaluation=_sheets(recipe, model, splits, folder) if team.first and not quiet else None,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
@@ -136,6 +138,18 @@ def train_run(
                 write_text(done, json.dumps(told, indent=1))
         team.wait()
         return read_json(done)
+
+
+def _sheets(recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Draw what the model makes at evaluations, beside its other figures."""
+
+    def draw(told: dict[str, Any]) -> None:
+        figure = recipe.sheet(model, splits, told["step"])
+        if figure is not None:
+            with writing(folder):
+                save_figure(figure, folder / "figures" / f"samples-{told['step']:08d}.png")
+
+    return draw
 
 
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
