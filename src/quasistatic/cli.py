@@ -40,20 +40,23 @@ class Recipes:
 
     def run(self) -> dict[str, Any]:
         from quasistatic.recipes import CATALOGUE
+        from quasistatic.recipes.presets import preset_rows
 
         listed = [
             {"recipe": name, "minutes": entry.minutes, "reproduces": entry.reproduces,
              "presets": list(entry.presets), "about": entry.about}
             for name, entry in CATALOGUE.items()
         ]  # fmt: skip
-        return {"recipes": listed}
+        return {"recipes": listed, "presets": preset_rows()}
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.report.tables import text_table
 
         shown = [{**row, "presets": ", ".join(row["presets"])} for row in answer["recipes"]]
         print(text_table(shown, ["recipe", "minutes", "reproduces", "presets", "about"]))
-        print("minutes of training on one CPU core")
+        print("minutes of training on one CPU core\n")
+        print(text_table(answer["presets"], list(answer["presets"][0])))
+        print("presets of the image recipes: small for one core, base for half an hour of a GPU, large for hours")
 
 
 @dataclass
@@ -63,12 +66,14 @@ class Train:
     Example: quasistatic train swiss-roll --out runs/roll --set train.steps=2000
 
     Your own numbers: quasistatic train array --data X.csv
+
+    Your own pictures: quasistatic train images --data FOLDER --set crop=32
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name from `quasistatic recipes`."""
     data: Path | None = None
-    """A file of your own: .npy, .npz or .csv (array recipe)."""
+    """Your own: a .npy, .npz or .csv file of numbers (array recipe); a folder of pictures, .npy or .npz (images recipe)."""
     out: Path | None = None
     """The run folder; runs/RECIPE if not given."""
     set: Annotated[list[tuple[str, ...]], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE ...")] = field(
@@ -76,7 +81,7 @@ class Train:
     )
     """Settings."""
     preset: str | None = None
-    """A named set of settings, such as demo."""
+    """A named set of settings, such as demo, small, base or large."""
     seed: int = 0
     """Of training data, starts, batches and noise."""
     time_budget: Annotated[str | None, tyro.conf.arg(metavar="25m")] = None
@@ -85,7 +90,7 @@ class Train:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes import find
+        from quasistatic.recipes import CATALOGUE, find
         from quasistatic.recipes.settings import parse_words
 
         find(self.recipe)
@@ -93,8 +98,9 @@ class Train:
             raise InputError("--set needs at least one KEY=VALUE")
         settings = parse_words([word for words in self.set for word in words])
         if self.data is not None:
-            if self.recipe != "array":
-                raise InputError(f"recipe {self.recipe} makes its own data; --data goes with the array recipe")
+            if not find(self.recipe).takes:
+                takers = " and ".join(name for name, entry in CATALOGUE.items() if entry.takes)
+                raise InputError(f"recipe {self.recipe} has its own data; --data goes with the recipes {takers}")
             settings["data"] = os.path.abspath(self.data)  # the run is taken up from other folders, too
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)

@@ -15,7 +15,7 @@ from quasistatic.recipes.reproduce import ITEMS, reproduce
 
 
 def test_every_item_is_made_of_recipes_and_the_toys_are_in_the_papers_table():
-    assert {name for names in ITEMS.values() for name in names} == {*CATALOGUE} - {"array"}
+    assert {name for names in ITEMS.values() for name in names} == {*CATALOGUE} - {"array", "images"}
     assert {"swiss-roll", "swiss-roll-paper", "heartbeat", "heartbeat-paper"} <= {*ITEMS["table-1"]}
     assert (ITEMS["figure-1"], ITEMS["figure-2"]) == (("swiss-roll",), ("heartbeat",))
     assert ITEMS["digits"] == ("digits",)
@@ -28,7 +28,7 @@ def test_every_item_is_made_of_recipes_and_the_toys_are_in_the_papers_table():
         (["digits", "x", "y"], None, "cannot reproduce x, y; there are "),
         (["array"], None, "cannot reproduce array; there are "),
         ([], None, "cannot reproduce nothing; there are "),
-        (["digits"], "big", "no recipe has a preset 'big'; there are demo"),
+        (["digits"], "big", "no recipe has a preset 'big'; there are base, demo, large, small"),
     ],
 )
 def test_what_is_not_known_is_one_sentence_before_anything_is_done(tmp_path, items, preset, said):

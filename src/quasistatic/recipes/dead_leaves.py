@@ -15,7 +15,7 @@ from quasistatic.data.transforms import Chain
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe
+from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -25,7 +25,7 @@ __all__ = ["DeadLeaves"]
 
 
 @dataclass(frozen=True)
-class DeadLeaves(ImageRecipe):
+class DeadLeaves(UNetRecipe):
     """Gaussian diffusion of patches of unit variance; a density, and so no number without the noise s."""
 
     noise: float = 0.06
@@ -67,5 +67,5 @@ class DeadLeaves(ImageRecipe):
         with torch.no_grad():
             return "MCGSM, 12 components x 4 scales, same patches", model.log_prob(x)
 
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         return ((x[:, 0] + 2.0) / 4.0).clamp(0, 1).numpy()

@@ -67,7 +67,10 @@ def evaluate(
     terms = [bound.terms(unit) for bound in bounds]
     headline, stationary = told(total), None
     if recipe.has_edge:
-        edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
+        if recipe.visits:
+            edge = _bounds(recipe, model, splits, x, seed, "stationary")[0]
+        else:
+            edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
         stationary = told(edge.total)
     result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.diffusion.n_steps}
     if recipe.visits:
@@ -115,12 +118,14 @@ def evaluate(
         lead = paired_difference(total, other[1], unit, shape)
         result["baseline"] = {"name": other[0]} | _pair(told(other[1])) | {"lead_paired": _pair(lead)}
     if n_samples:
-        drawn = model.sample(n_samples, generator=seeded(seed + 2))
-        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn)
+        drawn = recipe.draw(model, n_samples, seeded(seed + 2))
+        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn, splits)
     return result
 
 
-def _bounds(recipe: Recipe, model: DiffusionModel, splits: Splits, x: Tensor, seed: int) -> list[Bound]:
+def _bounds(
+    recipe: Recipe, model: DiffusionModel, splits: Splits, x: Tensor, seed: int, first_step: str = "learned"
+) -> list[Bound]:
     """Bound of each row, for each draw of a transform's noise, on whole paths or estimated from some of the steps."""
     draws = [seeded(seed + 1000 * k) for k in range(recipe.n_draws)]
     if not recipe.visits:
@@ -129,7 +134,10 @@ def _bounds(recipe: Recipe, model: DiffusionModel, splits: Splits, x: Tensor, se
         # which steps to look at is learned from rows that are not measured
         others, _ = model.encode(splits.train[:500], seeded(seed))
         sampler = learned_sampler(model.diffusion, model.kernel, others.float(), generator=seeded(seed))
-        return [model.quick_bound(x, recipe.visits, sampler=sampler, generator=generator) for generator in draws]
+        return [
+            model.quick_bound(x, recipe.visits, sampler=sampler, generator=generator, first_step=first_step)
+            for generator in draws
+        ]
 
 
 def _pair(estimate: Estimate) -> dict[str, Any]:

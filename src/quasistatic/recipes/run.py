@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.evaluation import evaluate
 from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
+from quasistatic.report import save_figure
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
 from quasistatic.train import fit
@@ -104,9 +105,10 @@ def train_run(
         if team.first:
             _claim(folder, config)
         model = fit(
-            model, splits.train, splits.validation, recipe.train,
+            model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
-            augment=recipe.augment(), time_budget=time_budget,
+            augment=recipe.augment(splits), time_budget=time_budget,
+            on_evaluation=_sheets(recipe, model, splits, folder) if team.first and not quiet else None,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
@@ -137,10 +139,22 @@ def train_run(
         return read_json(done)
 
 
+def _sheets(recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Draw what the model makes at evaluations, beside its other figures."""
+
+    def draw(told: dict[str, Any]) -> None:
+        figure = recipe.sheet(model, splits, told["step"])
+        if figure is not None:
+            with writing(folder):
+                save_figure(figure, folder / "figures" / f"samples-{told['step']:08d}.png")
+
+    return draw
+
+
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a folder in which another configuration has begun to train."""
     if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
-        there = _config(folder)
+        there = _known_by_now(_config(folder))
         changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
         if "fingerprint" in changed and changed == ["fingerprint"]:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
@@ -148,6 +162,13 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
             raise InputError(
                 f"{folder} holds a run with another {', '.join(changed)}; give a new --out, or the same settings to go on"
             )
+
+
+def _known_by_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of settings that were not known when it was written."""
+    kept = {name: config[name] for name in ("recipe", "seed", "fingerprint") if name in config}
+    settings = {name: value for name, value in config.items() if name not in kept}
+    return kept | to_plain(make_recipe(config["recipe"], settings))
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
