@@ -45,6 +45,10 @@ def test_a_recipe_trains_and_is_measured_in_its_unit(trained, name):
     assert math.isfinite(told["bound"])
     assert sum(told["terms"].values()) == pytest.approx(told["bound"], rel=1e-9)
     assert ("stationary" in told) == run.recipe.has_edge
+    channels = run.splits.test.shape[1]
+    for unit, pair in told.get("converted", {}).items():  # an error is scaled as its value is, and not shifted
+        scale = channels if unit == "bits_per_pixel_at_unit_variance" else 1 / channels
+        assert pair["standard_error"] == pytest.approx(scale * told["standard_error"], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bark", "mnist-paper", "cifar10-paper"])

@@ -132,7 +132,7 @@ class Recipe(ABC):
         return None
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Tell a bound in the conventions of others, by name."""
+        """Tell a bound in the units of others, by their names; each is a shift and a scale of it."""
         return {}
 
     def draw(self, model: DiffusionModel, n: int, generator: Generator) -> Tensor:

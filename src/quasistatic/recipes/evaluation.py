@@ -96,7 +96,7 @@ def evaluate(
     }
     if stationary is not None:
         result["stationary"] = _pair(stationary)
-    if converted := recipe.converted(splits, headline.value):
+    if converted := _converted(recipe, splits, headline):
         result["converted"] = converted
     true = recipe.true_log_prob(x)
     if (truth := recipe.truth()) is not None and true is not None:
@@ -138,6 +138,15 @@ def _bounds(
             model.quick_bound(x, recipe.visits, sampler=sampler, generator=generator, first_step=first_step)
             for generator in draws
         ]
+
+
+def _converted(recipe: Recipe, splits: Splits, mean: Estimate) -> dict[str, dict[str, Any]]:
+    """The headline in the conventions of others, which are shifts and scales of it."""
+    at, above = (recipe.converted(splits, mean.value + error) for error in (0.0, mean.standard_error))
+    return {
+        unit: {"value": value, "standard_error": abs(above[unit] - value), "n": mean.n, "unit": unit}
+        for unit, value in at.items()
+    }
 
 
 def _pair(estimate: Estimate) -> dict[str, Any]:
