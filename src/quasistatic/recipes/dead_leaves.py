@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quasistatic.baselines.mcgsm import MCGSM
+from quasistatic.data.augment import random_symmetry
 from quasistatic.data.textures import load_dead_leaves, noisy_patches
 from quasistatic.data.transforms import Chain
 from quasistatic.forward import GaussianDiffusion
@@ -19,7 +21,7 @@ from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
-from quasistatic.train import TrainConfig
+from quasistatic.train import Augment, TrainConfig
 
 __all__ = ["DeadLeaves"]
 
@@ -36,6 +38,8 @@ class DeadLeaves(UNetRecipe):
     """Above -2 log s by five: then little of s is left to be guessed at the first step."""
     log_snr_min: float = -6.0
     n_images: int = 300
+    symmetries: Literal["yes", "no"] = "yes"
+    """Turned and mirrored training patches count as patches: the law of dead leaves has no up or left."""
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=9000,
@@ -55,6 +59,9 @@ class DeadLeaves(UNetRecipe):
         cut = noisy_patches(*clean, size=self.size, noise=self.noise)
         mixed = np.random.default_rng(0)
         return self.parted(cut.train, mixed.permutation(cut.validation), mixed.permutation(cut.test))
+
+    def augment(self, splits: Splits) -> Augment | None:
+        return random_symmetry if self.symmetries == "yes" else None
 
     def build(self, splits: Splits) -> DiffusionModel:
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
