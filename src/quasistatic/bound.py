@@ -85,7 +85,8 @@ class Bound:
 
 def stacked_rows(x_0: Tensor) -> int:
     """How many (example, step) pairs go through the network at once: enough to be busy, few enough for the cache."""
-    return max(16, min(4096, 2**16 // max(1, x_0[0].numel())))
+    numbers = 2**16 if x_0.device.type == "cpu" else 2**22
+    return max(16, min(4096, numbers // max(1, x_0[0].numel())))
 
 
 def step_log_ratio(q: Distribution, p: Distribution, generator: Generator | None = None) -> Tensor:
