@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,7 +31,9 @@ class Workers:
         if self.world == 1:
             return module
         # no buffer changes in training, and those of an exact Gaussian base are many times the weights
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
+        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True, **{name: False})  # type: ignore[arg-type]
 
     def alone(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         """Within the block, gradients are added up here and not yet averaged over processes."""
