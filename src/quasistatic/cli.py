@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
 
 import tyro
 
@@ -86,6 +86,12 @@ class Train:
     """Of training data, starts, batches and noise."""
     time_budget: Annotated[str | None, tyro.conf.arg(metavar="25m")] = None
     """Stop at a checkpoint after so many seconds, minutes (25m) or hours (2h); the same command goes on from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; torchrun gives each of its processes a device. A run may go on on another one."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """torch.compile of the network; auto is yes on CUDA."""
+    micro_batch: int = 0
+    """Rows that go through the network at once, if a whole batch does not fit into memory; 0 for all."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -105,8 +111,12 @@ class Train:
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
         from quasistatic.recipes.run import read_json, read_log, train_run
+        from quasistatic.train import Engine
 
-        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget)
+        engine = Engine(self.device, self.compile, self.micro_batch)
+        told = train_run(
+            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine
+        )
         best = read_json(folder / "checkpoint" / "best.json")
         top = max(read_log(folder), key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
@@ -141,6 +151,8 @@ class Evaluate:
     """Cut the schedule anew with this many steps (kernels that serve every T)."""
     samples: int = 0
     """Draw this many and check them, where it is known what they must be (heartbeat)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; processes started by torchrun share the rows."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -161,6 +173,7 @@ class Evaluate:
             n_trajectories=self.trajectories,
             n_steps=self.n_steps,
             n_samples=self.samples,
+            device=self.device,
         )
 
     def tell(self, answer: dict[str, Any]) -> None:
@@ -184,6 +197,8 @@ class Sample:
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
     """Of the draws."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -195,15 +210,14 @@ class Sample:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
-        from quasistatic.recipes.base import seeded
-        from quasistatic.recipes.run import open_run, sentences
+        from quasistatic.recipes.run import draw_samples, open_run, sentences
         from quasistatic.report import whole_file
 
         run = open_run(self.run_folder)
         names = run.splits.names if out.suffix == ".csv" else ()
         _progress(f"drawing {self.n} samples of {run.name}")
         with sentences():  # n_steps may not suit the model
-            x = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps).numpy()
+            x = draw_samples(run, self.n, seed=self.seed, n_steps=self.n_steps, device=self.device).numpy()
         try:
             with whole_file(out) as file:
                 _write_table(file, x, names, out.suffix)
@@ -303,7 +317,8 @@ def _seconds(budget: str | None) -> float:
 
 
 def _progress(what: str) -> None:
-    print(what, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(what, file=sys.stderr)
 
 
 def _write_table(file: BinaryIO, x: NDArray[Any], names: Sequence[str], suffix: str) -> None:

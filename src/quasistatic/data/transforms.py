@@ -21,6 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
+from quasistatic.noise import uniform
 from quasistatic.saving import saveable
 
 __all__ = [
@@ -194,7 +195,7 @@ class Dequantise(Transform):
         self.levels = levels
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        noise = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        noise = uniform(x.shape, generator, like=x, dtype=torch.float64)
         return x + noise, torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     def inverse(self, z: Tensor) -> Tensor:

@@ -34,9 +34,11 @@ class TrainState:
         ema: Ema,
         sampler: StepSampler | None,
         generator: Generator,
+        noise: Generator | None = None,
     ) -> None:
         self.module, self.optimiser, self.ema = module, optimiser, ema
         self.sampler, self.generator = sampler, generator
+        self.noise = None if noise is generator else noise
         self.step = 0
         self.best = -float("inf")
         self.seconds = 0.0
@@ -52,6 +54,8 @@ class TrainState:
             tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
         tensors["schedule.beta"] = self.beta
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if self.noise is not None:
+            tensors["random.noise"] = self.noise.get_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
         return tensors
@@ -117,6 +121,8 @@ class TrainState:
             self.sampler.load(under("sampler."))
         self.beta = tensors["schedule.beta"].to(self.beta.device)
         self.generator.set_state(tensors["random.ours"])
+        if self.noise is not None and "random.noise" in tensors:  # a run that was on the CPU has but one
+            self.noise.set_state(tensors["random.noise"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
