@@ -36,7 +36,7 @@ def start(work: str, folder: Path, world: int = 2) -> list[subprocess.Popen[byte
 
 def finish(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
 
 
