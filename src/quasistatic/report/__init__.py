@@ -6,6 +6,15 @@ matplotlib is imported only when a figure is drawn.
 from __future__ import annotations
 
 from quasistatic.report.bits import bit_rates
+from quasistatic.report.calibration import (
+    Coverage,
+    coverage,
+    energy_score,
+    rank_histogram,
+    rank_test,
+    ranks,
+    sliced_wasserstein,
+)
 from quasistatic.report.figures import align_to_first_one, heartbeat_figure, swiss_roll_figure
 from quasistatic.report.files import save_figure, whole_file
 from quasistatic.report.html import Section, write_report
@@ -16,9 +25,12 @@ from quasistatic.report.steps import entropy_band, outside_band, step_costs
 from quasistatic.report.tables import format_estimate, html_table, markdown_table, text_table
 
 __all__ = [
+    "Coverage",
     "Section",
     "align_to_first_one",
     "bit_rates",
+    "coverage",
+    "energy_score",
     "entropy_band",
     "format_estimate",
     "heartbeat_figure",
@@ -28,7 +40,11 @@ __all__ = [
     "markdown_table",
     "outside_band",
     "pair_plot",
+    "rank_histogram",
+    "rank_test",
+    "ranks",
     "save_figure",
+    "sliced_wasserstein",
     "step_costs",
     "swiss_roll_figure",
     "text_table",
