@@ -267,21 +267,30 @@ class Reproduce:
     out: Path = Path("runs/reproduce")
     """Folder for the run folders."""
     preset: str | None = None
-    """demo: minutes for all."""
+    """demo: minutes for the toys; small (taken for images if none is given), base or large for images."""
     seed: int = 0
     """Of training data, starts, batches and noise."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
+        from quasistatic.recipes.paper_tables import TABLES, compared
         from quasistatic.recipes.reproduce import reproduce
 
-        return {"out": str(self.out), "results": reproduce(self.items, self.out, preset=self.preset, seed=self.seed)}
+        results = reproduce(self.items, self.out, preset=self.preset, seed=self.seed)
+        by_name = {result["recipe"]: result for result in results}
+        tables = {item: compared(item, by_name) for item in self.items if item in TABLES}
+        return {"out": str(self.out), "results": results, "tables": tables}
 
     def tell(self, answer: dict[str, Any]) -> None:
         for result in answer["results"]:
             _print_result(result)
             print(f"report: {Path(answer['out']) / result['recipe'] / 'report.html'}\n")
+        for item, table in answer["tables"].items():
+            from quasistatic.report.tables import text_table
+
+            print(f"{item} (log likelihoods: higher is better; {Path(answer['out']) / item}.md)")
+            print(text_table(table, list(table[0])), "\n")
 
 
 COMMANDS: dict[str, Any] = {
@@ -302,8 +311,16 @@ def _print_result(result: dict[str, Any]) -> None:
     print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
     print(text_table(table, list(table[0])))
     if "samples" in result:
-        told = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in result["samples"].items()}
-        print("samples: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items()))
+        told = {key.replace("_", " "): _in_words(value) for key, value in result["samples"].items()}
+        print("samples: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+
+
+def _in_words(value: Any) -> Any:
+    from quasistatic.report.tables import format_estimate
+
+    if isinstance(value, dict):
+        return format_estimate(value["value"], value["standard_error"], "", value["n"])
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _seconds(budget: str | None) -> float:

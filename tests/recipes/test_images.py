@@ -15,6 +15,7 @@ import yaml
 
 import pictures
 from quasistatic.baselines import parzen_log_prob
+from quasistatic.errors import InputError
 from quasistatic.recipes.mnist8 import parzen
 from quasistatic.recipes.run import Run, evaluate_run, open_run, train_run
 from quasistatic.recipes.settings import make_recipe
@@ -184,3 +185,33 @@ def test_sheets_of_samples_are_left_while_it_trains_unless_it_is_quiet(trained, 
     weights = Path("checkpoint", "best-finished", "model.safetensors")
     assert (tmp_path / "quiet" / weights).read_bytes() == (tmp_path / "told" / weights).read_bytes()
     assert make_recipe(name, settings, {"sheet_every": 0}).sheet(None, None, 0) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(pictures.SMALL))
+def test_a_report_shows_the_figures_of_its_recipe(trained, monkeypatch, name):
+    run = trained(name)
+    small = {"picture": 20, "hole": 8} if name == "bark" else {"picture": 20} if name == "dead-leaves" else {}
+    recipe = make_recipe(name, pictures.SMALL[name], small)
+    with torch.no_grad():
+        figures = recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))
+    own = {"cifar10": "figure-3", "dead-leaves": "figure-4", "bark": "figure-5"}
+    assert {"samples", "test-images", "forward", "reverse"} <= figures.keys()
+    assert own.get(name, "samples") in figures
+    assert ("denoised" in figures) == (name not in ("mnist-binary", "mnist-binary-flip", "cifar10"))
+    assert all(figure.get_label() for figure in figures.values())
+
+
+def test_the_middle_of_bark_is_filled_and_its_surroundings_are_the_pictures(trained):
+    run = trained("bark")
+    recipe = make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "hole": 8})
+    figure = recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))["figure-5"]
+    held_out, lost, filled = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    hole = np.zeros((20, 20), bool)
+    hole[6:14, 6:14] = True
+    for other in (lost, filled):
+        np.testing.assert_allclose(held_out[~hole], other[~hole], rtol=1e-6)
+    assert not np.array_equal(held_out[hole], filled[hole])
+    with pytest.raises(InputError, match="a hole of 20 pixels must lie within a picture of 20"):
+        make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "hole": 20}).figures(
+            run.model, run.splits, torch.Generator()
+        )

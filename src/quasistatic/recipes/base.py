@@ -30,6 +30,7 @@ LEAST = {
     "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
     "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
+    "picture": 8, "hole": 1,
     "n_train": 2, "n_validation": 2, "n_test": 2,
 }  # fmt: skip
 POSITIVE = ("noise", "prior", "ridge")

@@ -30,6 +30,8 @@ class Cifar10(LevelRecipe):
         )
     )
 
+    denoised = "figure-3"
+
     def splits(self, seed: int) -> Splits:
         images = load_cifar10()
         return self.parted(images.train, images.validation, images.test)

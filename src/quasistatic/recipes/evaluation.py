@@ -103,7 +103,7 @@ def evaluate(
     if stationary is not None:
         result["stationary"] = _pair(stationary)
     if converted := _converted(recipe, splits, headline):
-        result["converted"] = converted
+        result |= {"converted": converted, "channels": shape[0]}
     true = recipe.true_log_prob(x)
     if (truth := recipe.truth()) is not None and true is not None:
         result["truth"] = truth / unit_divisor(unit, shape)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
 from quasistatic.recipes.base import Recipe, Splits, seeded
@@ -33,6 +34,8 @@ class ImageRecipe(Recipe):
     visits: int = 8
 
     has_edge = False
+    denoised: ClassVar[str] = "denoised"
+    """Name of the figure of denoised images."""
 
     n_trajectories: int = 0
     sample_steps: int = 200
@@ -78,10 +81,22 @@ class ImageRecipe(Recipe):
         return 25
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        from quasistatic.recipes.pictures import denoised_figure, dissolving, on_fewer_steps, returning
         from quasistatic.report import image_sheet
 
-        sheets = {"samples": self.draw(model, 25, generator), "test-images": splits.test[:25]}
-        return {name: image_sheet(self.shown(x, splits), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
+        def show(x: Tensor) -> NDArray:  # type: ignore[type-arg]
+            return self.shown(x, splits)
+
+        some = on_fewer_steps(model, self.sample_steps)
+        samples, held_out = self.draw(model, 25, generator), splits.test[:25]
+        sheets = {"samples": samples, "test-images": held_out}
+        figures = {name: image_sheet(show(x), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
+        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+            if isinstance(model.diffusion, GaussianDiffusion):
+                figures[self.denoised] = denoised_figure(some, held_out[:16], samples[:16], show, generator)
+            figures["forward"] = dissolving(some, held_out, show, generator)
+            figures["reverse"] = returning(some, show, generator)
+        return figures
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
-__all__ = ["Run", "draw_samples", "evaluate_run", "open_run", "read_json", "read_log", "sentences", "train_run", "writing"]
+__all__ = [
+    "Run", "draw_samples", "evaluate_run", "open_run", "read_config", "read_json", "read_log", "sentences", "train_run",
+    "writing",
+]  # fmt: skip
 
 FINISHED = "best-finished"  # the best model, on the steps placed for it
 
@@ -160,7 +163,7 @@ def _sheets(recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path)
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a folder in which another configuration has begun to train."""
     if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
-        there = _known_by_now(_config(folder))
+        there = _known_by_now(read_config(folder))
         changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
         if "fingerprint" in changed and changed == ["fingerprint"]:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
@@ -184,7 +187,8 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
             write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the resolved settings of a run folder, with its recipe and seed."""
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
@@ -245,7 +249,7 @@ def open_run(folder: Path) -> Run:
     """
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder} is not a run folder: it holds no config.yaml")
-    config = _config(folder)
+    config = read_config(folder)
     name, seed, fingerprint = config.pop("recipe"), config.pop("seed"), config.pop("fingerprint", None)
     recipe = make_recipe(name, config)
     if (folder / "checkpoint" / "best.json").exists():

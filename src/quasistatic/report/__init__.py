@@ -21,6 +21,7 @@ from quasistatic.report.html import Section, write_report
 from quasistatic.report.images import image_sheet
 from quasistatic.report.learning import learning_curve
 from quasistatic.report.pairs import pair_plot
+from quasistatic.report.panels import image_panels
 from quasistatic.report.steps import entropy_band, outside_band, step_costs
 from quasistatic.report.tables import format_estimate, html_table, markdown_table, text_table
 
@@ -35,6 +36,7 @@ __all__ = [
     "format_estimate",
     "heartbeat_figure",
     "html_table",
+    "image_panels",
     "image_sheet",
     "learning_curve",
     "markdown_table",
