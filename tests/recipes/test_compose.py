@@ -81,5 +81,8 @@ def test_walking_back_from_a_noisy_image_draws_from_its_posterior(generator):
 def test_a_chain_whose_kernel_belongs_to_its_steps_stays_whole():
     model = gaussian(WHITE)
     assert on_fewer_steps(model, 7).diffusion.n_steps == 7
+    kept = on_fewer_steps(model, 7, 12).diffusion
+    assert kept.n_steps == 8
+    assert model.diffusion.alpha_bar[12] in kept.alpha_bar
     model.kernel.network.n_steps = 40  # type: ignore[assignment,union-attr]
     assert on_fewer_steps(model, 7) is model

@@ -11,6 +11,8 @@ import pictures
 from quasistatic.errors import InputError
 from quasistatic.recipes.run import evaluate_run, open_run, train_run
 from quasistatic.recipes.settings import make_recipe
+from quasistatic.reverse.cosine import CosineBase
+from quasistatic.reverse.wiener import WienerBase
 
 SETTINGS = pictures.TRAINING | pictures.CHAIN | pictures.UNET
 
@@ -121,14 +123,17 @@ def test_pictures_that_will_not_do_are_one_sentence(tmp_path, fault, said):
     assert not (tmp_path / "run" / "checkpoint" / "latest.json").exists()
 
 
-def test_numbers_that_are_no_levels_and_pictures_that_are_too_large_are_one_sentence(tmp_path):
+def test_numbers_that_are_no_levels_are_one_sentence_and_large_pictures_are_laid_on_cosines(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((30, 8, 8)))
     with pytest.raises(InputError, match=r"x\.npy holds numbers of type float64, but images are levels"):
         recipe(tmp_path / "x.npy").splits(0)
-    np.save(tmp_path / "y.npy", np.zeros((30, 3, 40, 40), np.uint8))
+    np.save(tmp_path / "y.npy", pictures.smooth(30, 3, 40, 0))
     made = recipe(tmp_path / "y.npy")
-    with pytest.raises(InputError, match=r"40 x 40 pixels and 3 channels are too large .*: set crop=36 or less"):
-        made.build(made.splits(0))
+    base = made.build(made.splits(0)).kernel.base
+    assert isinstance(base, CosineBase)  # 4800 numbers
+    assert isinstance(
+        recipe(tmp_path / "y.npy", crop=8).build(recipe(tmp_path / "y.npy", crop=8).splits(0)).kernel.base, WienerBase
+    )
     with pytest.raises(InputError, match=r"a crop of 50 pixels|crop 50 must fit"):
         recipe(tmp_path / "y.npy", crop=50).splits(0)
     with pytest.raises(InputError, match="needs pictures: give --data FOLDER"):

@@ -93,7 +93,9 @@ class ImageRecipe(Recipe):
         figures = {name: image_sheet(show(x), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
         with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
             if isinstance(model.diffusion, GaussianDiffusion):
-                figures[self.denoised] = denoised_figure(some, held_out[:16], samples[:16], show, generator)
+                figures[self.denoised] = denoised_figure(
+                    model, self.sample_steps, held_out[:16], samples[:16], show, generator
+                )
             figures["forward"] = dissolving(some, held_out, show, generator)
             figures["reverse"] = returning(some, show, generator)
         return figures

@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quasistatic.data.transforms import Affine, Chain, Levels
-from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import UNetRecipe
+from quasistatic.reverse import CosineBase, WienerBase
 from quasistatic.reverse.image import ImageDenoiser
-from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
 
 __all__ = ["LevelRecipe"]
 
-LARGEST = 4096  # numbers of an image: their covariance has the square of it
+LARGEST = 4096  # numbers of an image whose covariance, the square of it, is held as it is
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,10 @@ class LevelRecipe(UNetRecipe):
 
     def build(self, splits: Splits) -> DiffusionModel:
         shape, levels = tuple(splits.train.shape[1:]), self.n_levels()
-        if math.prod(shape) > LARGEST:
-            raise InputError(
-                f"images of {shape[2]} x {shape[1]} pixels and {shape[0]} channel{'s' * (shape[0] > 1)} are too large for "
-                f"the covariance of all their numbers, {math.prod(shape)} where {LARGEST} can be: set "
-                f"crop={math.isqrt(LARGEST // shape[0]) // 4 * 4} or less to train on squares of that side"
-            )
         transform = Chain(Levels(levels))
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
-        base = WienerBase.fit(splits.train.float() / (0.5 * (levels - 1)) - 1.0)
+        kind = WienerBase if math.prod(shape) <= LARGEST else CosineBase
+        base = kind.fit(splits.train.float() / (0.5 * (levels - 1)) - 1.0)
         network = self.unet(ImageDenoiser.n_inputs(shape[0], levels), ImageDenoiser.n_outputs(shape[0]))
         return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, levels), shape)
 

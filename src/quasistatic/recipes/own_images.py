@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnImages"]
 
-HELD = 20_000  # training images in memory, for the covariance of the base and other moments
+HELD, NUMBERS = 20_000, 2**26  # images of a split in memory, and numbers in them
 ENDS = 2**24  # bytes at the start and at the end of an array that tell it from another one
 
 
@@ -94,20 +95,21 @@ class OwnImages(LevelRecipe):
         for name, n in counts.items():
             if n < 2:
                 raise InputError(f"{self.data} holds {len(whole)} images, which leaves {n} for {name}: 2 are needed")
-        in_memory = self.crop == 0 and len(train) <= HELD
-        held = torch.as_tensor(train[:HELD]) if self.crop == 0 else self._crops(parts[0])
+        most = max(2, min(HELD, NUMBERS // math.prod(squares.event_shape)))
+        in_memory = self.crop == 0 and len(train) <= most
+        held = torch.as_tensor(train[:most]) if self.crop == 0 else self._crops(parts[0], most)
         return Splits(
             held,
-            torch.as_tensor(validation[: self.n_validation]),
-            torch.as_tensor(test[: self.n_test]),
+            torch.as_tensor(validation[: min(self.n_validation, most)]),
+            torch.as_tensor(test[: min(self.n_test, most)]),
             source=None if in_memory else cast("Rows", parts[0]),
         )
 
-    def _crops(self, train: Images) -> Tensor:
+    def _crops(self, train: Images, most: int) -> Tensor:
         """Random squares of the training images, several of each where there are few of them."""
         generator = Generator().manual_seed(0)
-        times = max(1, min(16, HELD // len(train)))
-        rows = np.random.default_rng(0).permutation(len(train))[:HELD]
+        times = max(1, min(16, most // len(train)))
+        rows = np.random.default_rng(0).permutation(len(train))[:most]
         drawn = [
             random_crop(torch.as_tensor(train[np.sort(some)]), self.crop, generator)
             for _ in range(times)

@@ -24,12 +24,13 @@ __all__ = ["denoised_figure", "dissolving", "on_fewer_steps", "returning", "walk
 TIMES, ROWS = 8, 4
 
 
-def on_fewer_steps(model: DiffusionModel, n_steps: int) -> DiffusionModel:
-    """Cut the chain to fewer steps, unless the kernel has parameters for each step."""
+def on_fewer_steps(model: DiffusionModel, n_steps: int, keep: int | None = None) -> DiffusionModel:
+    """Cut the chain to fewer steps, one of which ends at step ``keep``, unless the kernel has parameters for each step."""
     if n_steps >= model.diffusion.n_steps:
         return model
+    spread = torch.linspace(0, model.diffusion.n_steps, n_steps + 1).round().long()[1:].tolist()
     try:
-        return model.on(model.diffusion.respaced(n_steps))
+        return model.on(model.diffusion.respaced(sorted({*spread, keep or spread[-1]})))
     except ValueError:
         return model
 
@@ -69,14 +70,18 @@ def returning(model: DiffusionModel, show: Show, generator: Generator) -> Figure
     return image_panels(panels, "Noise comes back as data, x_t of the reverse chain, from left to right.", columns=1)
 
 
-def denoised_figure(model: DiffusionModel, x: Tensor, samples: Tensor, show: Show, generator: Generator) -> Figure:
+def denoised_figure(
+    model: DiffusionModel, n_steps: int, x: Tensor, samples: Tensor, show: Show, generator: Generator
+) -> Figure:
     """Held out, corrupted at a signal-to-noise ratio of 1, denoised, and samples (paper: Figure 3)."""
     from quasistatic.report import image_panels
 
     assert isinstance(model.diffusion, GaussianDiffusion)
     z, _ = model.encode(x, generator)
     variance = z.var().item()
-    t = int((model.diffusion.log_snr[1:] + torch.tensor(variance).log()).abs().argmin()) + 1
+    wanted = -torch.tensor(variance).log()
+    model = on_fewer_steps(model, n_steps, int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1)
+    t = int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1
     ratio = variance * model.diffusion.log_snr[t].exp().item()
     noisy = model.diffusion.marginal(z, t).sample(generator)
     clean = walk_back(model, noisy.float(), t, generator)
