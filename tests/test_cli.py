@@ -277,7 +277,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Expected one of .*recipes, train, evaluate, sample, report, reproduce.*; see quasistatic --help"),
+        ([], "Expected one of .*recipes, train, evaluate, sample, denoise, inpaint, report.*; see quasistatic --help"),
         (["nonsense"], "nonsense.*; see quasistatic --help"),
         (["train"], "Missing .*RECIPE.*; see quasistatic train --help"),
         (["train", "swiss-roll", "--steps", "3"], "Unrecognized options: --steps.*; see quasistatic train --help"),

@@ -12,7 +12,7 @@ from quasistatic.report import coverage, energy_score, rank_histogram, rank_test
 N, DRAWS = 2000, 99
 
 
-def problems(width: float = 1.0, shift: float = 0.0):  # type: ignore[no-untyped-def]
+def problems(width: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     """x ~ N(0, 1), y ~ N(x, 1), posterior N(y / 2, 1 / 2), perhaps too wide or beside the truth."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, 1))

@@ -22,6 +22,7 @@ from quasistatic.report.images import image_sheet
 from quasistatic.report.learning import learning_curve
 from quasistatic.report.pairs import pair_plot
 from quasistatic.report.panels import image_panels
+from quasistatic.report.posteriors import posterior_images, posterior_intervals, posterior_points
 from quasistatic.report.steps import entropy_band, outside_band, step_costs
 from quasistatic.report.tables import format_estimate, html_table, markdown_table, text_table
 
@@ -42,6 +43,9 @@ __all__ = [
     "markdown_table",
     "outside_band",
     "pair_plot",
+    "posterior_images",
+    "posterior_intervals",
+    "posterior_points",
     "rank_histogram",
     "rank_test",
     "ranks",

@@ -32,6 +32,8 @@ from quasistatic.smc.resampling import systematic
 
 __all__ = ["posterior_sample", "systematic"]
 
+_CONTRADICTION = math.log(1000.0)
+
 
 def posterior_sample(
     diffusion: Diffusion,
@@ -82,7 +84,8 @@ def posterior_sample(
     Warns
     -----
     PosteriorWarning
-        If the effective sample size has collapsed, or no particle has a positive weight.
+        If the effective sample size has collapsed, no particle has a positive weight, or the evidence contradicts the
+        model: its null model, independent noise, explains what was seen a thousand times better.
 
     Examples
     --------
@@ -125,7 +128,7 @@ def posterior_sample(
     posterior = blocks[0] if len(blocks) == 1 else Posterior.joined(blocks)
     posterior = posterior if ready.batched else posterior.observation(0)
     if weights:
-        _warn_if_poor(posterior)
+        _warn_if_poor(posterior, _null_evidence(diffusion, ready, shape))
     return posterior
 
 
@@ -145,7 +148,16 @@ def _summed_up(cloud: Cloud) -> Posterior:
     return Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled)
 
 
-def _warn_if_poor(posterior: Posterior) -> None:
+def _null_evidence(diffusion: Diffusion, evidence: Evidence, shape: Sequence[int]) -> Tensor | None:
+    """Log evidence of each observation under the null model, (B,), where it has a closed form."""
+    if not evidence.closed:
+        return None
+    null = diffusion.null((evidence.n_observations, *shape), torch.float64)
+    each = evidence.product(null).log_z.view(-1, evidence.versions)
+    return torch.logsumexp(each, 1) - math.log(evidence.versions)
+
+
+def _warn_if_poor(posterior: Posterior, null: Tensor | None) -> None:
     n = posterior.n_particles
     impossible = torch.atleast_1d(posterior.log_evidence == -torch.inf)
     effective = torch.atleast_1d(torch.minimum(posterior.ess, posterior.n_founders))
@@ -154,6 +166,14 @@ def _warn_if_poor(posterior: Posterior) -> None:
             impossible,
             "the evidence contradicts the model: it is impossible for every particle, so the samples mean nothing",
         )
+    if null is not None:
+        worse = null - torch.atleast_1d(posterior.log_evidence)
+        if (contradicted := (worse > _CONTRADICTION) & ~impossible).any():
+            _warn(
+                contradicted,
+                "the evidence contradicts the model: independent noise explains what was seen "
+                f"e^{worse[contradicted].max().item():.0f} times better, so do not trust the samples",
+            )
     poor = (effective < min(10.0, 0.1 * n)) & ~impossible
     if poor.any():
         worst = effective[poor].min().item()

@@ -1,4 +1,4 @@
-"""The command ``quasistatic``: recipes, train, evaluate, sample, report, reproduce.
+"""The command ``quasistatic``: recipes, train, evaluate, sample, denoise, inpaint, report, reproduce.
 
 Standard output holds the answer, standard error the progress. Exit status 0 is success and 2 bad usage or input,
 said in one sentence. Nothing heavy is imported before a command runs, so that ``--help`` is quick.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
 
 import tyro
 
+from quasistatic.cli.posteriors import Denoise, Inpaint
 from quasistatic.errors import InputError
 
 if TYPE_CHECKING:
@@ -298,6 +299,8 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "denoise": Denoise,
+    "inpaint": Inpaint,
     "report": Report,
     "reproduce": Reproduce,
 }
