@@ -36,6 +36,7 @@ _HOMES = {
     "smc": ("posterior_sample",),
     "model": ("DiffusionModel", "load"),
     "train": ("TrainConfig", "fit"),
+    "estimator": ("DiffusionDensity",),
     "errors": ("InputError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

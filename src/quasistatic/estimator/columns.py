@@ -87,7 +87,9 @@ class Column:
             raise InputError(f"column {self.name!r} is {self.kind}, but holds {wrong!r}, which is not a number") from None
         if not np.isfinite(numbers).all():
             wrong = numbers[~np.isfinite(numbers)][0]
-            raise InputError(f"column {self.name!r} holds {wrong}, but every number must be finite; nan is for what is missing")
+            raise InputError(
+                f"column {self.name!r} holds {wrong}, but every number must be finite; nan is for what is missing"
+            )
         return numbers
 
     def plain(self) -> dict[str, Any]:

@@ -31,10 +31,11 @@ __all__ = ["DiffusionDensity"]
 class DiffusionDensity(DensityMixin, BaseEstimator):
     r"""Density of the rows of a table: normalised, with samples, anomaly scores and gaps filled by draws.
 
-    Columns may be numeric, integer, ordinal, binary or categorical, and entries may be missing (nan or None), in training and
-    later; they must be missing at random. The model is a diffusion on top of a normal law of the numbers, fitted by expectation
-    maximisation behind a transform of each column, beside the rates of the classes: an untrained network *is* that law. Validation
-    rows, taken from the training rows, choose the transform, when to stop, and the weights of an average of densities,
+    Columns may be numeric, integer, ordinal, binary or categorical, and entries may be missing (nan or None), in
+    training and later; they must be missing at random. The model is a diffusion on top of a normal law of the numbers,
+    fitted by expectation maximisation behind a transform of each column, beside the rates of the classes: an untrained
+    network *is* that law. Validation rows, taken from the training rows, choose when to stop, and the weights of an
+    average of densities,
 
     .. math:: p(x) = \sum_j w_j\, p_j(x),
 
@@ -159,7 +160,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             raise InputError("every column is constant, so there is nothing to model")
         x, wrong = self._encoded(cells)
         if wrong.any():
-            raise InputError(f"row {int(wrong.argmax())} holds a value that its column cannot have")
+            raise InputError(f"row {int(wrong.int().argmax())} holds a value that its column cannot have")
         if validation is None:
             order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
             n_validation = min(n - 1, max(1, round(n * self.validation_fraction)))
@@ -370,14 +371,15 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         n = len(list(folder.glob("density-*")))
         loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
         *model.members_, model.normal_, model.mixture_ = loaded
+        for member in model.members_:
+            member.kernel.double()
         return model
 
 
 def _has_text(X: Any) -> bool:
     """Whether an array or list holds text among its cells."""
-    if isinstance(X, np.ndarray) and X.dtype.kind in "biufcmM":
-        return False
-    if hasattr(X, "toarray") or hasattr(X, "__array_namespace__"):
+    known = X.dtype.kind not in "OUS" if isinstance(X, np.ndarray) else hasattr(X, "toarray")
+    if known or (hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray)):
         return False
     try:
         array = np.asarray(X, dtype=object)

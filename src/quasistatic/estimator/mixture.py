@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,7 +19,7 @@ __all__ = ["NormalMixture"]
 
 @saveable
 class NormalMixture(nn.Module):
-    r"""Density of rows behind a table's marginals, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k)` times the rates of classes.
+    r"""Density of rows behind their marginals, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k)` times the rates of classes.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class NormalMixture(nn.Module):
         best, best_score = single, single.log_prob(validation, seed=seed).mean().item()
         if not single.complete.numeric:
             return single
-        white = transform.parts[-1].parts[0]  # type: ignore[union-attr,index]
+        white: Any = transform.parts[-1].parts[0]  # type: ignore[union-attr,index]
         z = transform(train, Generator().manual_seed(seed))[0][:, single.complete.numeric]
         for k in [k for k in sizes if k * 5 <= len(train)]:
             for ridge in ridges:
@@ -72,9 +73,8 @@ class NormalMixture(nn.Module):
                         mixture.fit(z.numpy())
                     except ValueError:  # a covariance that is none
                         continue
-                back: Tensor = white.back  # type: ignore[union-attr,assignment]
-                means = white.inverse(torch.as_tensor(mixture.means_))  # type: ignore[union-attr,operator]
-                covs = back @ torch.as_tensor(mixture.covariances_) @ back.T
+                means = white.inverse(torch.as_tensor(mixture.means_))
+                covs = white.back @ torch.as_tensor(mixture.covariances_) @ white.back.T
                 fitted = cls(transform, torch.as_tensor(mixture.weights_), means, 0.5 * (covs + covs.mT))
                 score = fitted.log_prob(validation, seed=seed).mean().item()
                 if score > best_score:
