@@ -19,6 +19,7 @@ from quasistatic.bound import Bound
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import Shape, build, preconditioned
 from quasistatic.estimator.columns import Column, infer
+from quasistatic.estimator.imputing import Imputed, draw_holes
 from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.estimator.rows import log_prob_alone
 from quasistatic.model import DiffusionModel
@@ -263,6 +264,73 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         x = torch.cat(drawn)
         return self._table(x[torch.randperm(n_samples, generator=generator)])
 
+    def impute(
+        self,
+        X: Any,
+        n_draws: int = 20,
+        *,
+        n_particles: int | None = None,
+        n_steps: int | None = 25,
+        random_state: Any = None,
+    ) -> Imputed:
+        r"""Fill holes with draws from :math:`p(x_m \mid x_o)`.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+            nan or None for what is missing.
+        n_draws : int
+        n_particles : int, optional
+            Of sequential Monte Carlo, for each row: 32, or twice the draws, if not given. More come closer to the model.
+        n_steps : int, optional
+            Steps of the chain that are walked; None for all.
+        random_state : int, RandomState or None
+            The estimator's own if not given.
+
+        Returns
+        -------
+        Imputed
+            ``draws``, ``mean``, ``quantile``, ``log_evidence`` of what was observed, and ``ess``.
+
+        Raises
+        ------
+        InputError
+            If a row holds what was never possible: nothing follows from it.
+        """
+        if n_draws < 1:
+            raise InputError(f"n_draws must be at least 1, got {n_draws}")
+        x, wrong = self._rows(X)
+        if wrong.any():
+            raise InputError(
+                f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
+            )
+        generator = self._generator(random_state)
+        draws = x.repeat(n_draws, 1, 1)
+        log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
+        holes = x.isnan().any(1).nonzero().flatten()
+        if len(holes):
+            particles = max(32, 2 * n_draws) if n_particles is None else n_particles
+            filled = draw_holes(
+                self._densities, self.weights_.tolist(), x[holes], n_draws,
+                n_particles=particles, n_steps=n_steps, generator=generator,
+            )  # fmt: skip
+            draws[:, holes], log_evidence[holes], ess[holes] = filled
+        table = self._table(draws.flatten(0, 1))
+        cells = table.reshape(n_draws, len(x), -1)
+        return Imputed(cells, log_evidence.numpy(), ess.numpy(), self.columns_)
+
+    def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
+        """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
+        check_is_fitted(self)
+        names = [column.name for column in self.columns_]
+        row = np.full((1, len(names)), None, dtype=object)
+        for key, value in known.items():
+            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
+            if name not in names:
+                raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
+            row[0, names.index(name)] = value
+        return self.impute(_Named(row, names), n_draws, random_state=random_state, **settings)
+
     @property
     def _densities(self) -> list[DiffusionModel | NormalMixture]:
         return [*self.members_, *([self.normal_, self.mixture_] if self.average else [])]
@@ -374,6 +442,19 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         for member in model.members_:
             member.kernel.double()
         return model
+
+
+class _Named:
+    """Cells with the names of their columns."""
+
+    def __init__(self, cells: NDArray[Any], names: list[str]) -> None:
+        self.cells, self.columns, self.shape = cells, names, cells.shape
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.cells[:, self.columns.index(name)]
+
+    def __len__(self) -> int:
+        return len(self.cells)
 
 
 def _has_text(X: Any) -> bool:

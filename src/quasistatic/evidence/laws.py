@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import (
+    LOG_2PI,
+    Bernoulli,
+    BlockProduct,
+    Categorical,
+    Distribution,
+    FullGaussian,
+    Gaussian,
+    Mixture,
+)
 from quasistatic.errors import InputError
 
 __all__ = [
@@ -37,6 +46,10 @@ def take(p: Distribution, rows: Tensor) -> Distribution:
         return FullGaussian(p.mean[rows], p.scale_tril[rows])
     if isinstance(p, Bernoulli):
         return Bernoulli(p.probs[rows], p.complement[rows])
+    if isinstance(p, Categorical):
+        return Categorical(p.log_probs[rows])
+    if isinstance(p, BlockProduct):
+        return BlockProduct([take(part, rows) for part in p.parts], p.columns)
     if isinstance(p, Mixture):
         m = p.n_components
         each = (rows.unsqueeze(1) * m + torch.arange(m, device=rows.device)).flatten()
@@ -55,6 +68,11 @@ def joined(laws: Sequence[Distribution]) -> Distribution:
         return FullGaussian(_cat(laws, "mean"), _cat(laws, "scale_tril"))
     if isinstance(first, Bernoulli):
         return Bernoulli(_cat(laws, "probs"), _cat(laws, "complement"))
+    if isinstance(first, Categorical):
+        return Categorical(_cat(laws, "log_probs"))
+    if isinstance(first, BlockProduct):
+        blocks = zip(*(p.parts for p in laws), strict=True)  # type: ignore[attr-defined]
+        return BlockProduct([joined(each) for each in blocks], first.columns)
     if isinstance(first, Mixture):
         return Mixture(_cat(laws, "log_weights"), joined([p.components for p in laws]))  # type: ignore[attr-defined]
     raise unsupported(first)
