@@ -46,15 +46,21 @@ class Column:
         """Number of codes of a column of levels."""
         return int(self.values[1] - self.values[0]) + 1 if self.kind == "integer" else len(self.values)
 
-    def encode(self, cells: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Codes of cells, nan where missing, and which cells are impossible, holding what was never possible."""
+    def encode(
+        self, cells: NDArray[Any], lines: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Codes of cells, nan where missing, and which cells are impossible, holding what was never possible.
+
+        A cell that should be a number and is none is told with its line, where lines are given.
+        """
         missing = _missing(cells)
+        there = (cells[~missing], None if lines is None else np.asarray(lines)[~missing])
         codes = np.full(len(cells), np.nan)
         if self.kind == "numeric":
-            codes[~missing] = self._floats(cells[~missing])
+            codes[~missing] = self._floats(*there)
             return codes, np.zeros(len(cells), bool)
         if self.kind == "integer":
-            codes[~missing] = self._floats(cells[~missing]) - self.values[0]
+            codes[~missing] = self._floats(*there) - self.values[0]
             with np.errstate(invalid="ignore"):
                 wrong = ~missing & ~((codes == np.round(codes)) & (codes >= 0) & (codes < self.n_levels))
         else:
@@ -79,17 +85,20 @@ class Column:
         cells[there] = np.array(self.values, dtype=cells.dtype)[codes[there].astype(int)]
         return cells
 
-    def _floats(self, cells: NDArray[Any]) -> NDArray[np.float64]:
+    def _floats(self, cells: NDArray[Any], lines: Sequence[int] | NDArray[Any] | None = None) -> NDArray[np.float64]:
+        def place(i: int) -> str:
+            return f"column {self.name!r}" if lines is None else f"line {lines[i]}, column {self.name!r}"
+
         try:
             numbers = cells.astype(np.float64)
         except (TypeError, ValueError):
-            wrong = next(cell for cell in cells if _number(cell) is None)
-            raise InputError(f"column {self.name!r} is {self.kind}, but holds {wrong!r}, which is not a number") from None
+            wrong = next(i for i, cell in enumerate(cells) if _number(cell) is None)
+            sentence = f"{place(wrong)} is {self.kind}, but holds {cells[wrong]!r}, which is not a number"
+            raise InputError(sentence) from None
         if not np.isfinite(numbers).all():
-            wrong = numbers[~np.isfinite(numbers)][0]
-            raise InputError(
-                f"column {self.name!r} holds {wrong}, but every number must be finite; nan is for what is missing"
-            )
+            wrong = int(np.argmin(np.isfinite(numbers)))
+            sentence = f"{place(wrong)} holds {numbers[wrong]}, but every number must be finite; nan is for what is missing"
+            raise InputError(sentence)
         return numbers
 
     def plain(self) -> dict[str, Any]:
@@ -97,7 +106,7 @@ class Column:
         return asdict(self) | {"values": list(self.values)}
 
 
-def infer(cells: NDArray[Any], name: str, kind: str | None = None) -> Column:
+def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequence[int] | None = None) -> Column:
     """Say what a column is by its values, or make it what it is said to be.
 
     Two values make it binary, text makes it categorical, whole numbers of at most 32 levels that recur are ordinal, other
@@ -117,7 +126,8 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None) -> Column:
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"the type of column {name!r} must be one of {', '.join(KINDS)}, got {kind!r}")
-    there = cells[~_missing(cells)]
+    missing = _missing(cells)
+    there = cells[~missing]
     if not len(there):
         raise InputError(f"column {name!r} has no observed entry: leave it out")
     if cells.dtype.kind == "b":
@@ -125,7 +135,8 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None) -> Column:
     numbers = [_number(cell) for cell in there]
     if any(number is None for number in numbers):
         return _of_text(there, name, kind)
-    x = Column(name, kind or "numeric")._floats(np.array(numbers, dtype=object))
+    at = None if lines is None else np.asarray(lines)[~missing]
+    x = Column(name, kind or "numeric")._floats(np.array(numbers, dtype=object), at)
     distinct = np.unique(x)
     whole = bool((distinct == np.round(distinct)).all())
     if kind is None:

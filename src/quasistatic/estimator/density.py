@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 
 from quasistatic.bound import Bound
+from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import Shape, build, preconditioned
 from quasistatic.estimator.columns import Column, infer
@@ -59,7 +60,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         rows or more than 16 columns gets T = 100 and one normal a step; others T = 30 and mixtures of 4.
     width, depth : int
         Of the network.
-    dropout : float
+    dropout : float or "auto"
+        By default 0.3 for small tables, 0.1 for large ones.
     learning_rate : float
     batch_size : int
     validation_fraction : float
@@ -103,7 +105,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         max_steps: int | str = "auto",
         width: int = 128,
         depth: int = 3,
-        dropout: float = 0.1,
+        dropout: float | str = "auto",
         learning_rate: float = 1e-3,
         batch_size: int = 256,
         validation_fraction: float = 0.15,
@@ -184,9 +186,24 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
                 model = build(transform, columns, shape)
             budget = math.inf if self.max_time is None else float(self.max_time)
             model = fit(model, train, held_out, config, seed=seed + k, quiet=not self.verbose, time_budget=budget)
-            # double precision: a row must not feel which others it is scored with
-            model.kernel.double()
             self.members_.append(model)
+        self._average(train, held_out, seed)
+
+    def adopt(
+        self, columns: list[Column], members: list[DiffusionModel], train: Tensor, validation: Tensor, *, seed: int
+    ) -> DiffusionDensity:
+        """Take models that were trained elsewhere, of coded rows, and weigh the average on validation rows."""
+        self.columns_, self.members_, self.seed_ = list(columns), list(members), seed
+        self.n_features_in_ = len(columns)
+        self.feature_names_in_ = np.array([column.name for column in columns], dtype=object)
+        self._average(train, validation, seed)
+        return self
+
+    def _average(self, train: Tensor, held_out: Tensor, seed: int) -> None:
+        for member in self.members_:
+            member.kernel.double()  # a row must not feel which others it is scored with
+        transform = self.members_[0].transform
+        assert isinstance(transform, Chain)
         self.normal_ = NormalMixture.single(transform)
         self.mixture_ = NormalMixture.fit(transform, train, held_out, seed=seed) if self.average else self.normal_
         scores = self._each(held_out)
@@ -197,7 +214,10 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         large = n >= 2000 and d <= 16
         m = (4 if large else 1) if self.n_components == "auto" else int(self.n_components)
         n_steps = (30 if m > 1 else 100) if self.n_steps == "auto" else int(self.n_steps)
-        return Shape(n_steps, m, self.width, self.depth, self.dropout)
+        dropout = (0.0 if d <= 2 and large else 0.1 if large else 0.3) if self.dropout == "auto" else float(self.dropout)
+        # a plane's covariance has a closed form, and its curves are worth fine features
+        plane = d <= 2
+        return Shape(n_steps, m, self.width, self.depth, dropout, "full" if plane else "diagonal", 3 if plane else 0)
 
     def _config(self, n: int) -> TrainConfig:
         steps = (1500 if n < 2000 else 5000) if self.max_steps == "auto" else int(self.max_steps)
@@ -223,8 +243,11 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         whole number, that was never possible has minus infinity.
         """
         x, wrong = self._rows(X)
-        total = torch.logsumexp(self._each(x) + torch.as_tensor(self.weights_).log(), 1)
-        return total.masked_fill(wrong, -math.inf).numpy()
+        return self.score_coded(x).masked_fill(wrong, -math.inf).numpy()
+
+    def score_coded(self, x: Tensor) -> Tensor:
+        """Score rows that are coded by ``columns_``, (n, columns that are not constant)."""
+        return torch.logsumexp(self._each(x) + torch.as_tensor(self.weights_).log(), 1)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of :meth:`score_samples`."""
@@ -304,6 +327,18 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             raise InputError(
                 f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
             )
+        return self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+
+    def impute_coded(
+        self,
+        x: Tensor,
+        n_draws: int = 20,
+        *,
+        n_particles: int | None = None,
+        n_steps: int | None = 25,
+        random_state: Any = None,
+    ) -> Imputed:
+        """Fill the holes of rows that are coded by ``columns_``, (n, columns that are not constant)."""
         generator = self._generator(random_state)
         draws = x.repeat(n_draws, 1, 1)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)

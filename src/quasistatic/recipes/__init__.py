@@ -109,6 +109,11 @@ CATALOGUE: dict[str, Entry] = {
         "dead leaves with noise 0.06, 32 x 32 patches, beside a mixture of conditional Gaussian scale mixtures",
         45,
     ),
+    "table": Entry(
+        "table:Table",
+        "your own table of numbers, classes and holes: --data X.csv, --types quality=ordinal",
+        2,
+    ),
     "array": Entry(
         "array:Array",
         "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",

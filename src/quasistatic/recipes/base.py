@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
@@ -130,6 +131,10 @@ class Recipe(ABC):
     def check_samples(self, x: Tensor) -> dict[str, Any]:
         """Hold draws of the model, in data units, to what is known of the data."""
         raise NotImplementedError
+
+    def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]] | None:
+        """Names of columns and cells of draws (n, d), where the draws are codes of a table; None where they are the data."""
+        return None
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         """Pictures of this experiment, by file name."""

@@ -13,7 +13,7 @@ from quasistatic.recipes.summary import write_run_report
 
 __all__ = ["ITEMS", "reproduce"]
 
-ITEMS: dict[str, tuple[str, ...]] = {name: (name,) for name in CATALOGUE if name != "array"}
+ITEMS: dict[str, tuple[str, ...]] = {name: (name,) for name in CATALOGUE if name not in ("array", "table")}
 for _name, _entry in CATALOGUE.items():
     for _item in filter(None, _entry.reproduces.split(", ")):
         ITEMS[_item] = (*ITEMS.get(_item, ()), _name)

@@ -11,6 +11,7 @@ from quasistatic.report.files import save_figure, whole_file
 from quasistatic.report.html import Section, write_report
 from quasistatic.report.images import image_sheet
 from quasistatic.report.learning import learning_curve
+from quasistatic.report.marginals import column_marginals
 from quasistatic.report.pairs import pair_plot
 from quasistatic.report.steps import entropy_band, outside_band, step_costs
 from quasistatic.report.tables import format_estimate, html_table, markdown_table, text_table
@@ -19,6 +20,7 @@ __all__ = [
     "Section",
     "align_to_first_one",
     "bit_rates",
+    "column_marginals",
     "entropy_band",
     "format_estimate",
     "heartbeat_figure",
