@@ -55,6 +55,12 @@ def test_text_codes_and_back() -> None:
     assert not wrong.any()
 
 
+def test_the_marks_of_data_frames_are_missing_too() -> None:
+    mark = type("NAType", (), {"__eq__": lambda self, other: NotImplemented, "__hash__": object.__hash__})()
+    codes, _ = infer(TEXT, "sex").encode(np.array(["M", mark, np.nan], dtype=object))
+    assert np.isnan(codes).tolist() == [False, True, True]
+
+
 def test_what_was_never_possible_is_marked() -> None:
     assert infer(TEXT, "sex").encode(np.array(["X", "M"], dtype=object))[1].tolist() == [True, False]
     assert infer(np.array([3.0, 5.0] * 3), "q", "ordinal").encode(np.array([4.0, 6.0, 3.5]))[1].tolist() == [

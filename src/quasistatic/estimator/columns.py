@@ -205,7 +205,14 @@ def _missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
         return np.isnan(cells)
     if cells.dtype.kind in "biu":
         return np.zeros(len(cells), bool)
-    return np.array([cell is None or (isinstance(cell, float) and math.isnan(cell)) or cell == "" for cell in cells], bool)
+    return np.array([_is_missing(cell) for cell in cells], bool)
+
+
+def _is_missing(cell: Any) -> bool:
+    if cell is None or isinstance(cell, str):
+        return cell is None or cell == ""
+    # nan, and the marks of data frames, which refuse to be compared
+    return (isinstance(cell, float) and math.isnan(cell)) or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def _number(cell: Any) -> float | None:
