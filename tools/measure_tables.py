@@ -73,7 +73,7 @@ def checkerboard(split: int) -> Split:
 
 def swiss_roll(split: int) -> Split:
     """scikit-learn's swiss roll seen from the side, noise 0.5."""
-    state = np.random.RandomState(1000 + split)  # noqa: NPY002: the published splits are drawn so
+    state = np.random.RandomState(1000 + split)
     x = datasets.make_swiss_roll(22_000, noise=0.5, random_state=state)[0][:, [0, 2]]
     t = 1.5 * np.pi * (1 + 2 * (np.arange(4000) + 0.5) / 4000)
     curve = np.c_[t * np.cos(t), t * np.sin(t)]
@@ -150,7 +150,7 @@ def measure(name: str, number: int) -> dict[str, Any]:
     few = split.test[:n_weighted]
     model.set_params(n_paths=100 if len(split.train) > 1000 else 50)
     weighted = model.score_samples(few)
-    told = {
+    told: dict[str, Any] = {
         "bound": cost(bound),
         "weighted": cost(weighted) | {"n_paths": model.n_paths},
         "bound_of_the_same_rows": cost(bound[: len(few)]),

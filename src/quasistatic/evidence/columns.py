@@ -7,9 +7,18 @@ import copy
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Bernoulli, BlockProduct, Categorical, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import (
+    LOG_2PI,
+    Bernoulli,
+    BlockProduct,
+    Categorical,
+    Distribution,
+    FullGaussian,
+    Gaussian,
+    Mixture,
+)
 from quasistatic.evidence.base import Evidence, Tilt
-from quasistatic.evidence.laws import observe_bits, observe_entries, unsupported
+from quasistatic.evidence.laws import observe_bits, unsupported
 
 __all__ = ["KnownColumns"]
 
@@ -96,9 +105,21 @@ class KnownColumns(Evidence):
     def _of_numbers(self, p: Gaussian | FullGaussian, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
         root = p.scale_tril if isinstance(p, FullGaussian) else torch.diag_embed(p.var.sqrt())
         factor = self.matrix @ root
-        cov = factor @ factor.mT
-        y = FullGaussian(p.mean @ self.matrix.T + self.shift, torch.linalg.cholesky(0.5 * (cov + cov.mT)))
-        law, log_z = observe_entries(y, known.expand(p.mean.shape), values.expand(p.mean.shape), torch.zeros_like(p.mean))
-        assert isinstance(law, FullGaussian)
+        cov, mean = factor @ factor.mT, p.mean @ self.matrix.T + self.shift
+        known = known.expand(mean.shape)
+        seen, hidden = known.unsqueeze(2), ~known.unsqueeze(2)
+        inner = torch.where(seen & seen.mT, cov, torch.diag_embed((~known).to(cov.dtype)))
+        lower = torch.linalg.cholesky(inner)
+        off = torch.where(known, values - mean, 0.0).unsqueeze(2)
+        solved = torch.linalg.solve_triangular(lower, torch.cat([torch.where(seen, cov, 0.0), off], 2), upper=False)
+        slope, white = solved[:, :, :-1], solved[:, :, -1:]
+        log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_z = -0.5 * white.square().sum((1, 2)) - log_det - 0.5 * LOG_2PI * known.sum(1, dtype=cov.dtype)
+        centre = torch.where(known, values, mean + (slope.mT @ white).squeeze(2))
+        # what is left of the covariance, up to rounding, which must not cost positive definiteness
+        spread = cov.diagonal(dim1=1, dim2=2)
+        left = torch.where(hidden & hidden.mT, cov - slope.mT @ slope, 0.0)
+        left = left + torch.diag_embed(torch.where(known, 1.0, 1e-12 * spread))
+        rest = torch.linalg.cholesky(left) * hidden
         # a root of the covariance, though not a triangular one: draws, and sums of covariances, ask for no more
-        return FullGaussian((law.mean - self.shift) @ self.inverse.T, self.inverse @ law.scale_tril), log_z
+        return FullGaussian((centre - self.shift) @ self.inverse.T, self.inverse @ rest), log_z
