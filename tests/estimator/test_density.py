@@ -115,6 +115,16 @@ def test_the_average_is_no_worse_than_its_parts_on_validation_rows() -> None:
     assert parts.transitions.shape == (150, 3)
 
 
+def test_of_many_rows_some_choose_and_all_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quasistatic.estimator.build.MOST_ROWS", 50)
+    x = normal_rows(400)
+    model = untrained(marginals="none", validation_fraction=0.1).fit(x)
+    mean, cov = fitted_normal(model)
+    order = np.random.default_rng(model.seed_).permutation(400)[40:]
+    np.testing.assert_allclose(mean, x[order].mean(0), atol=1e-8)
+    np.testing.assert_allclose(np.diag(cov), x[order].var(0), rtol=1e-6)
+
+
 # ------------------------------------------------------------------------------------------------- samples and files
 
 

@@ -31,6 +31,7 @@ from quasistatic.schedules import geometric
 __all__ = ["Shape", "build", "preconditioned"]
 
 NUMERIC = ("numeric", "integer", "ordinal")
+MOST_ROWS = 20_000  # that marginals and shrinkage are chosen by
 PRIOR = 0.5  # added to every count of a level or class
 
 
@@ -66,10 +67,13 @@ def preconditioned(
     choices = {"auto": (False, True), "none": (False,), "power": (True,)}
     if marginals not in choices:
         raise InputError(f'marginals must be "auto", "none" or "power", got {marginals!r}')
+    few = x
+    if len(x) > MOST_ROWS:
+        few = x[torch.randperm(len(x), generator=Generator().manual_seed(seed))[:MOST_ROWS]]
     best: tuple[float, OnColumns, Normal] | None = None
     for power in choices[marginals]:
-        layer = _marginals(x, columns, power)
-        y, log_det = layer(x, Generator().manual_seed(seed))
+        layer = _marginals(few, columns, power)
+        y, log_det = layer(few, Generator().manual_seed(seed))
         if not numeric:
             best = (0.0, layer, Normal(torch.zeros(0), torch.zeros(0, 0)))
             break
@@ -77,6 +81,8 @@ def preconditioned(
         amount, scores = shrinkage, [0.0]
         if amount is None:
             amount, scores = cross_validated_shrinkage(y, seed=seed)
+        if few is not x:
+            y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
         law = Normal.fit(y).shrunk(amount)
         score = max(scores) + log_det.mean().item()
         if best is None or score > best[0]:

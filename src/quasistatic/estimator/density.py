@@ -29,6 +29,9 @@ from quasistatic.train import TrainConfig, fit
 
 __all__ = ["DiffusionDensity"]
 
+MOST_MIXED = 20_000  # rows that the mixture is fitted to
+MOST_VALIDATION = 2000  # rows that weigh the average
+
 
 class DiffusionDensity(DensityMixin, BaseEstimator):
     r"""Density of the rows of a table: normalised, with samples, anomaly scores and gaps filled by draws.
@@ -205,7 +208,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         transform = self.members_[0].transform
         assert isinstance(transform, Chain)
         self.normal_ = NormalMixture.single(transform)
-        self.mixture_ = NormalMixture.fit(transform, train, held_out, seed=seed) if self.average else self.normal_
+        held_out, few = held_out[:MOST_VALIDATION], train[:MOST_MIXED]
+        self.mixture_ = NormalMixture.fit(transform, few, held_out, seed=seed) if self.average else self.normal_
         scores = self._each(held_out)
         self.weights_ = _mixing_weights(scores).numpy()
         self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
