@@ -52,13 +52,17 @@ def main(runs: Path) -> None:
             place.mkdir(exist_ok=True)
             for name in ("config.yaml", "metrics.jsonl"):
                 shutil.copyfile(run / name, place / name)
-            told = {"unit": result["unit"]} | headline(result, record["headline"]) | {
-                "first_step": record["first_step"],
-                "seed": result["seed"],
-                "seconds": result["seconds"],
-                "cpu_seconds": result["cpu_seconds"],
-                "evaluation": result,
-            }
+            told = (
+                {"unit": result["unit"]}
+                | headline(result, record["headline"])
+                | {
+                    "first_step": record["first_step"],
+                    "seed": result["seed"],
+                    "seconds": result["seconds"],
+                    "cpu_seconds": result["cpu_seconds"],
+                    "evaluation": result,
+                }
+            )
             (place / "result.json").write_text(json.dumps(told, indent=1) + "\n")
             print(f"{place.relative_to(RECORDS)}: {told['bound']:.5g} ± {told['standard_error']:.2g}")
 

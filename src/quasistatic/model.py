@@ -54,12 +54,16 @@ class DiffusionModel(nn.Module):
         self.event_shape = tuple(event_shape)
 
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,)."""
+        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
+
+        Where the transform completes rows, nan is a missing entry, and every likelihood that of the observed ones.
+        """
         x = torch.as_tensor(x, device=self.diffusion.beta.device)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
-        _require_finite(x)
-        self.diffusion.check(x)
+        there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_holes else x
+        _require_finite(there)
+        self.diffusion.check(there)
         z, log_det = self.transform(x.double(), generator)
         return z, log_det
 

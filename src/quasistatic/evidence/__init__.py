@@ -2,6 +2,7 @@ r"""What is known about x, and kernels multiplied by it.
 
 ========================================  ==============================================================
 :class:`KnownEntries`                     some entries exactly: inpainting, imputation
+:class:`KnownColumns`                     the same of a mixed table, whose numbers are whitened
 :class:`GaussianMeasurement`              y = A x + noise: denoising, deblurring, tomography
 :class:`Blur`, :class:`Downsample`        operators A of images
 :class:`BitFlips`                         bits through a noisy channel
@@ -14,6 +15,7 @@ with weights.
 """
 
 from quasistatic.evidence.base import Evidence, Product, Tilt
+from quasistatic.evidence.columns import KnownColumns
 from quasistatic.evidence.flips import BitFlips
 from quasistatic.evidence.function import LogEvidence
 from quasistatic.evidence.gaussian import GaussianMeasurement
@@ -27,6 +29,7 @@ __all__ = [
     "Downsample",
     "Evidence",
     "GaussianMeasurement",
+    "KnownColumns",
     "KnownEntries",
     "LogEvidence",
     "Product",

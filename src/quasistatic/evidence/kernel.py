@@ -20,11 +20,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Masked, Mixture
+from quasistatic.distributions import (
+    Bernoulli,
+    BlockProduct,
+    Categorical,
+    Distribution,
+    FullGaussian,
+    Gaussian,
+    Masked,
+    Mixture,
+)
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence
 from quasistatic.evidence.laws import covariance_factor, joined, take, unsupported
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, MixedDiffusion
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 
 __all__ = ["SPREADS", "Move", "Sight", "TiltedKernel", "back", "data_law"]
@@ -40,6 +49,9 @@ def back(diffusion: Diffusion, given: Distribution, x_t: Tensor, t: int) -> Dist
     if isinstance(given, Mixture):
         parts = back(diffusion, given.components, x_t.repeat_interleave(given.n_components, 0), t)
         return Mixture(given.log_weights, parts)
+    if isinstance(diffusion, MixedDiffusion) and isinstance(given, BlockProduct):
+        blocks = zip(given.parts, diffusion.blocks(x_t), strict=True)
+        return BlockProduct([back(part, law, x, t) for law, (part, x) in blocks], given.columns)
     if isinstance(diffusion, BinomialDiffusion) and isinstance(given, Bernoulli):
         return diffusion.posterior(given, x_t, t)
     if isinstance(diffusion, CategoricalDiffusion) and isinstance(given, Categorical):

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from quasistatic.discretised import DiscretisedGaussian
-from quasistatic.distributions import Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import (
+    Bernoulli,
+    BlockProduct,
+    Categorical,
+    Distribution,
+    FullGaussian,
+    Gaussian,
+    Mixture,
+)
 from quasistatic.errors import InputError
 from quasistatic.evidence.levels import ObservedLevels
 
@@ -31,6 +39,8 @@ def take(p: Distribution, rows: Tensor) -> Distribution:
         return Categorical(p.log_probs[rows])
     if isinstance(p, DiscretisedGaussian):
         return DiscretisedGaussian(p.mean[rows], p.var[rows], p.step, p.low, p.high)
+    if isinstance(p, BlockProduct):
+        return BlockProduct([take(part, rows) for part in p.parts], p.columns)
     if isinstance(p, Mixture):
         m = p.n_components
         each = (rows.unsqueeze(1) * m + torch.arange(m, device=rows.device)).flatten()
@@ -53,6 +63,9 @@ def joined(laws: Sequence[Distribution]) -> Distribution:
         return Categorical(_cat(laws, "log_probs"))
     if isinstance(first, DiscretisedGaussian):
         return DiscretisedGaussian(_cat(laws, "mean"), _cat(laws, "var"), first.step, first.low, first.high)
+    if isinstance(first, BlockProduct):
+        blocks = zip(*(p.parts for p in laws), strict=True)  # type: ignore[attr-defined]
+        return BlockProduct([joined(each) for each in blocks], first.columns)
     if isinstance(first, Mixture):
         return Mixture(_cat(laws, "log_weights"), joined([p.components for p in laws]))  # type: ignore[attr-defined]
     raise unsupported(first)

@@ -20,6 +20,7 @@ from quasistatic.report.files import save_figure, whole_file
 from quasistatic.report.html import Section, write_report
 from quasistatic.report.images import image_sheet
 from quasistatic.report.learning import learning_curve
+from quasistatic.report.marginals import column_marginals
 from quasistatic.report.pairs import pair_plot
 from quasistatic.report.panels import image_panels
 from quasistatic.report.posteriors import posterior_images, posterior_intervals, posterior_points
@@ -31,6 +32,7 @@ __all__ = [
     "Section",
     "align_to_first_one",
     "bit_rates",
+    "column_marginals",
     "coverage",
     "energy_score",
     "entropy_band",
