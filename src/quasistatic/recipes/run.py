@@ -147,7 +147,7 @@ def train_run(
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a folder in which another configuration has begun to train."""
     if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
-        there = _config(folder)
+        there = _resolved(_config(folder))
         changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
         if "fingerprint" in changed and changed == ["fingerprint"]:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
@@ -155,6 +155,16 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
             raise InputError(
                 f"{folder} holds a run with another {', '.join(changed)}; give a new --out, or the same settings to go on"
             )
+
+
+def _resolved(config: dict[str, Any]) -> dict[str, Any]:
+    """Add the defaults of settings that have come up since."""
+    known = {key: config[key] for key in ("recipe", "seed", "fingerprint") if key in config}
+    try:
+        recipe = make_recipe(config["recipe"], {key: value for key, value in config.items() if key not in known})
+    except InputError:
+        return config
+    return known | to_plain(recipe)
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
