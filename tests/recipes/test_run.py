@@ -158,3 +158,14 @@ def test_a_folder_with_something_else_than_a_model_is_refused(tmp_path):
 def test_the_record_of_a_run_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         small.opened("swiss-roll").seed = 1  # type: ignore[misc]
+
+
+def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path):
+    run = tmp_path / "run"
+    told = small.train("digits", run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["visits"], config["train"]["amp"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert small.train("digits", run) == told
+    with pytest.raises(InputError, match="holds a run with another train"):
+        small.train("digits", run, **{"train.amp": True})

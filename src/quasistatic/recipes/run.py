@@ -176,8 +176,11 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
 def _known_by_now(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the defaults of settings that were not known when it was written."""
     kept = {name: config[name] for name in ("recipe", "seed", "fingerprint") if name in config}
-    settings = {name: value for name, value in config.items() if name not in kept}
-    return kept | to_plain(make_recipe(config["recipe"], settings))
+    try:
+        recipe = make_recipe(config["recipe"], {name: value for name, value in config.items() if name not in kept})
+    except InputError:  # of a recipe or setting that is gone
+        return config
+    return kept | to_plain(recipe)
 
 
 def _claim(folder: Path, config: dict[str, Any]) -> None:
@@ -277,10 +280,10 @@ def evaluate_run(
     if n_steps is not None:
         with sentences():
             model = model.on(model.diffusion.with_beta(recut(model.diffusion.beta[1:], n_steps)))
-    if run.recipe.exact_kernel(model) is None:  # one that is known is so on the CPU
-        model = model.to(here)
+    if run.recipe.exact_kernel(model) is not None:  # it is known on the CPU
+        here = find_device("cpu")
     started = time.perf_counter()
-    with workers(here) as team:
+    with workers(here) as team, _lent(model, here):
         measured = evaluate(
             run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories, n_samples=n_samples, team=team
         )
@@ -305,12 +308,21 @@ def _told(run: Run, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 def draw_samples(run: Run, n: int, *, seed: int = 0, n_steps: int | None = None, device: str = "auto") -> Tensor:
     """Draw n samples of a run in data units, (n, *event_shape), block by block, so that memory does not grow with n."""
-    model = run.model.to(find_device(device))
-    drawn = [
-        model.sample(rows.stop - rows.start, generator=generator, n_steps=n_steps).cpu()
-        for rows, generator in blocks(n, model.event_shape, seed)
-    ]
+    with _lent(run.model, find_device(device)) as model:
+        drawn = [
+            model.sample(rows.stop - rows.start, generator=generator, n_steps=n_steps).cpu()
+            for rows, generator in blocks(n, model.event_shape, seed)
+        ]
     return torch.cat(drawn)
+
+
+@contextmanager
+def _lent(model: DiffusionModel, device: torch.device) -> Iterator[DiffusionModel]:
+    """Within the block, a run's model is on a device; figures and reports have it on the CPU."""
+    try:
+        yield model.to(device)
+    finally:
+        model.to("cpu")
 
 
 def versions() -> dict[str, str]:

@@ -108,10 +108,21 @@ def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int
     >>> round(mean_on_grid(torch.tensor(0.6), torch.tensor(0.1), 0.0, 1.0, 2).item(), 4)      # sigmoid(0.1 / 0.1)
     0.7311
     """
-    place = (mean - low) / step
+    place, precision = torch.broadcast_tensors((mean - low) / step, step**2 / var.clamp_min(1e-6 * step**2))
+    felt = precision > 1.0
+    answer = place.clamp(0, levels - 1)
+    if place.device.type == "cpu":
+        # two steps in three do not feel the grid; to find out which would make a GPU wait
+        answer = answer.masked_scatter(felt, _restricted(place[felt], precision[felt], levels))
+    else:
+        answer = torch.where(felt, _restricted(place, precision, levels), answer)
+    return low + step * answer
+
+
+def _restricted(place: Tensor, precision: Tensor, levels: int) -> Tensor:
+    """Mean of normal laws restricted to the whole numbers from 0 to levels - 1, elementwise."""
     nearest = place.round().clamp(0, levels - 1)
     off = place - nearest
-    precision = step**2 / var.clamp_min(1e-6 * step**2)
     weight = torch.ones_like(place)
     moment = torch.zeros_like(place)
     for j in range(1, min(7, levels - 1) + 1):
@@ -120,5 +131,4 @@ def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int
             inside = nearest + k <= levels - 1 if k > 0 else nearest + k >= 0
             w = torch.where(inside, (k * off - 0.5 * k * k) * precision, -torch.inf).exp()
             weight, moment = weight + w, torch.add(moment, w, alpha=k)
-    near = nearest + moment / weight
-    return low + step * torch.where(precision > 1.0, near, place.clamp(0, levels - 1))
+    return nearest + moment / weight
