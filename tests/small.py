@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "heartbeat-paper": TRAINING | MEASURING | BEAT,
     "heartbeat-mixture": TRAINING | MEASURING | BEAT | NETWORK,
     "digits": TRAINING | MEASURING | NETWORK | {"n_steps": 4, "n_draws": 2},
+    "table": TRAINING | MEASURING | NETWORK | {"n_steps": 5},
     "array": TRAINING | MEASURING | NETWORK | {"n_steps": 5},
 }
 
@@ -50,7 +52,8 @@ def trained(name: str) -> Path:
     """A run folder for all tests that only look at it."""
     _homes.append(TemporaryDirectory())
     home = Path(_homes[-1].name)
-    data = {"data": str(table(home / "table.csv"))} if name == "array" else {}
+    made: dict[str, Callable[[Path], Path]] = {"array": table, "table": mixed_table}
+    data = {"data": str(made[name](home / "table.csv"))} if name in made else {}
     train(name, home / "run", **data)
     return home / "run"
 
@@ -67,6 +70,18 @@ def table(path: Path, n: int = 120, d: int = 3, seed: int = 0, family: str = "ga
         x = (x > 3.5).astype(float)
     header = ",".join(f"column {chr(97 + i)}" for i in range(d))
     np.savetxt(path, x, delimiter=",", header=header, comments="", fmt="%.17g")
+    return path
+
+
+def mixed_table(path: Path, n: int = 120, seed: int = 0) -> Path:
+    """A file of text, numbers, levels and the same everywhere, with holes."""
+    draw = np.random.default_rng(seed)
+    length = draw.normal(size=n).round(3)
+    cells = np.array(
+        [draw.choice(["F", "M", "I"], n), length, np.clip(np.round(5 + 2 * length), 1, 9).astype(int), ["7"] * n]
+    )
+    cells[:3][draw.random((3, n)) < 0.1] = "?"
+    path.write_text("sex,length,rings,site\n" + "".join(f"{','.join(row)}\n" for row in cells.T))
     return path
 
 

@@ -277,7 +277,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Expected one of .*recipes, train, evaluate, sample, report, reproduce.*; see quasistatic --help"),
+        ([], "Expected one of .*recipes, train, .*denoise, inpaint, score, impute, report.*; see quasistatic --help"),
         (["nonsense"], "nonsense.*; see quasistatic --help"),
         (["train"], "Missing .*RECIPE.*; see quasistatic train --help"),
         (["train", "swiss-roll", "--steps", "3"], "Unrecognized options: --steps.*; see quasistatic train --help"),
@@ -293,7 +293,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "swiss-roll", "--time-budget", "soon"], "--time-budget must be a time such as 90s, .*, got 'soon'"),
         (["train", "swiss-roll", "--time-budget", "0m"], "--time-budget must be a time such as 90s, .*, got '0m'"),
         (["evaluate", "run", "--samples", "-1"], "--samples must be 0 or more, got -1"),
-        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes array"),
+        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes array .*"),
         (["train", "swiss-roll", "--set", "network=paper"], "network=paper needs covariance=diagonal, got full"),
         (["train", "array"], "the array recipe needs a file of numbers: give --data PATH"),
         (["train", "array", "--data", "none.csv"], "the data file .*none.csv cannot be read: No such file or directory"),
@@ -487,3 +487,37 @@ def test_a_disk_that_is_full_at_the_very_end_is_one_sentence_and_the_same_comman
     assert command(*words, "--json").json()["checkpoint"] == "best-finished"
     whole = small.trained("swiss-roll") / "checkpoint" / "best-finished" / "model.safetensors"
     assert (run / "checkpoint" / "best-finished" / "model.safetensors").read_bytes() == whole.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def test_a_table_goes_from_a_file_to_scores_and_filled_gaps(command: Callable[..., Told], tmp_path: Path) -> None:
+    data, run = small.mixed_table(tmp_path / "shells.csv"), tmp_path / "run"
+    trained = command("train", "table", "--data", data, "--types", "rings=ordinal", "--out", run, *small.words("table"))
+    assert trained.status == 0
+    assert "categorical: sex\n" in trained.err
+    assert "constant: site" in trained.err
+    assert command("evaluate", run, "--json").json()["n"] == 12
+    scored = command("score", run, "--data", data, "--out", tmp_path / "s.csv", "--unit", "bits", "--json").json()
+    assert (scored["n"], scored["unit"]) == (120, "bits")
+    filled = command("impute", run, "--data", data, "--out", tmp_path / "f.csv", "--draws", 3, "--json").json()
+    assert filled["holes"] > 10
+    assert command("sample", run, "-n", 7, "--out", tmp_path / "new.csv").status == 0
+    with open(tmp_path / "new.csv", newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["sex", "length", "rings", "site"]
+    assert {row[3] for row in rows} == {"7"}
+    assert Path(command("report", run, "--json").json()["report"]).exists()
+    told = command("score", run, "--data", data, "--out", tmp_path / "s.csv").out
+    assert "mean log density" in told
+    assert "scores of 120 rows" in told
+
+
+def test_what_is_wrong_with_the_words_for_a_table(command: Callable[..., Told], tmp_path: Path) -> None:
+    data, run = small.mixed_table(tmp_path / "shells.csv"), small.trained("table")
+    assert "--types goes with the table recipe" in command("train", "array", "--data", data, "--types", "a=b").sentence()
+    asked = command("score", run, "--data", data, "--out", tmp_path / "s.csv", "--unit", "miles")
+    assert "unit must be one of" in asked.sentence(f"scoring {data}")
+    assert "--draws must be at least 1" in command("impute", run, "--data", data, "--draws", 0).sentence()
+    assert "a run of array" in command("score", small.trained("array"), "--data", data).sentence()

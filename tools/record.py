@@ -32,9 +32,10 @@ def headline(result: dict[str, Any], which: str) -> dict[str, Any]:
     found: Any = result
     for key in path.split("."):
         part, found = found, found[key]
+    unit = {"unit": found["unit"]} if isinstance(found, dict) and "unit" in found else {}
     if isinstance(found, float):
         return {"bound": found, "standard_error": part[f"{key}_standard_error"], "n": part["n"], "unit": "share"}
-    return {"bound": sign * found["value"], "standard_error": found["standard_error"], "n": found["n"]}
+    return {"bound": sign * found["value"], "standard_error": found["standard_error"], "n": found["n"]} | unit
 
 
 def main(runs: Path) -> None:
@@ -51,13 +52,17 @@ def main(runs: Path) -> None:
             place.mkdir(exist_ok=True)
             for name in ("config.yaml", "metrics.jsonl"):
                 shutil.copyfile(run / name, place / name)
-            told = {"unit": result["unit"]} | headline(result, record["headline"]) | {
-                "first_step": record["first_step"],
-                "seed": result["seed"],
-                "seconds": result["seconds"],
-                "cpu_seconds": result["cpu_seconds"],
-                "evaluation": result,
-            }
+            told = (
+                {"unit": result["unit"]}
+                | headline(result, record["headline"])
+                | {
+                    "first_step": record["first_step"],
+                    "seed": result["seed"],
+                    "seconds": result["seconds"],
+                    "cpu_seconds": result["cpu_seconds"],
+                    "evaluation": result,
+                }
+            )
             (place / "result.json").write_text(json.dumps(told, indent=1) + "\n")
             print(f"{place.relative_to(RECORDS)}: {told['bound']:.5g} ± {told['standard_error']:.2g}")
 

@@ -14,12 +14,12 @@ __version__ = "0.1.0"
 
 # where each public name lives; modules are imported when a name is first used, so that this import is light
 _HOMES = {
-    "distributions": ("Bernoulli", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
-    "forward": ("BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion"),
+    "distributions": ("Bernoulli", "BlockProduct", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
+    "forward": ("BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion", "MixedDiffusion"),
     "networks": ("MultiscaleNetwork", "NormalisedRBF", "ResidualMLP", "SteppedMLP", "UNet"),
     "reverse": (
-        "BernoulliDenoiser", "CategoricalDenoiser", "GaussianDenoiser", "ImageDenoiser", "PerturbationKernel",
-        "ReverseKernel", "StationaryFirstStep",
+        "BernoulliDenoiser", "CategoricalDenoiser", "GaussianDenoiser", "ImageDenoiser", "MixedDenoiser",
+        "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
     ),
     "data.transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
     "estimate": ("Estimate", "paired_difference"),
@@ -30,12 +30,14 @@ _HOMES = {
     "sample": ("ancestral", "trajectory"),
     "placing": ("learn_schedule", "regrid"),
     "evidence": (
-        "BitFlips", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product", "TiltedKernel",
+        "BitFlips", "Blur", "Downsample", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product",
+        "TiltedKernel",
     ),
     "posterior": ("Posterior", "PosteriorWarning"),
     "smc": ("posterior_sample",),
     "model": ("DiffusionModel", "load"),
     "train": ("TrainConfig", "fit"),
+    "estimator": ("DiffusionDensity",),
     "errors": ("InputError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

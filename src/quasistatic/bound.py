@@ -31,7 +31,16 @@ from quasistatic.estimate import Estimate
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["Bound", "elbo_terms", "log_prob_estimate", "null_log_prob", "paper_k", "stacked_rows", "step_log_ratio"]
+__all__ = [
+    "Bound",
+    "elbo_terms",
+    "log_prob_estimate",
+    "null_log_prob",
+    "paper_k",
+    "path_scores",
+    "stacked_rows",
+    "step_log_ratio",
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,10 @@ class Bound:
 
 def stacked_rows(x_0: Tensor) -> int:
     """How many (example, step) pairs go through the network at once: enough to be busy, few enough for the cache."""
+    if x_0.device.type != "cpu":
+        return max(16, min(4096, 2**22 // max(1, x_0[0].numel())))
+    if x_0.dim() == 4:
+        return 32  # images: a U-Net is slower on 16 and on 128 of them
     return max(16, min(4096, 2**16 // max(1, x_0[0].numel())))
 
 
@@ -177,32 +190,48 @@ def _by_trajectory(
 
     The last column of the transitions is log pi(x_T) - log q(x_T | x_0).
     """
-    n_steps, rows = diffusion.n_steps, stacked_rows(x_0)
+    n_steps = diffusion.n_steps
     per_path = (n_steps + 1) * x_0[0].numel()
     transitions: list[Tensor] = []
     data: list[Tensor] = []
     for x in x_0.split(max(1, 2**22 // per_path)):
-        n, path = len(x), [x]
+        path = [x]
         for t in range(1, n_steps + 1):  # cheap: no network here
             path.append(diffusion.step(path[-1], t).sample(generator))
-        end = diffusion.marginal(x, n_steps)
-        log_end = diffusion.stationary(x.shape, x.dtype).log_prob(path[-1]) - end.log_prob(path[-1])
-        states = torch.stack(path, 1)
-        scores = []
-        for start in range(0, n * (n_steps - 1), rows):
-            pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x.device)
-            i, at = pair // (n_steps - 1), pair % (n_steps - 1) + 2
-            x_t, x_prev = states[i, at], states[i, at - 1]
-            back = diffusion.posterior(x[i], x_t, at)
-            scores.append(kernel(x_t, at).log_prob(x_prev) - back.log_prob(x_prev))
-        inner = torch.cat(scores).view(n, n_steps - 1) if scores else x.new_zeros(n, 0)
-        transitions.append(torch.cat([inner, log_end.unsqueeze(1)], 1))
-        one = torch.ones(n, dtype=torch.long, device=x.device)
-        data.extend(
-            kernel(x_1, t_1).log_prob(x_)
-            for x_1, t_1, x_ in zip(path[1].split(rows), one.split(rows), x.split(rows), strict=True)
-        )
+        scored, log_data = path_scores(diffusion, kernel, torch.stack(path, 1))
+        transitions.append(scored)
+        data.append(log_data)
     return torch.cat(transitions), torch.cat(data)
+
+
+def path_scores(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Score whole forward paths x_0 .. x_T, (batch, T + 1, *event).
+
+    Returns
+    -------
+    transitions : Tensor, shape (batch, T)
+        log p - log q of each step back, t = 2..T, and last log pi(x_T) - log q(x_T | x_0).
+    data : Tensor, shape (batch,)
+        log p(x_0 | x_1). The sum of both is the log weight of the path, whose exponential is unbiased for p(x_0).
+    """
+    x, n, n_steps, rows = states[:, 0], len(states), diffusion.n_steps, stacked_rows(states[:, 0])
+    end = diffusion.marginal(x, n_steps)
+    last = states[:, -1]
+    log_end = diffusion.stationary(x.shape, x.dtype).log_prob(last) - end.log_prob(last)
+    scores = []
+    for start in range(0, n * (n_steps - 1), rows):
+        pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x.device)
+        i, at = pair // (n_steps - 1), pair % (n_steps - 1) + 2
+        x_t, x_prev = states[i, at], states[i, at - 1]
+        back = diffusion.posterior(x[i], x_t, at)
+        scores.append(kernel(x_t, at).log_prob(x_prev) - back.log_prob(x_prev))
+    inner = torch.cat(scores).view(n, n_steps - 1) if scores else x.new_zeros(n, 0)
+    one = torch.ones(n, dtype=torch.long, device=x.device)
+    data = [
+        kernel(x_1, t_1).log_prob(x_)
+        for x_1, t_1, x_ in zip(states[:, 1].split(rows), one.split(rows), x.split(rows), strict=True)
+    ]
+    return torch.cat([inner, log_end.unsqueeze(1)], 1), torch.cat(data)
 
 
 def log_prob_estimate(

@@ -22,13 +22,26 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Bernoulli", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Masked", "Mixture", "one_hot"]
+from quasistatic.noise import normal, uniform
+
+__all__ = [
+    "Bernoulli",
+    "BlockProduct",
+    "Categorical",
+    "Distribution",
+    "FullGaussian",
+    "Gaussian",
+    "Masked",
+    "Mixture",
+    "one_hot",
+]
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -36,12 +49,6 @@ LOG_2PI = math.log(2.0 * math.pi)
 def _sum(x: Tensor) -> Tensor:
     """Sum over the event: (batch, *event) -> (batch,)."""
     return x.sum(-1) if x.dim() == 2 else x.flatten(1).sum(1)
-
-
-def _randn(like: Tensor, generator: Generator | None) -> Tensor:
-    if generator is None and like.is_contiguous():
-        return torch.randn_like(like)
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 class Distribution(ABC):
@@ -120,7 +127,7 @@ class Gaussian(Distribution):
         return Gaussian(self.mean[rows], self.var[rows])
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        return torch.addcmul(self.mean, self.var.sqrt(), _randn(self.mean, generator))
+        return torch.addcmul(self.mean, self.var.sqrt(), normal(self.mean, generator))
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -0.5 * _sum((x - self.mean).square() / self.var + self.var.log() + LOG_2PI)
@@ -222,7 +229,7 @@ class FullGaussian(Distribution):
         return torch.linalg.solve_triangular(self.scale_tril, y, upper=False)
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        noise = _randn(self.mean.flatten(1), generator)
+        noise = normal(self.mean.flatten(1), generator)
         return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).view_as(self.mean)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -294,7 +301,7 @@ class Bernoulli(Distribution):
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         p = self.probs
-        u = torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+        u = uniform(p.shape, generator, like=p)
         return (u < p).to(p.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -356,7 +363,7 @@ class Categorical(Distribution):
     def sample(self, generator: Generator | None = None) -> Tensor:
         # as many classes as have been passed when u of the whole is; one of probability zero is never the next
         below = self.log_probs.exp().cumsum(-1)
-        u = torch.rand(below.shape[:-1], generator=generator, dtype=below.dtype, device=below.device)
+        u = uniform(below.shape[:-1], generator, like=below)
         return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(below.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -437,7 +444,7 @@ class Masked(Distribution):
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         x = self.shown if isinstance(self.shown, Tensor) else self.shown.sample(generator)
-        u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        u = uniform(x.shape, generator, like=x)
         return x.masked_fill(u < self.mask, float(self.n_classes))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -478,6 +485,8 @@ class Masked(Distribution):
 
 def _x_log_ratio(p: Tensor, q: Tensor) -> Tensor:
     """Share of a KL, p log p / q, zero where p is."""
+    if p.device.type == "cpu" and torch.equal(p, q):  # as in all steps of an absorbing process; to see it costs GPUs a wait
+        return p.new_zeros(())
     return p * (p.log() - q.log()).masked_fill(p == 0, 0.0)
 
 
@@ -524,7 +533,9 @@ class Mixture(Distribution):
 
     def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
         """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
-        pick = torch.multinomial(self.log_weights.exp(), 1, generator=generator).squeeze(1)
+        weights = self.log_weights.exp()
+        where = weights.device if generator is None else generator.device
+        pick = torch.multinomial(weights.to(where), 1, generator=generator).squeeze(1).to(weights.device)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]
 
@@ -559,4 +570,72 @@ def _repeated(p: Distribution, m: int) -> Distribution:
         return Bernoulli(p.probs.repeat_interleave(m, 0), p.complement.repeat_interleave(m, 0))
     if isinstance(p, Categorical):
         return Categorical(p.log_probs.repeat_interleave(m, 0))
+    if isinstance(p, BlockProduct):
+        return BlockProduct([_repeated(part, m) for part in p.parts], p.columns)
     raise NotImplementedError(f"a mixture times {type(p).__name__} is not defined")
+
+
+class BlockProduct(Distribution):
+    r"""Independent blocks of the columns of a table, each with a law of its own, :math:`\prod_b p_b(x_b)`.
+
+    Parameters
+    ----------
+    parts : sequence of Distribution
+        Laws over vectors, (batch, d_b).
+    columns : sequence of Tensor of int
+        Which columns of the event, (batch, d), each part is of; together they are 0 to d - 1, each once.
+
+    Examples
+    --------
+    A number and a bit, the bit standing first:
+
+    >>> number, bit = Gaussian(torch.zeros(1, 1), torch.ones(1, 1)), Bernoulli(torch.tensor([[0.25]]))
+    >>> p = BlockProduct([number, bit], [torch.tensor([1]), torch.tensor([0])])
+    >>> round(p.log_prob(torch.tensor([[1.0, 0.0]])).item(), 4)      # log 0.25 + log N(0; 0, 1)
+    -2.3052
+    """
+
+    def __init__(self, parts: Sequence[Distribution], columns: Sequence[Tensor]) -> None:
+        self.parts, self.columns = list(parts), list(columns)
+
+    @property
+    def has_kl(self) -> bool:  # type: ignore[override]
+        """Whether every part has a closed-form KL."""
+        return all(part.has_kl for part in self.parts)
+
+    def __getitem__(self, rows: slice) -> BlockProduct:
+        return BlockProduct([part[rows] for part in self.parts], self.columns)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        return self.joined([part.sample(generator) for part in self.parts])
+
+    def joined(self, blocks: Sequence[Tensor]) -> Tensor:
+        """Put blocks (batch, d_b) where they belong, (batch, d)."""
+        order = torch.cat(self.columns)
+        return torch.cat(list(blocks), 1).index_select(1, torch.argsort(order))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        each = [part.log_prob(x.index_select(1, c)) for part, c in zip(self.parts, self.columns, strict=True)]
+        return torch.stack(each).sum(0)
+
+    def entropy(self) -> Tensor:
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+    def kl(self, other: Distribution) -> Tensor:
+        each = [p.kl(q) for p, q in zip(self.parts, self._blocks_of(other, "kl"), strict=True)]
+        return torch.stack(each).sum(0)
+
+    def cost(self, other: Distribution, n_points: int) -> Tensor:
+        each = [p.cost(q, n_points) for p, q in zip(self.parts, self._blocks_of(other, "cost"), strict=True)]
+        return torch.stack(each).sum(0)
+
+    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        products = [p.times(q) for p, q in zip(self.parts, self._blocks_of(other, "times"), strict=True)]
+        return BlockProduct([p for p, _ in products], self.columns), torch.stack([log_z for _, log_z in products]).sum(0)
+
+    def _blocks_of(self, other: Distribution, what: str) -> list[Distribution]:
+        """The parts of another product over the same blocks."""
+        same = isinstance(other, BlockProduct) and len(other.parts) == len(self.parts)
+        if not same or any(not torch.equal(a, b) for a, b in zip(self.columns, other.columns, strict=True)):  # type: ignore[attr-defined]
+            raise self._unsupported(what, other)
+        return other.parts  # type: ignore[attr-defined]

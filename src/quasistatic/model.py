@@ -54,12 +54,16 @@ class DiffusionModel(nn.Module):
         self.event_shape = tuple(event_shape)
 
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,)."""
+        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
+
+        Where the transform completes rows, nan is a missing entry, and every likelihood that of the observed ones.
+        """
         x = torch.as_tensor(x, device=self.diffusion.beta.device)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
-        _require_finite(x)
-        self.diffusion.check(x)
+        there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_holes else x
+        _require_finite(there)
+        self.diffusion.check(there)
         z, log_det = self.transform(x.double(), generator)
         return z, log_det
 
@@ -138,6 +142,7 @@ class DiffusionModel(nn.Module):
         n_steps: int | None = None,
         spread: str = "lookahead",
         weights: bool = True,
+        moves: int = 0,
         generator: Generator | None = None,
         chunk: int | None = None,
     ) -> Posterior:
@@ -149,7 +154,7 @@ class DiffusionModel(nn.Module):
             What is known about x, in data units; one observation or a batch of them.
         n_particles : int
             For each observation.
-        n_steps, spread, weights, generator, chunk
+        n_steps, spread, weights, moves, generator, chunk
             See :func:`quasistatic.smc.posterior_sample`.
 
         Returns
@@ -159,10 +164,12 @@ class DiffusionModel(nn.Module):
             known entries their log density (or log probability), for a measurement that of y.
         """
         device = self.diffusion.beta.device
-        about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator)
+        about_z, log_factor = in_model_units(
+            evidence, self.transform, self.event_shape, device, generator, n_particles
+        )
         p = posterior_sample(
             self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
-            n_steps=n_steps, spread=spread, weights=weights, generator=generator, chunk=chunk,
+            n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk,
         )  # fmt: skip
         x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
         x = keep_known(evidence.on(self.event_shape, device), x)

@@ -46,6 +46,10 @@ def test_a_recipe_trains_and_is_measured_in_its_unit(trained, name):
     assert math.isfinite(told["bound"])
     assert sum(told["terms"].values()) == pytest.approx(told["bound"], rel=1e-9)
     assert ("stationary" in told) == run.recipe.has_edge
+    channels = run.splits.test.shape[1]
+    for unit, pair in told.get("converted", {}).items():  # an error is scaled as its value is, and not shifted
+        scale = channels if unit == "bits_per_pixel_at_unit_variance" else 1 / channels
+        assert pair["standard_error"] == pytest.approx(scale * told["standard_error"], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bark", "mnist-paper", "cifar10-paper"])
@@ -136,7 +140,7 @@ def test_the_null_model_of_levels_is_a_mass_as_the_bound_is(trained, name):
     each = run.recipe.null_log_prob(run.model, flat, torch.Generator()) / math.prod(shape)  # all numbers are of one law
     assert each.exp().sum().item() == pytest.approx(1.0, abs=1e-9)
     told = evaluate_run(run)
-    assert told["null"] < told["bound"]  # the Gaussian base knows more before any training
+    assert told["gain"] == pytest.approx(told["bound"] - told["null"], abs=1e-9)
 
 
 def test_dynamic_binarisation_draws_training_rows_anew_and_holds_the_others_still(trained):

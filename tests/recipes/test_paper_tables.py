@@ -38,8 +38,10 @@ def test_without_results_all_rows_are_there_and_ours_are_empty():
 
 
 def test_bits_of_levels_are_told_as_k_with_the_null_model_of_unit_variance():
-    levels = RESULT | {"bound": -3.4, "channels": 3, "converted": {"K, bits_per_pixel at unit variance": 7.81}}
-    rows = compared("table-1", {"cifar10": levels, "bark": RESULT | {"converted": {"bits_per_dim of the levels": -4.0}}})
+    k = {"bits_per_pixel_at_unit_variance": {"value": 7.81, "standard_error": 0.03, "n": 9}}
+    levels = RESULT | {"bound": -3.4, "channels": 3, "converted": k}
+    other = {"bits_per_dim_of_levels": {"value": -4.0, "standard_error": 0.01, "n": 9}}
+    rows = compared("table-1", {"cifar10": levels, "bark": RESULT | {"converted": other}})
     told = {row["recipe"]: row for row in rows}
     assert told["cifar10"]["ours K"].startswith("7.81 ± 0.03")
     assert told["cifar10"]["ours K - L_null"].startswith("13.95 ± 0.03")

@@ -14,15 +14,27 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasistatic.errors import InputError
 
-__all__ = ["MIN_ROWS", "column_names", "read_array", "require_binary", "split_rows"]
+__all__ = [
+    "MIN_ROWS",
+    "MISSING",
+    "Cells",
+    "column_names",
+    "read_array",
+    "read_cells",
+    "read_cells_in_parts",
+    "require_binary",
+    "split_rows",
+]
 
 MIN_ROWS = 10  # so that ten per cent is at least one row
+MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # a cell that spells one of these, in any case, is missing
 _NUMPY_ENDINGS = (".npy", ".npz")
 _TEXT_ENDINGS = (".csv", ".txt", ".tsv")
 
@@ -114,6 +126,108 @@ def column_names(path: str | os.PathLike[str], d: int) -> list[str]:
     header = [] if path.suffix.lower() in _NUMPY_ENDINGS else _layout(path).names
     if header and len(header) != d:
         raise InputError(f"the header of {path.name} has {len(header)} names, but the table has {d} columns")
+    return _names(header, d)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of a table of any kind of column, as they were read.
+
+    Attributes
+    ----------
+    names : list of str
+    columns : list of ndarray
+        One for each name: floats, or texts with None for what is missing.
+    lines : list of int
+        The line of the file that each row came from; its number from one, where there are no lines.
+    """
+
+    names: list[str]
+    columns: list[NDArray[Any]]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def read_cells(path: str | os.PathLike[str]) -> Cells:
+    r"""Read a whole table whose columns may be of any kind and whose cells may be missing.
+
+    Besides the files of :func:`read_array`, ``.parquet`` is read where pyarrow is installed. In text, a cell that is
+    empty or spells ``?``, ``NA``, ``nan``, ``null`` or ``none`` is missing.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a row has another number of cells than the first: the line is named.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = pathlib.Path(folder.name) / "shells.csv"
+    >>> _ = file.write_text("sex,length\nM,0.5\nF,?\n")
+    >>> [column.tolist() for column in read_cells(file).columns]
+    [['M', 'F'], ['0.5', None]]
+    >>> folder.cleanup()
+    """
+    parts = list(read_cells_in_parts(path, rows=2**62))
+    if not parts:
+        raise InputError(f"{Path(path).name} has no rows")
+    return parts[0]
+
+
+def read_cells_in_parts(path: str | os.PathLike[str], rows: int = 10_000) -> Iterator[Cells]:
+    """Read a table as :func:`read_cells` does, some rows at a time, so that it may be larger than memory."""
+    path = Path(path)
+    if path.suffix.lower() == ".parquet":
+        yield from _parquet(path, rows)
+        return
+    path = _existing(path)
+    if path.suffix.lower() in _NUMPY_ENDINGS:
+        x = _load_numpy(path)
+        if x.dtype.kind not in "biuf" or x.ndim != 2:
+            raise InputError(f"{path.name} holds {x.dtype} of shape {x.shape}, but a table of numbers is needed")
+        for start in range(0, len(x), rows):
+            part = x[start : start + rows].astype(np.float64)
+            yield Cells(_names([], x.shape[1]), list(part.T), list(range(start + 1, start + len(part) + 1)))
+        return
+    yield from _text_in_parts(path, rows)
+
+
+def _text_in_parts(path: Path, rows: int) -> Iterator[Cells]:
+    layout = _layout(path)
+    numbered = ((number, _cells(line, layout.separator)) for number, line in _lines(path, layout.skip))
+    names = layout.names
+    width, expected_by = len(names), "the header"
+    while part := list(itertools.islice(numbered, rows)):
+        if not width:
+            width, expected_by = len(part[0][1]), f"line {part[0][0]}"
+        for number, cells in part:
+            if len(cells) != width:
+                many = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
+                raise InputError(f"line {number} of {path.name} has {many}, but {expected_by} has {width}")
+        table = np.array([[None if c.lower() in MISSING else c for c in cells] for _, cells in part], dtype=object)
+        yield Cells(_names(names, width), list(table.T), [number for number, _ in part])
+
+
+def _parquet(path: Path, rows: int) -> Iterator[Cells]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise InputError(
+            f"{path.name} can be read where pyarrow is installed, and it is not; save the table as .csv"
+        ) from None
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    start = 0
+    for batch in parquet.ParquetFile(path).iter_batches(batch_size=min(rows, 2**20)):
+        columns = [np.array(column.to_pylist(), dtype=object) for column in batch.columns]
+        yield Cells(list(batch.schema.names), columns, list(range(start + 1, start + len(columns[0]) + 1)))
+        start += len(columns[0])
+
+
+def _names(header: Sequence[str], d: int) -> list[str]:
     return [name or f"column {k}" for k, name in enumerate(header or [""] * d, start=1)]
 
 

@@ -20,17 +20,23 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
+from quasistatic.data.normal import Normal
 from quasistatic.errors import InputError
+from quasistatic.noise import uniform
 from quasistatic.saving import saveable
 
 __all__ = [
     "Affine",
     "Chain",
+    "Complete",
     "Dequantise",
+    "Elementwise",
     "HistogramToNormal",
     "Levels",
+    "OnColumns",
     "Transform",
     "Whiten",
+    "YeoJohnson",
     "bits_per_dim_from_k",
 ]
 
@@ -39,6 +45,7 @@ class Transform(nn.Module):
     """A map to model units with its log-determinant; the identity, unless a subclass says else."""
 
     random: bool = False  # does forward draw noise?
+    takes_holes: bool = False  # may entries be missing, that is nan?
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Data (batch, *event) to model units, and log |dz/dx|, (batch,)."""
@@ -71,6 +78,20 @@ class Chain(Transform):
         """Whether any part draws noise."""
         return any(part.random for part in self.parts)
 
+    @property
+    def takes_holes(self) -> bool:  # type: ignore[override]
+        """Whether rows may have missing entries."""
+        return any(part.takes_holes for part in self.parts)
+
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """What the parts together do to each entry, if all are :class:`Elementwise`."""
+        z = x.double()
+        log_slope = torch.zeros_like(z)
+        for part in self.parts:
+            z, part_log_slope = part.each(z, generator)  # type: ignore[operator]
+            log_slope = log_slope + part_log_slope
+        return z, log_slope
+
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = x.double(), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for part in self.parts:
@@ -85,8 +106,20 @@ class Chain(Transform):
         return z
 
 
+class Elementwise(Transform):
+    """A map of each entry on its own."""
+
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Entries in model units, and the log-derivative of each, both of the shape of ``x``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.each(x, generator)
+        return z, log_slope.flatten(1).sum(1)
+
+
 @saveable
-class Affine(Transform):
+class Affine(Elementwise):
     """Shift and scale of each entry, z = (x - shift) / scale.
 
     Examples
@@ -131,12 +164,80 @@ class Affine(Transform):
             raise InputError(f"data of variance {float(variance)} cannot be scaled to variance 1")
         return cls(torch.as_tensor(mean), torch.as_tensor(variance).sqrt())
 
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        return (x - self.shift) / self.scale, -self.scale.log().expand(x.shape)
+
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         log_det = -self.scale.log().expand(x.shape[1:]).sum()
         return (x - self.shift) / self.scale, log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
         return z * self.scale + self.shift
+
+
+@saveable
+class YeoJohnson(Elementwise):
+    r"""Yeo and Johnson's power of each column, which makes skewed columns nearly normal.
+
+    .. math::
+
+        z = \begin{cases}
+            ((1 + x)^\lambda - 1) / \lambda & x \ge 0 \\
+            -((1 - x)^{2 - \lambda} - 1) / (2 - \lambda) & x < 0
+        \end{cases}
+        \qquad \log \frac{dz}{dx} = \mathrm{sign}(x)\, (\lambda - 1) \log(1 + |x|)
+
+    with logarithms where the power is zero. Scale the columns to unit variance first: :math:`\lambda` depends on the unit.
+    For :math:`\lambda` outside [0, 2] the image is an interval, and :meth:`inverse` keeps what lies outside it at its end; a
+    density over z loses the mass it puts there, so a bound stays one.
+
+    Parameters
+    ----------
+    power : Tensor, shape (d,)
+        :math:`\lambda` of each column.
+
+    References
+    ----------
+    Yeo and Johnson (2000), A new family of power transformations to improve normality or symmetry.
+
+    Examples
+    --------
+    >>> z, log_det = YeoJohnson(torch.tensor([0.0]))(torch.tensor([[math.e - 1.0]]))
+    >>> round(z.item(), 4), round(log_det.item(), 4)      # log(1 + x), and its slope 1 / e
+    (1.0, -1.0)
+    """
+
+    power: Tensor
+
+    def __init__(self, power: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("power", power.double(), persistent=False)
+
+    @classmethod
+    def fit(cls, x: Tensor, least: float = -4.0, most: float = 6.0) -> YeoJohnson:
+        """Fit each column's power by maximum likelihood, within limits; nan is missing, a constant column stays itself."""
+        from sklearn.preprocessing import PowerTransformer
+
+        powers = torch.ones(x.shape[1], dtype=torch.float64)
+        for column in range(x.shape[1]):
+            seen = x[~x[:, column].isnan(), column]
+            if len(seen) and seen.amax() > seen.amin():
+                fitted = PowerTransformer("yeo-johnson", standardize=False).fit(seen.double().numpy()[:, None])
+                powers[column] = float(fitted.lambdas_[0])
+        return cls(powers.nan_to_num(nan=1.0).clamp(least, most))
+
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        x = x.double()
+        log_size = x.abs().log1p()
+        power = torch.where(x >= 0, self.power, 2.0 - self.power)
+        z = torch.where(power == 0.0, log_size, torch.expm1(power * log_size) / power.masked_fill(power == 0.0, 1.0))
+        return z.copysign(x), x.sign() * (self.power - 1.0) * log_size
+
+    def inverse(self, z: Tensor) -> Tensor:
+        power = torch.where(z >= 0, self.power, 2.0 - self.power)
+        grown = (power * z.abs()).clamp_min(-1.0 + 1e-12)
+        log_size = torch.where(power == 0.0, z.abs(), grown.log1p() / power.masked_fill(power == 0.0, 1.0))
+        return torch.expm1(log_size.clamp_max(100.0)).copysign(z)  # finite, however far out
 
 
 @saveable
@@ -171,6 +272,14 @@ class Whiten(Transform):
         value, vector = torch.linalg.eigh(cov)
         return cls(mean, vector @ torch.diag(value.rsqrt()) @ vector.T)
 
+    @classmethod
+    def by(cls, mean: Tensor, cov: Tensor) -> Whiten:
+        """Whiten a normal law that is known, however it was fitted: with W the symmetric root of the inverse covariance."""
+        value, vector = torch.linalg.eigh(cov.double())
+        if not value[0] > 0.0:
+            raise InputError(f"a covariance must be positive definite, its least eigenvalue is {value[0].item():.3g}")
+        return cls(mean, vector @ torch.diag(value.rsqrt()) @ vector.T)
+
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         log_det = torch.linalg.slogdet(self.matrix)[1]
         return (x - self.mean) @ self.matrix.T, log_det.expand(len(x))
@@ -180,7 +289,7 @@ class Whiten(Transform):
 
 
 @saveable
-class Dequantise(Transform):
+class Dequantise(Elementwise):
     """Add uniform noise in [0, 1) to integers 0 .. levels - 1.
 
     The bound of log p of the noisy values is then, on average over the noise, a bound of log P of the integers
@@ -193,9 +302,9 @@ class Dequantise(Transform):
         super().__init__()
         self.levels = levels
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        noise = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
-        return x + noise, torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        noise = uniform(x.shape, generator, like=x, dtype=torch.float64)
+        return x + noise, torch.zeros_like(noise)
 
     def inverse(self, z: Tensor) -> Tensor:
         return z.floor().clamp(0, self.levels - 1)
@@ -273,7 +382,7 @@ def bits_per_dim_from_k(k: float, sd: float, channels: int = 1) -> float:
 
 
 @saveable
-class HistogramToNormal(Transform):
+class HistogramToNormal(Elementwise):
     r"""Each column of dequantised integers through its own distribution function to a standard normal.
 
     :math:`z_i = \Phi^{-1}(F_i(x_i))`, where :math:`F_i` is piecewise linear with one piece for each level, so the
@@ -300,14 +409,14 @@ class HistogramToNormal(Transform):
         counts = torch.nn.functional.one_hot(x.long(), levels).sum(0).double() + prior
         return cls(counts / counts.sum(1, keepdim=True))
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         level = x.floor().long().clamp(0, self.mass.shape[1] - 1)
         column = torch.arange(x.shape[1], device=x.device)
         mass = self.mass[column, level]
         u = self.below[column, level] + mass * (x - level)
         z = torch.special.ndtri(u.clamp(1e-12, 1.0 - 1e-12))
         log_normal = -0.5 * z.square() - 0.5 * math.log(2.0 * math.pi)
-        return z, (mass.log() - log_normal).sum(1)
+        return z, mass.log() - log_normal
 
     def inverse(self, z: Tensor) -> Tensor:
         u = torch.special.ndtr(z)
@@ -315,3 +424,143 @@ class HistogramToNormal(Transform):
         column = torch.arange(z.shape[1], device=z.device)
         inside = (u - self.below[column, level]) / self.mass[column, level]
         return level + inside.clamp(0.0, 1.0 - 1e-9)
+
+
+@saveable
+class OnColumns(Transform):
+    """Transforms of blocks of the columns of a table, each on its own; other columns stay as they are.
+
+    Parameters
+    ----------
+    parts : sequence of Transform
+        Of vectors (batch, d_b). Those of entries on their own (:class:`Elementwise`, or a :class:`Chain` of them) let
+        missing entries pass, as nan, and count the log-derivatives of observed ones only.
+    columns : sequence of sequences of int
+        The columns of each block.
+
+    Examples
+    --------
+    >>> halved = OnColumns([Affine(torch.zeros(1), torch.tensor([2.0]))], [[1]])
+    >>> z, log_det = halved(torch.tensor([[4.0, 4.0], [4.0, float("nan")]]))
+    >>> z.tolist(), [round(v, 4) for v in log_det.tolist()]
+    ([[4.0, 2.0], [4.0, nan]], [-0.6931, 0.0])
+    """
+
+    def __init__(self, parts: list[Transform] | tuple[Transform, ...], columns: list[list[int]]) -> None:
+        super().__init__()
+        if len(parts) != len(columns):
+            raise InputError(f"there must be a transform for each block, got {len(parts)} for {len(columns)} blocks")
+        self.parts = nn.ModuleList(parts)
+        self.columns = [torch.tensor(list(block)) for block in columns]
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Whether any part draws noise."""
+        return any(part.random for part in self.parts)
+
+    def _blocks(self, x: Tensor) -> list[tuple[Transform, Tensor]]:
+        return [(part, c.to(x.device)) for part, c in zip(self.parts, self.columns, strict=True)]  # type: ignore[misc]
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        z = x.double().clone()
+        log_det = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for part, column in self._blocks(x):
+            block = x.index_select(1, column).double()
+            hole = block.isnan()
+            if hole.any() and isinstance(part, Elementwise | Chain):
+                # any value that is there will do in place of a hole
+                there = block.nan_to_num(nan=-torch.inf).amax(0)
+                there = torch.where(torch.isfinite(there), there, 0.0)
+                moved, log_slope = part.each(torch.where(hole, there, block), generator)
+                z[:, column] = moved.masked_fill(hole, torch.nan)
+                log_det = log_det + log_slope.masked_fill(hole, 0.0).sum(1)
+            else:
+                z[:, column], part_log_det = part(block, generator)
+                log_det = log_det + part_log_det
+        return z, log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        x = z.double().clone()
+        for part, column in self._blocks(z):
+            x[:, column] = part.inverse(x.index_select(1, column))
+        return x
+
+
+@saveable
+class Complete(Transform):
+    r"""Fill missing entries with draws of a law q, so that the bound of the whole row is one of its observed part.
+
+    By Jensen's inequality, with :math:`x_m` the missing entries of a row and :math:`x_o` the others,
+
+    .. math:: \log p(x_o) \ge E_{q(x_m \mid x_o)} \bigl[ \log p(x_o, x_m) - \log q(x_m \mid x_o) \bigr],
+
+    with equality where q is the model's own conditional law. So a missing entry is not scored: what it adds to
+    :math:`\log p(x_o, x_m)` is what :math:`-\log q`, the log-determinant of this layer, takes off again. Rows without holes
+    pass unchanged. Entries must be missing at random (:mod:`quasistatic.data.normal`).
+
+    Parameters
+    ----------
+    mean, cov : Tensor, shape (k,) and (k, k)
+        Normal law of the numeric columns, in the units of this layer: holes are drawn given the numbers of their row.
+    numeric : list of int
+        Which columns these are.
+    rates : list of Tensor, shape (K,)
+        Rates of the classes of each other column, from which its holes are drawn.
+    discrete : list of int
+        Which columns these are.
+    random : bool
+        Whether rows to train on have holes, and so are to be completed anew for every batch.
+
+    Examples
+    --------
+    A number that is missing beside one that is known; the draw and its density add up to no information:
+
+    >>> layer = Complete(torch.zeros(2), torch.eye(2), [0, 1])
+    >>> z, log_det = layer(torch.tensor([[2.0, float("nan")]]), Generator().manual_seed(0))
+    >>> normal = -0.5 * z[0, 1] ** 2 - 0.5 * math.log(2 * math.pi)
+    >>> z[0, 0].item(), round(abs((normal + log_det).item()), 6)
+    (2.0, 0.0)
+    """
+
+    takes_holes = True
+    mean: Tensor
+    cov: Tensor
+
+    def __init__(
+        self,
+        mean: Tensor,
+        cov: Tensor,
+        numeric: list[int],
+        rates: list[Tensor] | tuple[Tensor, ...] = (),
+        discrete: list[int] | tuple[int, ...] = (),
+        random: bool = True,
+    ) -> None:
+        super().__init__()
+        self.random = random
+        self.register_buffer("mean", mean.double(), persistent=False)
+        self.register_buffer("cov", cov.double(), persistent=False)
+        self.numeric, self.discrete = list(numeric), list(discrete)
+        self.rates = [rate.double() for rate in rates]
+
+    @property
+    def law(self) -> Normal:
+        """The normal law of the numeric columns."""
+        return Normal(self.mean, self.cov)
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        z = x.double().clone()
+        log_det = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        if not z.isnan().any():
+            return z, log_det
+        if self.numeric:
+            numbers, log_q = self.law.draw(z[:, self.numeric], generator)
+            z[:, self.numeric] = numbers
+            log_det = log_det - log_q
+        for rate, column in zip(self.rates, self.discrete, strict=True):
+            hole = z[:, column].isnan()
+            if hole.any():
+                rate = rate.to(x.device)
+                drawn = torch.multinomial(rate, int(hole.sum()), replacement=True, generator=generator)
+                z[hole, column] = drawn.double()
+                log_det[hole] -= rate.log()[drawn]
+        return z, log_det

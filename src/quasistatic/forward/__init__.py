@@ -21,5 +21,6 @@ from quasistatic.forward.base import Diffusion, expand_right
 from quasistatic.forward.binomial import BinomialDiffusion
 from quasistatic.forward.categorical import CategoricalDiffusion
 from quasistatic.forward.gaussian import GaussianDiffusion
+from quasistatic.forward.mixed import MixedDiffusion
 
-__all__ = ["BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion", "expand_right"]
+__all__ = ["BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion", "MixedDiffusion", "expand_right"]

@@ -160,6 +160,12 @@ CATALOGUE: dict[str, Entry] = {
             "train.validation_pairs": 2000,
         },
     ),
+    "table": Entry(
+        "table:Table",
+        "your own table of numbers, classes and holes: --data X.csv, --types quality=ordinal",
+        2,
+        takes="a .csv, .npy or .npz file",
+    ),
     "array": Entry(
         "array:Array",
         "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",

@@ -81,7 +81,7 @@ class Bark(UNetRecipe):
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
-        return {"bits_per_dim of the levels": -bits_per_dim_from_k(value, splits.sd)}
+        return {"bits_per_dim_of_levels": -bits_per_dim_from_k(value, splits.sd)}
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         figures = super().figures(model, splits, generator)

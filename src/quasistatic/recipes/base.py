@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
@@ -133,7 +134,7 @@ class Recipe(ABC):
         return None
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Tell a bound in the conventions of others, by name."""
+        """Tell a bound in the units of others, by their names; each is a shift and a scale of it."""
         return {}
 
     def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
@@ -150,6 +151,10 @@ class Recipe(ABC):
 
     def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
         """Draw what a model half trained makes, if it is this step's turn to be looked at."""
+        return None
+
+    def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]] | None:
+        """Names of columns and cells of draws (n, d), where the draws are codes of a table; None where they are the data."""
         return None
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.baselines.mcgsm import MCGSM
+from quasistatic.data.augment import random_symmetry
 from quasistatic.data.textures import load_dead_leaves, noisy_patches
 from quasistatic.data.transforms import Chain
 from quasistatic.forward import GaussianDiffusion
@@ -21,7 +22,7 @@ from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
-from quasistatic.train import TrainConfig
+from quasistatic.train import Augment, TrainConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +42,8 @@ class DeadLeaves(UNetRecipe):
     """Above -2 log s by five: then little of s is left to be guessed at the first step."""
     log_snr_min: float = -6.0
     n_images: int = 300
+    symmetries: Literal["yes", "no"] = "yes"
+    """Turned and mirrored training patches count as patches: the law of dead leaves has no up or left."""
     picture: int = 128
     """Side of the pictures of Figure 4."""
     sample_steps: int = 100
@@ -63,6 +66,9 @@ class DeadLeaves(UNetRecipe):
         cut = noisy_patches(*clean, size=self.size, noise=self.noise)
         mixed = np.random.default_rng(0)
         return self.parted(cut.train, mixed.permutation(cut.validation), mixed.permutation(cut.test))
+
+    def augment(self, splits: Splits) -> Augment | None:
+        return random_symmetry if self.symmetries == "yes" else None
 
     def build(self, splits: Splits) -> DiffusionModel:
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))

@@ -55,7 +55,7 @@ class LevelRecipe(UNetRecipe):
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """K of the paper: bits per pixel of dequantised levels of unit variance. It may be higher, never lower."""
         sd = float(Affine.fit_scalar(splits.train, dequantised=True).scale)
-        return {"K, bits_per_pixel at unit variance": len(splits.train[0]) * (math.log2(sd) + value)}
+        return {"bits_per_pixel_at_unit_variance": len(splits.train[0]) * (math.log2(sd) + value)}
 
     def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         grey = x.float() / (self.n_levels() - 1)

@@ -108,7 +108,7 @@ class PaperImages(ImageRecipe):
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
         channels = splits.test.shape[1]
-        return {"bits_per_dim of the levels": -bits_per_dim_from_k(value, splits.sd, channels)}
+        return {"bits_per_dim_of_levels": -bits_per_dim_from_k(value, splits.sd, channels)}
 
     def paper(self) -> float | None:
         return 5.4 if self.images == "cifar10" else None  # Table 1, from version 8 on

@@ -67,12 +67,10 @@ def _table_1(results: dict[str, dict[str, Any]]) -> Rows:
 
 def _ours(result: dict[str, Any]) -> dict[str, str]:
     value, error, gain, gain_error = (result[k] for k in ("bound", "standard_error", "gain", "gain_standard_error"))
-    k = {name: v for name, v in result.get("converted", {}).items() if name.startswith("K")}
-    if k:  # bits of levels, C of them to a pixel
-        (converted,) = k.values()
-        channels = result["channels"]
-        value, error = converted, channels * error
-        gain, gain_error = converted + channels * PER_NUMBER, error
+    k = result.get("converted", {}).get("bits_per_pixel_at_unit_variance")
+    if k is not None:  # bits of levels, so many of them to a pixel
+        value, error = k["value"], k["standard_error"]
+        gain, gain_error = value + result["channels"] * PER_NUMBER, error
     told = {"ours K": format_estimate(value, error, "", result["n"])}
     if "stationary" in result:
         edge = result["stationary"]

@@ -41,12 +41,12 @@ LEVELS = ((40_000, [128, 256], 3), (300_000, [256, 256], 8))
 PATCHES = ((40_000, [96, 128, 256], 2), (200_000, [128, 256, 256], 4))
 
 PRESETS: dict[str, dict[str, Settings]] = {
-    "mnist-binary": _three((24_000, 2e-3, [32, 64, 128], False), *BITS),
-    "mnist-binary-flip": _three((16_000, 2e-3, [32, 64, 128], False), *BITS),
+    "mnist-binary": _three((12_000, 2e-3, [32, 64, 128], False), *BITS),
+    "mnist-binary-flip": _three((8000, 2e-3, [32, 64, 128], False), *BITS),
     "mnist": _three((12_000, 1e-3, [32, 64, 128], True), *LEVELS),
-    "cifar10": _three((14_000, 1e-3, [48, 96], True), *LEVELS),
-    "dead-leaves": _three((18_000, 1e-3, [48, 64, 128], True), *PATCHES),
-    "bark": _three((8000, 1e-3, [48, 64, 128], True), *PATCHES),
+    "cifar10": _three((12_000, 1e-3, [48, 96], True), *LEVELS),
+    "dead-leaves": _three((8000, 1e-3, [48, 64, 128], True), *PATCHES),
+    "bark": _three((3000, 1e-3, [48, 64, 128], True), *PATCHES),
     "images": _three((8000, 1e-3, [32, 64, 128], True), *LEVELS),
 }
 

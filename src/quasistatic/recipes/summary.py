@@ -41,8 +41,8 @@ def rows(result: dict[str, Any]) -> list[dict[str, str]]:
     measured(f"bound, {CONVENTION[result['first_step']]}", _headline(result) | {"n": result["n"]})
     if "stationary" in result:
         measured(f"bound, {CONVENTION['stationary']}", result["stationary"])
-    for name, value in result.get("converted", {}).items():
-        exact(f"the same as {name}", value)
+    for name, pair in result.get("converted", {}).items():
+        measured(f"the same in {name}", pair)
     weighted = result.get("log_prob", {})
     if weighted:
         measured(f"importance-weighted log p, {weighted['n_trajectories']} trajectories", weighted)

@@ -2,7 +2,8 @@
 
 Calling a kernel returns a distribution, so what is learned and what is probability meet at one line. The paper's
 :class:`PerturbationKernel` corrects the forward kernel and holds parameters for each step; denoisers
-(:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`, :class:`CategoricalDenoiser`) predict x_0 and send it through
+(:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`, :class:`CategoricalDenoiser`, and
+:class:`MixedDenoiser` for tables of them all) predict x_0 and send it through
 the forward posterior, so one network serves every T, and :meth:`ReverseKernel.on` moves it to another grid of steps.
 """
 
@@ -12,6 +13,7 @@ from quasistatic.reverse.cosine import CosineBase
 from quasistatic.reverse.gaussian import GaussianDenoiser
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel, StationaryFirstStep
+from quasistatic.reverse.mixed import MixedDenoiser
 from quasistatic.reverse.perturbation import PerturbationKernel
 from quasistatic.reverse.wiener import WienerBase
 
@@ -21,6 +23,7 @@ __all__ = [
     "CosineBase",
     "GaussianDenoiser",
     "ImageDenoiser",
+    "MixedDenoiser",
     "NetworkKernel",
     "PerturbationKernel",
     "ReverseKernel",

@@ -79,11 +79,14 @@ class BernoulliDenoiser(NetworkKernel):
         r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent bits, or the mixture of products."""
         return self._data(self.ask(x_t, t), x_t, t)
 
+    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """What the network's answers are counted in."""
+        return self.diffusion.evidence_of_one_bit(x_t, t)
+
     def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
         known = self.rate.logit().to(x_t.dtype) + self.diffusion.log_likelihood_ratio(x_t, t)
         if self.n_components == 1:
-            others = self.diffusion.evidence_of_one_bit(x_t, t) * out.view_as(x_t)
-            return _bits(known + others)
+            return _bits(known + self._unit(x_t, t) * out.view_as(x_t))
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
         shift = out[:, : -self.n_components].reshape(len(x_t), m, -1) + self.start.to(out.dtype)
         logits = known.flatten(1).unsqueeze(1) + self.sharpness * shift

@@ -87,5 +87,8 @@ class CategoricalDenoiser(NetworkKernel):
         others = out.view(len(x_t), -1, *x_t.shape[1:]).movedim(1, -1)
         if others.shape[-1] == self.diffusion.n_classes - 1:
             others = pad(others, (1, 0))
-        logits = known + self.diffusion.evidence_of_one_class(x_t, t) * others
-        return Categorical(torch.log_softmax(logits, -1))
+        return Categorical(torch.log_softmax(known + self._unit(x_t, t) * others, -1))
+
+    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """What the network's answers are counted in."""
+        return self.diffusion.evidence_of_one_class(x_t, t)

@@ -84,8 +84,11 @@ class GaussianDenoiser(NetworkKernel):
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: N(m, V) or the mixture of them."""
+        return self._data(self.ask(x_t, t), x_t, t)
+
+    def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         signal, noise = self.diffusion._at(t, x_t, "marginal")
-        return self._read(self.ask(x_t, t), x_t, torch.zeros_like(noise), signal, noise.sqrt(), noise)
+        return self._read(out, x_t, torch.zeros_like(noise), signal, noise.sqrt(), noise)
 
     def _read(self, out: Tensor, x_t: Tensor, var: Tensor, share: Tensor, gain: Tensor, gain_square: Tensor) -> Distribution:
         """N(share x_t + gain F, var I + gain^2 exp(S)), or the mixture of them."""

@@ -1,4 +1,4 @@
-"""The command ``quasistatic``: recipes, train, evaluate, sample, report, reproduce.
+"""The command ``quasistatic``: recipes, train, evaluate, sample, denoise, inpaint, score, impute, report, reproduce.
 
 Standard output holds the answer, standard error the progress. Exit status 0 is success and 2 bad usage or input,
 said in one sentence. Nothing heavy is imported before a command runs, so that ``--help`` is quick.
@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
 
 import tyro
 
+from quasistatic.cli.posteriors import Denoise, Inpaint
 from quasistatic.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,12 +69,16 @@ class Train:
     Your own numbers: quasistatic train array --data X.csv
 
     Your own pictures: quasistatic train images --data FOLDER --set crop=32
+
+    Your own table, of classes and holes too: quasistatic train table --data wine.csv --types quality=ordinal
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name from `quasistatic recipes`."""
     data: Path | None = None
-    """Your own: a .npy, .npz or .csv file of numbers (array recipe); a folder of pictures, .npy or .npz (images recipe)."""
+    """Your own: .npy, .npz, .csv or .parquet (recipes array and table); a folder of pictures, .npy or .npz (images)."""
+    types: str | None = None
+    """Kinds of columns (table recipe), such as quality=ordinal,sex=categorical; the others are inferred."""
     out: Path | None = None
     """The run folder; runs/RECIPE if not given."""
     set: Annotated[list[tuple[str, ...]], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE ...")] = field(
@@ -86,6 +91,12 @@ class Train:
     """Of training data, starts, batches and noise."""
     time_budget: Annotated[str | None, tyro.conf.arg(metavar="25m")] = None
     """Stop at a checkpoint after so many seconds, minutes (25m) or hours (2h); the same command goes on from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; torchrun gives each of its processes a device. A run may go on on another one."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """torch.compile of the network; auto is yes on CUDA."""
+    micro_batch: int = 0
+    """Rows that go through the network at once, if a whole batch does not fit into memory; 0 for all."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -102,11 +113,21 @@ class Train:
                 takers = " and ".join(name for name, entry in CATALOGUE.items() if entry.takes)
                 raise InputError(f"recipe {self.recipe} has its own data; --data goes with the recipes {takers}")
             settings["data"] = os.path.abspath(self.data)  # the run is taken up from other folders, too
+        if self.types is not None:
+            if self.recipe != "table":
+                raise InputError(f"recipe {self.recipe} has columns of one kind; --types goes with the table recipe")
+            settings["types"] = self.types
+        if self.recipe == "table":
+            _tell_columns(settings)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
         from quasistatic.recipes.run import read_json, read_log, train_run
+        from quasistatic.train import Engine
 
-        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget)
+        engine = Engine(self.device, self.compile, self.micro_batch)
+        told = train_run(
+            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine
+        )
         best = read_json(folder / "checkpoint" / "best.json")
         top = max(read_log(folder), key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
@@ -141,6 +162,8 @@ class Evaluate:
     """Cut the schedule anew with this many steps (kernels that serve every T)."""
     samples: int = 0
     """Draw this many and check them, where it is known what they must be (heartbeat)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; processes started by torchrun share the rows."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -161,6 +184,7 @@ class Evaluate:
             n_trajectories=self.trajectories,
             n_steps=self.n_steps,
             n_samples=self.samples,
+            device=self.device,
         )
 
     def tell(self, answer: dict[str, Any]) -> None:
@@ -184,6 +208,8 @@ class Sample:
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
     """Of the draws."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -195,15 +221,21 @@ class Sample:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
-        from quasistatic.recipes.base import seeded
-        from quasistatic.recipes.run import open_run, sentences
+        from quasistatic.recipes.run import draw_samples, open_run, sentences
         from quasistatic.report import whole_file
 
         run = open_run(self.run_folder)
         names = run.splits.names if out.suffix == ".csv" else ()
         _progress(f"drawing {self.n} samples of {run.name}")
         with sentences():  # n_steps may not suit the model
-            x = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps).numpy()
+            drawn = draw_samples(run, self.n, seed=self.seed, n_steps=self.n_steps, device=self.device)
+        x = drawn.numpy()
+        if out.suffix == ".csv" and (cells := run.recipe.cells(drawn)) is not None:
+            from quasistatic.recipes.table_files import write_rows, writing_text
+
+            with writing_text(out) as text:
+                write_rows(text, [cells[0], *cells[1]])
+            return {"file": str(out), "n": self.n, "shape": list(cells[1].shape)}
         try:
             with whole_file(out) as file:
                 _write_table(file, x, names, out.suffix)
@@ -213,6 +245,85 @@ class Sample:
 
     def tell(self, answer: dict[str, Any]) -> None:
         print(f"{answer['n']} samples in {answer['file']}")
+
+
+@dataclass
+class Score:
+    """Tell the log density of every row of a table, of its observed entries where some are missing, and how odd it is.
+
+    Example: quasistatic score runs/wine --data new.csv --out scores.csv
+    """
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """A run folder of the table recipe."""
+    data: Path
+    """A table with the same columns; it may be larger than memory."""
+    out: Path = Path("scores.csv")
+    """A .csv file: line, log density, anomaly score."""
+    unit: str = "nats"
+    """nats, bits, nats_per_dim or bits_per_dim."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        from quasistatic.recipes.run import open_run, sentences
+        from quasistatic.recipes.table import averaged
+        from quasistatic.recipes.table_files import score_file
+
+        density = averaged(open_run(self.run_folder))
+        _progress(f"scoring {self.data}")
+        with sentences():  # the unit may not be one
+            return score_file(density, self.data, self.out, self.unit)
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        from quasistatic.report.tables import format_estimate
+
+        if "mean" in answer:
+            print(
+                "mean log density " + format_estimate(answer["mean"], answer["standard_error"], answer["unit"], answer["n"])
+            )
+        if answer["impossible"]:
+            print(f"{answer['impossible']} rows hold what was never possible: their log density is minus infinity")
+        print(f"scores of {answer['n']} rows in {answer['file']}")
+
+
+@dataclass
+class Impute:
+    """Fill the gaps of a table with draws, and tell how sure they are.
+
+    Example: quasistatic impute runs/wine --data holes.csv --out filled.csv --draws 20
+    """
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """A run folder of the table recipe."""
+    data: Path
+    """A table with the same columns."""
+    out: Path = Path("filled.csv")
+    """A .csv file with the same columns; FILE-draws.csv beside it has the draws and intervals of every gap."""
+    draws: int = 20
+    """For each gap."""
+    seed: int = 0
+    """Of the draws."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> dict[str, Any]:
+        if self.draws < 1:
+            raise InputError(f"--draws must be at least 1, got {self.draws}")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"--seed must be at least 0 and below 2**31, got {self.seed}")
+        from quasistatic.recipes.run import open_run
+        from quasistatic.recipes.table import averaged
+        from quasistatic.recipes.table_files import impute_file
+
+        density = averaged(open_run(self.run_folder))
+        _progress(f"filling the gaps of {self.data}")
+        return impute_file(density, self.data, self.out, self.draws, self.seed)
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        print(f"{answer['holes']} gaps filled in {answer['file']}; their draws are in {answer['draws']}")
+        if answer.get("least_effective_particles", 10.0) < 5.0:
+            print(f"careful: some rows rest on {answer['least_effective_particles']:.1f} effective particles")
 
 
 @dataclass
@@ -284,9 +395,24 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "denoise": Denoise,
+    "inpaint": Inpaint,
+    "score": Score,
+    "impute": Impute,
     "report": Report,
     "reproduce": Reproduce,
 }
+
+
+def _tell_columns(settings: dict[str, Any]) -> None:
+    """Say what the columns of a table are taken for, before hours are spent on it."""
+    from quasistatic.estimator.columns import told
+    from quasistatic.recipes.settings import make_recipe
+    from quasistatic.recipes.table import Table
+
+    recipe = make_recipe("table", settings)
+    assert isinstance(recipe, Table)
+    _progress(told(recipe.columns()))
 
 
 def _print_result(result: dict[str, Any]) -> None:
@@ -320,7 +446,8 @@ def _seconds(budget: str | None) -> float:
 
 
 def _progress(what: str) -> None:
-    print(what, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(what, file=sys.stderr)
 
 
 def _write_table(file: BinaryIO, x: NDArray[Any], names: Sequence[str], suffix: str) -> None:

@@ -1,0 +1,190 @@
+"""The normal law of a table with holes: fitted by expectation maximisation, and what it says of what is missing.
+
+A missing entry is nan. The fit maximises the likelihood of the observed entries, which is right where entries are *missing
+at random*: whether one is missing may depend on what was observed in its row, but not on its own value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.errors import InputError
+
+__all__ = ["Normal", "cross_validated_shrinkage"]
+
+LOG_2PI = math.log(2.0 * math.pi)
+SHRINKAGES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+
+
+class Normal:
+    r"""A normal law :math:`\mathcal{N}(\mu, C)` of rows, some of whose entries may be missing.
+
+    Parameters
+    ----------
+    mean : Tensor, shape (d,)
+    cov : Tensor, shape (d, d)
+
+    Examples
+    --------
+    The second entry is missing, and correlated with the first by one half:
+
+    >>> law = Normal(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+    >>> row = torch.tensor([[2.0, float("nan")]])
+    >>> law.filled(row).tolist(), round(law.log_prob(row).item(), 4)      # log N(2; 0, 1)
+    ([[2.0, 1.0]], -2.9189)
+    """
+
+    def __init__(self, mean: Tensor, cov: Tensor) -> None:
+        self.mean, self.cov = mean.double(), cov.double()
+
+    @classmethod
+    def fit(cls, x: Tensor, *, n_iterations: int = 100, tolerance: float = 1e-5) -> Normal:
+        """Maximise the likelihood of the observed entries of rows (n, d); in closed form where nothing is missing."""
+        x = x.double()
+        seen = ~x.isnan()
+        if (missing := ~seen.any(0)).any():
+            raise InputError(f"column {int(missing.nonzero()[0])} has no observed entry, so it has no law")
+        if seen.all():
+            mean = x.mean(0)
+            return cls(mean, (x - mean).T @ (x - mean) / len(x))
+        count = seen.sum(0)
+        mean = x.nan_to_num().sum(0) / count
+        var = torch.where(seen, (x.nan_to_num() - mean).square(), 0.0).sum(0) / count
+        law = cls(mean, torch.diag(var.clamp_min(1e-12)))
+        for _ in range(n_iterations):
+            before = law
+            law = law._maximised(x)
+            scale = before.cov.diagonal().clamp_min(1e-12).rsqrt()
+            if ((law.cov - before.cov) * scale * scale[:, None]).abs().max() < tolerance:
+                break
+        return law
+
+    def _maximised(self, x: Tensor) -> Normal:
+        """One step of expectation maximisation."""
+        filled = self.filled(x)
+        mean = filled.mean(0)
+        spread = torch.zeros_like(self.cov)
+        for _, rows, _, factor in self._patterns(x):
+            spread = spread + torch.einsum("p,pij,pkj->ik", rows, factor, factor)
+        cov = ((filled - mean).T @ (filled - mean) + spread) / len(x)
+        return Normal(mean, 0.5 * (cov + cov.T))
+
+    def shrunk(self, amount: float) -> Normal:
+        r"""Shrink correlations towards none, :math:`(1 - s) C + s\, \mathrm{diag}\, C`."""
+        return Normal(self.mean, (1.0 - amount) * self.cov + amount * torch.diag(self.cov.diagonal()))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density of the observed entries of each row, (n,), nats."""
+        x = x.double()
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for part in torch.arange(len(x), device=x.device).split(self._chunk()):
+            seen = ~x[part].isnan()
+            off = torch.where(seen, x[part] - self.mean, 0.0)
+            if seen.all():
+                factor = torch.linalg.cholesky(self.cov)
+                white = torch.linalg.solve_triangular(factor, off.T, upper=False).T
+                log_det = factor.diagonal().log().sum()
+            else:
+                factor = torch.linalg.cholesky(self._observed(seen))
+                white = torch.linalg.solve_triangular(factor, off.unsqueeze(-1), upper=False).squeeze(-1)
+                log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+            total[part] = -0.5 * white.square().sum(1) - log_det - 0.5 * LOG_2PI * seen.sum(1, dtype=torch.float64)
+        return total
+
+    def filled(self, x: Tensor) -> Tensor:
+        """Rows with their holes at the conditional mean, (n, d)."""
+        filled = x.double().clone()
+        for index, _, gain, _ in self._patterns(x):
+            pattern, row = index
+            off = torch.where(x[row].isnan(), 0.0, x[row].double() - self.mean)
+            at = self.mean + (gain[pattern] @ off.unsqueeze(-1)).squeeze(-1)
+            filled[row] = torch.where(x[row].isnan(), at, filled[row])
+        return filled
+
+    def draw(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        r"""Rows with their holes drawn from :math:`q(x_m \mid x_o)`, (n, d), and the log density of the draws, (n,)."""
+        filled = self.filled(x)
+        log_q = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        for index, _, _, factor in self._patterns(x):
+            pattern, row = index
+            hole = x[row].isnan()
+            e = torch.where(hole, noise[row], 0.0)
+            filled[row] = torch.where(hole, filled[row] + (factor[pattern] @ e.unsqueeze(-1)).squeeze(-1), filled[row])
+            log_scale = torch.where(hole, factor.diagonal(dim1=1, dim2=2)[pattern], 1.0).log().sum(1)
+            log_q[row] = -0.5 * e.square().sum(1) - log_scale - 0.5 * LOG_2PI * hole.sum(1, dtype=torch.float64)
+        return filled, log_q
+
+    def _chunk(self) -> int:
+        return max(1, 2**22 // len(self.mean) ** 2)
+
+    def _observed(self, seen: Tensor) -> Tensor:
+        """Covariances of the observed entries, with the identity for the others, (n, d, d)."""
+        both = seen.unsqueeze(1) & seen.unsqueeze(2)
+        return torch.where(both, self.cov, torch.diag_embed((~seen).double()))
+
+    def _patterns(self, x: Tensor) -> list[tuple[tuple[Tensor, Tensor], Tensor, Tensor, Tensor]]:
+        r"""For the rows with holes, by patterns of holes and in parts that fit in memory.
+
+        Each part: (pattern of each row, number of the row), how many rows each pattern has, the gain
+        :math:`C_{mo} C_{oo}^{-1}` of each, and a factor of its conditional covariance, both zero elsewhere.
+        """
+        seen = ~x.isnan()
+        rows = (~seen.all(1)).nonzero().flatten()
+        if not len(rows):
+            return []
+        patterns, which, counts = torch.unique(seen[rows], dim=0, return_inverse=True, return_counts=True)
+        parts = []
+        for p in torch.arange(len(patterns), device=x.device).split(self._chunk()):
+            here = (which >= p[0]) & (which <= p[-1])
+            gain, factor = self._conditional(patterns[p])
+            parts.append(((which[here] - p[0], rows[here]), counts[p].double(), gain, factor))
+        return parts
+
+    def _conditional(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        hole = ~seen
+        cross = torch.where(hole.unsqueeze(2) & seen.unsqueeze(1), self.cov, 0.0)
+        gain = torch.cholesky_solve(cross.mT, torch.linalg.cholesky(self._observed(seen))).mT
+        within = torch.where(hole.unsqueeze(2) & hole.unsqueeze(1), self.cov, 0.0) - gain @ cross.mT
+        # rounding must not cost positive definiteness where columns all but determine each other
+        within = 0.5 * (within + within.mT) + torch.diag_embed(1e-12 * self.cov.diagonal() * hole + seen.double())
+        return gain, torch.linalg.cholesky(within) * (hole.unsqueeze(2) & hole.unsqueeze(1))
+
+
+def cross_validated_shrinkage(
+    x: Tensor, amounts: Sequence[float] = SHRINKAGES, *, n_folds: int = 5, seed: int = 0
+) -> tuple[float, list[float]]:
+    """Choose how far to shrink by the log density of rows left out, and tell the mean of each amount.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+        Rows with or without holes, at least two.
+    amounts : sequence of float
+        From 0 (not included by default: it may be singular) to 1, independent columns.
+
+    Returns
+    -------
+    best : float
+    scores : list of float
+        Mean log density of a row left out, for each amount, nats.
+    """
+    n = len(x)
+    if n < 2:
+        raise InputError(f"a covariance needs at least 2 rows, got {n}")
+    fold = torch.randperm(n, generator=Generator().manual_seed(seed)).to(x.device) % min(n_folds, n)
+    total = torch.zeros(len(amounts), dtype=torch.float64)
+    for k in range(int(fold.max()) + 1):
+        try:
+            law = Normal.fit(x[fold != k], n_iterations=30)
+        except InputError:  # a column that is observed in this fold alone tells nothing
+            continue
+        var = law.cov.diagonal()
+        law = Normal(law.mean, law.cov + torch.diag(torch.where(var > 0, 0.0, 1.0)))
+        for i, amount in enumerate(amounts):
+            total[i] += law.shrunk(amount).log_prob(x[fold == k]).sum().cpu()
+    return amounts[int(total.argmax())], (total / n).tolist()

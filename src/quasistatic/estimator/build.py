@@ -1,0 +1,156 @@
+"""The model of a table: marginals, a normal law of the numbers, and a denoiser that corrects it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.data.normal import Normal, cross_validated_shrinkage
+from quasistatic.data.transforms import (
+    Affine,
+    Chain,
+    Complete,
+    Dequantise,
+    HistogramToNormal,
+    OnColumns,
+    Transform,
+    Whiten,
+    YeoJohnson,
+)
+from quasistatic.errors import InputError
+from quasistatic.estimator.columns import Column
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.networks import ResidualMLP
+from quasistatic.reverse import MixedDenoiser
+from quasistatic.schedules import geometric
+
+__all__ = ["Shape", "build", "preconditioned"]
+
+NUMERIC = ("numeric", "integer", "ordinal")
+MOST_ROWS = 20_000  # that marginals and shrinkage are chosen by
+PRIOR = 0.5  # added to every count of a level or class
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the denoiser and its chain."""
+
+    n_steps: int = 100
+    n_components: int = 1
+    width: int = 128
+    depth: int = 3
+    dropout: float = 0.1
+    covariance: str = "diagonal"
+    n_fourier: int = 0
+    log_snr_max: float = 9.0
+    log_snr_min: float = -6.0
+
+
+def preconditioned(
+    x: Tensor, columns: Sequence[Column], marginals: str = "auto", *, shrinkage: float | None = None, seed: int = 0
+) -> Chain:
+    """Fit marginals, the normal law behind them, and its whitening to coded rows (n, d), nan where missing.
+
+    Parameters
+    ----------
+    marginals : {"auto", "none", "power"}
+        Of numeric columns: their scale only, or Yeo and Johnson's power too; "auto" takes whichever gives rows left out
+        the higher density under the normal law.
+    shrinkage : float, optional
+        Of the correlations; chosen by cross-validation if not given.
+    """
+    numeric = [i for i, column in enumerate(columns) if column.kind in NUMERIC]
+    choices = {"auto": (False, True), "none": (False,), "power": (True,)}
+    if marginals not in choices:
+        raise InputError(f'marginals must be "auto", "none" or "power", got {marginals!r}')
+    few = x
+    if len(x) > MOST_ROWS:
+        few = x[torch.randperm(len(x), generator=Generator().manual_seed(seed))[:MOST_ROWS]]
+    best: tuple[float, OnColumns, Normal] | None = None
+    for power in choices[marginals]:
+        layer = _marginals(few, columns, power)
+        y, log_det = layer(few, Generator().manual_seed(seed))
+        if not numeric:
+            best = (0.0, layer, Normal(torch.zeros(0), torch.zeros(0, 0)))
+            break
+        y = y[:, numeric]
+        amount, scores = shrinkage, [0.0]
+        if amount is None:
+            amount, scores = cross_validated_shrinkage(y, seed=seed)
+        if few is not x:
+            y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
+        law = Normal.fit(y).shrunk(amount)
+        score = max(scores) + log_det.mean().item()
+        if best is None or score > best[0]:
+            best = (score, layer, law)
+    assert best is not None
+    _, layer, law = best
+    discrete = [i for i, column in enumerate(columns) if column.kind not in NUMERIC]
+    rates = [_rates(x[:, i], columns[i]) for i in discrete]
+    complete = Complete(law.mean, law.cov, numeric, rates, discrete, random=bool(x.isnan().any()))
+    whiten = [OnColumns([Whiten.by(law.mean, law.cov)], [numeric])] if numeric else []
+    return Chain(layer, complete, *whiten)
+
+
+def build(transform: Chain, columns: Sequence[Column], shape: Shape) -> DiffusionModel:
+    """Make the untrained model behind a preconditioning; random starts come from torch's global generator."""
+    beta = geometric(shape.n_steps, shape.log_snr_max, shape.log_snr_min)
+    (complete,) = (part for part in transform.parts if isinstance(part, Complete))
+    parts: list[Diffusion] = []
+    blocks: list[list[int]] = []
+    if complete.numeric:
+        parts.append(GaussianDiffusion(beta))
+        blocks.append(complete.numeric)
+    rates = dict(zip(complete.discrete, complete.rates, strict=True))
+    bits = [i for i in rates if columns[i].kind == "binary"]
+    if bits:
+        parts.append(BinomialDiffusion(beta, torch.stack([rates[i][1] for i in bits])))
+        blocks.append(bits)
+    for k in sorted({len(rates[i]) for i in rates if i not in bits}):
+        block = [i for i in rates if i not in bits and len(rates[i]) == k]
+        parts.append(CategoricalDiffusion(beta, k, rho=torch.stack([rates[i] for i in block])))
+        blocks.append(block)
+    diffusion = MixedDiffusion(parts, blocks)
+    n_out = MixedDenoiser.n_outputs(diffusion, shape.covariance, shape.n_components)
+    n_in = MixedDenoiser.n_inputs(diffusion)
+    network = ResidualMLP(n_in, n_out, shape.width, shape.depth, shape.n_fourier, shape.dropout)
+    kernel = MixedDenoiser(diffusion, network, shape.covariance, shape.n_components)
+    return DiffusionModel(transform, diffusion, kernel, (len(columns),))
+
+
+def _marginals(x: Tensor, columns: Sequence[Column], power: bool) -> OnColumns:
+    parts: list[Transform] = []
+    blocks: list[list[int]] = []
+    numbers = [i for i, column in enumerate(columns) if column.kind == "numeric"]
+    if numbers:
+        parts.append(_scaled(x[:, numbers], power))
+        blocks.append(numbers)
+    for i, column in enumerate(columns):
+        if column.kind == "ordinal":
+            seen = x[~x[:, i].isnan(), i]
+            histogram = HistogramToNormal.fit(seen[:, None], column.n_levels, PRIOR)
+            parts.append(Chain(Dequantise(column.n_levels), histogram))
+            blocks.append([i])
+        if column.kind == "integer":
+            scaled = _scaled(x[:, [i]] + 0.5, power)
+            parts.append(Chain(Dequantise(column.n_levels), *scaled.parts))  # type: ignore[arg-type]
+            blocks.append([i])
+    return OnColumns(parts, blocks)
+
+
+def _scaled(x: Tensor, power: bool) -> Chain:
+    """Zero mean and unit variance, then a power."""
+    mean = x.nanmean(0)
+    std = (x - mean).square().nanmean(0).sqrt()
+    scale = Affine(mean, torch.where(std > 0, std, 1.0))
+    return Chain(scale, YeoJohnson.fit(scale(x)[0])) if power else Chain(scale)
+
+
+def _rates(codes: Tensor, column: Column) -> Tensor:
+    seen = codes[~codes.isnan()].long()
+    counts = torch.bincount(seen, minlength=column.n_levels).double() + PRIOR
+    return counts / counts.sum()

@@ -1,0 +1,518 @@
+"""The scikit-learn face: a density of tables of numbers, classes and holes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Generator, Tensor
+
+from quasistatic.bound import Bound
+from quasistatic.data.transforms import Chain
+from quasistatic.errors import InputError
+from quasistatic.estimator.build import Shape, build, preconditioned
+from quasistatic.estimator.columns import Column, infer
+from quasistatic.estimator.imputing import Imputed, draw_holes
+from quasistatic.estimator.mixture import NormalMixture
+from quasistatic.estimator.rows import log_prob_alone
+from quasistatic.model import DiffusionModel
+from quasistatic.saving import load_module, new_folder, save_module, write_text
+from quasistatic.train import TrainConfig, fit
+
+__all__ = ["DiffusionDensity"]
+
+MOST_MIXED = 20_000  # rows that the mixture is fitted to
+MOST_VALIDATION = 2000  # rows that weigh the average
+
+
+class DiffusionDensity(DensityMixin, BaseEstimator):
+    r"""Density of the rows of a table: normalised, with samples, anomaly scores and gaps filled by draws.
+
+    Columns may be numeric, integer, ordinal, binary or categorical, and entries may be missing (nan or None), in
+    training and later; they must be missing at random. The model is a diffusion on top of a normal law of the numbers,
+    fitted by expectation maximisation behind a transform of each column, beside the rates of the classes: an untrained
+    network *is* that law. Validation rows, taken from the training rows, choose when to stop, and the weights of an
+    average of densities,
+
+    .. math:: p(x) = \sum_j w_j\, p_j(x),
+
+    of the diffusions, the normal law and a mixture of normals. Each :math:`p_j` is bounded or known, so the logarithm of the
+    average is a bound too.
+
+    Parameters
+    ----------
+    types : dict or list, optional
+        Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
+        "constant". What is not said is inferred (:mod:`quasistatic.estimator.columns`).
+    marginals : {"auto", "none", "power"}
+        Transform of numeric columns: Yeo and Johnson's power, or none but their scale.
+    n_members : int
+        Diffusions that are trained, from different starts.
+    average : bool
+        Whether the normal law and a mixture of normals join the average.
+    n_steps, n_components, max_steps : int or "auto"
+        Steps T of the chain, components of its kernels, and steps of the optimiser. By default a table of fewer than 2000
+        rows or more than 16 columns gets T = 100 and one normal a step; others T = 30 and mixtures of 4.
+    width, depth : int
+        Of the network.
+    dropout : float or "auto"
+        By default 0.3 for small tables, 0.1 for large ones.
+    learning_rate : float
+    batch_size : int
+    validation_fraction : float
+        Share of the training rows that choose and stop.
+    max_time : float, optional
+        Seconds of training for each member.
+    n_paths : int
+        Forward paths that a score averages over, in weights: one for the bound, more for a tighter number.
+    random_state : int, RandomState or None
+    verbose : bool
+        Show progress.
+
+    Attributes
+    ----------
+    columns_ : list of Column
+        What each column is.
+    members_ : list of DiffusionModel
+    mixture_ : NormalMixture
+    weights_ : ndarray
+        Of the members, then of the normal law and the mixture.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+    >>> model = DiffusionDensity(max_steps=20, width=16, random_state=0).fit(x)
+    >>> far, near = model.score_samples([[3.0, -3.0], [0.0, 0.0]])
+    >>> bool(far < near - 5.0)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        types: Any = None,
+        marginals: str = "auto",
+        n_members: int = 1,
+        average: bool = True,
+        n_steps: int | str = "auto",
+        n_components: int | str = "auto",
+        max_steps: int | str = "auto",
+        width: int = 128,
+        depth: int = 3,
+        dropout: float | str = "auto",
+        learning_rate: float = 1e-3,
+        batch_size: int = 256,
+        validation_fraction: float = 0.15,
+        max_time: float | None = None,
+        n_paths: int = 8,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.types = types
+        self.marginals = marginals
+        self.n_members = n_members
+        self.average = average
+        self.n_steps = n_steps
+        self.n_components = n_components
+        self.max_steps = max_steps
+        self.width = width
+        self.depth = depth
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.max_time = max_time
+        self.n_paths = n_paths
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+    # ------------------------------------------------------------------------------------------------ fitting
+
+    def fit(self, X: Any, y: Any = None, *, validation: Any = None) -> DiffusionDensity:
+        """Fit to rows.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+            nan or None for what is missing.
+        y : ignored
+        validation : array or DataFrame, optional
+            Rows to choose and stop by; a share of X if not given.
+        """
+        cells, names = self._cells(X, reset=True)
+        n = len(cells[0])
+        if n < 2:
+            raise InputError(f"a density needs at least 2 rows, got n_samples=1: {names[0]!r} is {cells[0][0]!r}")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        kinds = self._kinds(names)
+        self.columns_ = [infer(c, name, kinds.get(name)) for c, name in zip(cells, names, strict=True)]
+        self.seed_ = seed
+        if not self._modelled:
+            raise InputError("every column is constant, so there is nothing to model")
+        x, wrong = self._encoded(cells)
+        if wrong.any():
+            raise InputError(f"row {int(wrong.int().argmax())} holds a value that its column cannot have")
+        if validation is None:
+            order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
+            n_validation = min(n - 1, max(1, round(n * self.validation_fraction)))
+            train, held_out = x[order[n_validation:]], x[order[:n_validation]]
+        else:
+            train, (held_out, wrong) = x, self._encoded(self._cells(validation, reset=False)[0])
+            held_out = held_out[~wrong]
+        self._fit_members(train, held_out, seed)
+        return self
+
+    def _fit_members(self, train: Tensor, held_out: Tensor, seed: int) -> None:
+        train = train[~train.isnan().all(1)]
+        columns = [self.columns_[i] for i in self._modelled]
+        transform = preconditioned(train, columns, self.marginals, seed=seed)
+        shape, config = self._shape(len(train), len(columns)), self._config(len(train))
+        self.members_ = []
+        for k in range(self.n_members):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed + k)
+                model = build(transform, columns, shape)
+            budget = math.inf if self.max_time is None else float(self.max_time)
+            model = fit(model, train, held_out, config, seed=seed + k, quiet=not self.verbose, time_budget=budget)
+            self.members_.append(model)
+        self._average(train, held_out, seed)
+
+    def adopt(
+        self, columns: list[Column], members: list[DiffusionModel], train: Tensor, validation: Tensor, *, seed: int
+    ) -> DiffusionDensity:
+        """Take models that were trained elsewhere, of coded rows, and weigh the average on validation rows."""
+        self.columns_, self.members_, self.seed_ = list(columns), list(members), seed
+        self.n_features_in_ = len(columns)
+        self.feature_names_in_ = np.array([column.name for column in columns], dtype=object)
+        self._average(train, validation, seed)
+        return self
+
+    def _average(self, train: Tensor, held_out: Tensor, seed: int) -> None:
+        for member in self.members_:
+            member.kernel.double()  # a row must not feel which others it is scored with
+        transform = self.members_[0].transform
+        assert isinstance(transform, Chain)
+        self.normal_ = NormalMixture.single(transform)
+        held_out, few = held_out[:MOST_VALIDATION], train[:MOST_MIXED]
+        self.mixture_ = NormalMixture.fit(transform, few, held_out, seed=seed) if self.average else self.normal_
+        scores = self._each(held_out)
+        self.weights_ = _mixing_weights(scores).numpy()
+        self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
+
+    def _shape(self, n: int, d: int) -> Shape:
+        large = n >= 2000 and d <= 16
+        m = (4 if large else 1) if self.n_components == "auto" else int(self.n_components)
+        n_steps = (30 if m > 1 else 100) if self.n_steps == "auto" else int(self.n_steps)
+        dropout = (0.0 if d <= 2 and large else 0.1 if large else 0.3) if self.dropout == "auto" else float(self.dropout)
+        # a plane's covariance has a closed form, and its curves are worth fine features
+        plane = d <= 2
+        return Shape(n_steps, m, self.width, self.depth, dropout, "full" if plane else "diagonal", 3 if plane else 0)
+
+    def _config(self, n: int) -> TrainConfig:
+        steps = (1500 if n < 2000 else 5000) if self.max_steps == "auto" else int(self.max_steps)
+        return TrainConfig(
+            steps=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
+            evaluate_every=max(1, min(250, steps)), validation_pairs=20_000,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------ scores
+
+    def _each(self, x: Tensor, n_paths: int | None = None) -> Tensor:
+        """Log density of coded rows under each density of the average, (n, J)."""
+        paths = self.n_paths if n_paths is None else n_paths
+        scores = [log_prob_alone(member, x, paths, self.seed_) for member in self.members_]
+        if self.average:
+            scores += [law.log_prob(x, seed=self.seed_) for law in (self.normal_, self.mixture_)]
+        return torch.stack(scores, 1)
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Lower bound of the log density of each row, (n,), nats; of its observed entries, where some are missing.
+
+        Numeric columns count as densities in their own units, all others as probabilities. A row that holds a class, or a
+        whole number, that was never possible has minus infinity.
+        """
+        x, wrong = self._rows(X)
+        return self.score_coded(x).masked_fill(wrong, -math.inf).numpy()
+
+    def score_coded(self, x: Tensor) -> Tensor:
+        """Score rows that are coded by ``columns_``, (n, columns that are not constant)."""
+        return torch.logsumexp(self._each(x) + torch.as_tensor(self.weights_).log(), 1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of :meth:`score_samples`."""
+        return float(np.mean(self.score_samples(X)))
+
+    def anomaly_score(self, X: Any) -> NDArray[np.float64]:
+        """Minus :meth:`score_samples`: the less likely, the higher."""
+        return -self.score_samples(X)
+
+    def bound(self, X: Any) -> Bound:
+        """Bound of each row as a record with means and units: ``model.bound(X).mean("bits")``.
+
+        With a single density it is told in its parts; of an average all of it stands in ``data``.
+        """
+        x, wrong = self._rows(X)
+        if wrong.any():
+            raise InputError(f"row {int(wrong.int().argmax())} holds a value that was never possible, so it has no bound")
+        if len(self.weights_) == 1:
+            return self.members_[0].bound(x, method="trajectory", generator=Generator().manual_seed(self.seed_))
+        total = torch.logsumexp(self._each(x, 1) + torch.as_tensor(self.weights_).log(), 1)
+        return Bound(torch.zeros_like(total), total.new_zeros(len(total), 0), total, (x.shape[1],))
+
+    # ------------------------------------------------------------------------------------------------ samples
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
+        """Draw rows, (n_samples, d): floats, or objects where columns hold text."""
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise InputError(f"the number of samples must be at least 1, got {n_samples}")
+        generator = self._generator(random_state)
+        which = torch.multinomial(torch.as_tensor(self.weights_), n_samples, replacement=True, generator=generator)
+        counts = torch.bincount(which, minlength=len(self.weights_)).tolist()
+        drawn: list[Tensor] = []
+        for source, count in zip(self._densities, counts, strict=True):
+            if count:
+                drawn.append(source.sample(count, generator=generator))
+        x = torch.cat(drawn)
+        return self._table(x[torch.randperm(n_samples, generator=generator)])
+
+    def impute(
+        self,
+        X: Any,
+        n_draws: int = 20,
+        *,
+        n_particles: int | None = None,
+        n_steps: int | None = 25,
+        random_state: Any = None,
+    ) -> Imputed:
+        r"""Fill holes with draws from :math:`p(x_m \mid x_o)`.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+            nan or None for what is missing.
+        n_draws : int
+        n_particles : int, optional
+            Of sequential Monte Carlo, for each row: 32, or twice the draws, if not given. More come closer to the model.
+        n_steps : int, optional
+            Steps of the chain that are walked; None for all.
+        random_state : int, RandomState or None
+            The estimator's own if not given.
+
+        Returns
+        -------
+        Imputed
+            ``draws``, ``mean``, ``quantile``, ``log_evidence`` of what was observed, and ``ess``.
+
+        Raises
+        ------
+        InputError
+            If a row holds what was never possible: nothing follows from it.
+        """
+        if n_draws < 1:
+            raise InputError(f"n_draws must be at least 1, got {n_draws}")
+        x, wrong = self._rows(X)
+        if wrong.any():
+            raise InputError(
+                f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
+            )
+        return self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+
+    def impute_coded(
+        self,
+        x: Tensor,
+        n_draws: int = 20,
+        *,
+        n_particles: int | None = None,
+        n_steps: int | None = 25,
+        random_state: Any = None,
+    ) -> Imputed:
+        """Fill the holes of rows that are coded by ``columns_``, (n, columns that are not constant)."""
+        generator = self._generator(random_state)
+        draws = x.repeat(n_draws, 1, 1)
+        log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
+        holes = x.isnan().any(1).nonzero().flatten()
+        if len(holes):
+            particles = max(32, 2 * n_draws) if n_particles is None else n_particles
+            filled = draw_holes(
+                self._densities, self.weights_.tolist(), x[holes], n_draws,
+                n_particles=particles, n_steps=n_steps, generator=generator,
+            )  # fmt: skip
+            draws[:, holes], log_evidence[holes], ess[holes] = filled
+        table = self._table(draws.flatten(0, 1))
+        cells = table.reshape(n_draws, len(x), -1)
+        return Imputed(cells, log_evidence.numpy(), ess.numpy(), self.columns_)
+
+    def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
+        """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
+        check_is_fitted(self)
+        names = [column.name for column in self.columns_]
+        row = np.full((1, len(names)), None, dtype=object)
+        for key, value in known.items():
+            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
+            if name not in names:
+                raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
+            row[0, names.index(name)] = value
+        return self.impute(_Named(row, names), n_draws, random_state=random_state, **settings)
+
+    @property
+    def _densities(self) -> list[DiffusionModel | NormalMixture]:
+        return [*self.members_, *([self.normal_, self.mixture_] if self.average else [])]
+
+    def _generator(self, random_state: Any) -> Generator:
+        draws = self.random_state if random_state is None else random_state
+        return Generator().manual_seed(int(check_random_state(draws).randint(2**31 - 1)))
+
+    # ------------------------------------------------------------------------------------------------ tables
+
+    @property
+    def _modelled(self) -> list[int]:
+        """Numbers of the columns that are not constant."""
+        return [i for i, column in enumerate(self.columns_) if column.kind != "constant"]
+
+    def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
+        """Columns of cells, and their names."""
+        if hasattr(X, "columns") and hasattr(X, "__getitem__"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            names = [str(name) for name in X.columns]
+            cells = [np.asarray(X[name]) for name in X.columns]
+            if not len(cells) or not len(cells[0]):
+                raise InputError("the table is empty")
+            return [c if c.dtype.kind in "biuf" else c.astype(object) for c in cells], names
+        if _has_text(X):
+            array = np.asarray(X, dtype=object)
+            validate_data(self, array, reset=reset, dtype=None, ensure_all_finite=False)
+        else:
+            array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        return list(array.T), [f"column {i}" for i in range(array.shape[1])]
+
+    def _kinds(self, names: list[str]) -> dict[str, str]:
+        """What was said of the columns, by name."""
+        if self.types is None:
+            return {}
+        if not isinstance(self.types, dict):
+            if len(self.types) != len(names):
+                raise InputError(f"types must say a kind for each of {len(names)} columns, got {len(self.types)}")
+            return dict(zip(names, self.types, strict=True))
+        kinds = {}
+        for key, kind in self.types.items():
+            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
+            if name not in names:
+                raise InputError(f"types names the column {key!r}, but the table has {', '.join(names)}")
+            kinds[name] = kind
+        return kinds
+
+    def _encoded(self, cells: list[NDArray[Any]]) -> tuple[Tensor, Tensor]:
+        """Codes of the columns that are modelled, (n, d), and which rows are impossible."""
+        pairs = [column.encode(c) for column, c in zip(self.columns_, cells, strict=True)]
+        wrong = np.any([wrong for _, wrong in pairs], axis=0)
+        codes = np.stack([pairs[i][0] for i in self._modelled], 1)
+        return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(wrong)
+
+    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
+        check_is_fitted(self)
+        return self._encoded(self._cells(X, reset=False)[0])
+
+    def _table(self, x: Tensor) -> NDArray[Any]:
+        """Rows of cells of coded rows (n, d)."""
+        cells: list[NDArray[Any]] = []
+        coded = iter(x.T.numpy())
+        for column in self.columns_:
+            codes = np.zeros(len(x)) if column.kind == "constant" else next(coded)
+            cells.append(column.decode(codes))
+        text = any(c.dtype == object for c in cells)
+        return np.stack([c.astype(object) if text else c for c in cells], 1)
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON; no pickle."""
+        check_is_fitted(self)
+        plain = {k: v for k, v in self.get_params().items() if k != "random_state"}
+        told = {
+            "params": plain, "seed": self.seed_, "columns": [column.plain() for column in self.columns_],
+            "weights": self.weights_.tolist(), "validation_score": self.validation_score_, "n_features": self.n_features_in_,
+            "names": getattr(self, "feature_names_in_", np.array([])).tolist(),
+        }  # fmt: skip
+        try:
+            text = json.dumps(told, indent=1)
+        except TypeError:
+            raise InputError("the parameters of this estimator cannot be written as JSON") from None
+        with new_folder(Path(path)) as folder:
+            write_text(folder / "estimator.json", text)
+            for k, member in enumerate([*self.members_, self.normal_, self.mixture_]):
+                (folder / f"density-{k}").mkdir()
+                save_module(member, folder / f"density-{k}")
+
+    @classmethod
+    def load(cls, path: str | Path) -> DiffusionDensity:
+        """Read what :meth:`save` wrote."""
+        folder = Path(path)
+        try:
+            told = json.loads((folder / "estimator.json").read_text("utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{folder} holds no estimator") from None
+        except ValueError as error:
+            raise InputError(f"{folder / 'estimator.json'} is damaged: {error}") from None
+        model = cls(**told["params"])
+        model.columns_ = [Column(c["name"], c["kind"], tuple(c["values"])) for c in told["columns"]]
+        model.seed_, model.weights_ = told["seed"], np.array(told["weights"])
+        model.validation_score_, model.n_features_in_ = told["validation_score"], told["n_features"]
+        if told["names"]:
+            model.feature_names_in_ = np.array(told["names"], dtype=object)
+        n = len(list(folder.glob("density-*")))
+        loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
+        *model.members_, model.normal_, model.mixture_ = loaded
+        for member in model.members_:
+            member.kernel.double()
+        return model
+
+
+class _Named:
+    """Cells with the names of their columns."""
+
+    def __init__(self, cells: NDArray[Any], names: list[str]) -> None:
+        self.cells, self.columns, self.shape = cells, names, cells.shape
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.cells[:, self.columns.index(name)]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+def _has_text(X: Any) -> bool:
+    """Whether an array or list holds text among its cells."""
+    known = X.dtype.kind not in "OUS" if isinstance(X, np.ndarray) else hasattr(X, "toarray")
+    if known or (hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray)):
+        return False
+    try:
+        array = np.asarray(X, dtype=object)
+    except (TypeError, ValueError):
+        return False
+    return array.ndim == 2 and any(isinstance(cell, str) and cell != "" for cell in array.flat)
+
+
+def _mixing_weights(scores: Tensor, n_iterations: int = 100) -> Tensor:
+    """Weights of an average that validation rows like best, with one row's worth of doubt, (n, J) -> (J,)."""
+    n, j = scores.shape
+    weights = torch.full((j,), 1.0 / j, dtype=torch.float64)
+    for _ in range(n_iterations):
+        share = torch.softmax(scores + weights.log(), 1)
+        weights = (share.sum(0) + 1.0 / j) / (n + 1.0)
+    return weights / weights.sum()

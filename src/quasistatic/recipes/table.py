@@ -1,0 +1,176 @@
+"""A user's own table: numbers, levels, bits, classes and holes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from quasistatic.data.tables import MIN_ROWS, Cells, read_cells, split_rows
+from quasistatic.errors import InputError
+from quasistatic.estimator import DiffusionDensity
+from quasistatic.estimator.build import NUMERIC, Shape, build, preconditioned
+from quasistatic.estimator.columns import KINDS, Column, infer
+from quasistatic.model import DiffusionModel
+from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.train import TrainConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from quasistatic.recipes.run import Run
+
+__all__ = ["Table", "averaged"]
+
+
+@dataclass(frozen=True)
+class Table(Recipe):
+    """Diffusion on the rows of a table whose columns may be of any kind and whose entries may be missing."""
+
+    data: str = ""
+    """The file; ``--data`` sets it."""
+    types: str = ""
+    """Kinds of columns that are not to be inferred, such as ``quality=ordinal,sex=categorical``; ``--types`` sets it."""
+    marginals: Literal["auto", "none", "power"] = "auto"
+    n_steps: int = 100
+    n_components: int = 1
+    width: int = 128
+    depth: int = 3
+    dropout: float = 0.3
+    log_snr_max: float = 9.0
+    log_snr_min: float = -6.0
+    validation: float = 0.1
+    test: float = 0.1
+    """Shares of the rows held out, at random by ``split_seed``."""
+    split_seed: int = 0
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=250
+        )
+    )
+
+    n_trajectories: int = 20
+    log_prob_rows: int = 500
+
+    has_edge: ClassVar[bool] = False
+
+    def _file(self) -> str:
+        if not self.data:
+            raise InputError("the table recipe needs a file: give --data PATH (.csv, .npy, .npz or .parquet)")
+        return self.data
+
+    def fingerprint(self) -> str:
+        try:
+            with open(self._file(), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"the data file {self.data} cannot be read: {error.strerror}") from error
+
+    def columns(self, cells: Cells | None = None) -> list[Column]:
+        """What the columns of the file are."""
+        cells = read_cells(self._file()) if cells is None else cells
+        if len(cells) < MIN_ROWS:
+            raise InputError(f"{Path(self.data).name} has {len(cells)} rows, but at least {MIN_ROWS} are needed")
+        kinds = self._kinds(cells.names)
+        pairs = zip(cells.columns, cells.names, strict=True)
+        columns = [infer(c, name, kinds.get(name), cells.lines) for c, name in pairs]
+        if all(column.kind == "constant" for column in columns):
+            raise InputError(f"every column of {Path(self.data).name} is constant, so there is nothing to model")
+        return columns
+
+    def _kinds(self, names: list[str]) -> dict[str, str]:
+        kinds: dict[str, str] = {}
+        for word in filter(None, (word.strip() for word in self.types.split(","))):
+            name, equals, kind = word.rpartition("=")
+            if not equals or kind not in KINDS:
+                raise InputError(f"--types takes NAME=KIND, with kinds {', '.join(KINDS)}; got {word!r}")
+            if name not in names:
+                raise InputError(f"--types names the column {name!r}, but the table has {', '.join(names)}")
+            kinds[name] = kind
+        return kinds
+
+    def splits(self, seed: int) -> Splits:
+        cells = read_cells(self._file())
+        columns = self.columns(cells)
+        x, _ = encoded(columns, cells)
+        rows = split_rows(len(x), self.split_seed, self.validation, self.test)
+        train, validation, test = (x[torch.as_tensor(r)] for r in rows)
+        names = tuple(column.name for column in columns if column.kind != "constant")
+        return Splits(train[~train.isnan().all(1)], validation, test, names)
+
+    def build(self, splits: Splits) -> DiffusionModel:
+        columns = [column for column in self.columns() if column.kind != "constant"]
+        transform = preconditioned(splits.train, columns, self.marginals)
+        names = [f.name for f in dataclasses.fields(Shape) if f.name in {g.name for g in dataclasses.fields(self)}]
+        return build(transform, columns, Shape(**{name: getattr(self, name) for name in names}))
+
+    def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]]:
+        columns = self.columns()
+        return [column.name for column in columns], decoded(columns, x)
+
+    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        from quasistatic.report import column_marginals, pair_plot
+
+        columns = [column for column in self.columns() if column.kind != "constant"]
+        real = splits.test if len(splits.test) else splits.validation
+        made = model.sample(max(500, len(real)), generator=generator)
+        classes = [None if c.kind in NUMERIC else [_spelled(value) for value in c.values] for c in columns]
+        drawn = {"columns": column_marginals(real.numpy(), made.numpy(), list(splits.names), classes)}
+        whole = real[~real.isnan().any(1)]
+        if len(whole) > 1 and real.shape[1] > 1:
+            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), list(splits.names))
+        return drawn
+
+
+def encoded(columns: list[Column], cells: Cells) -> tuple[Tensor, Tensor]:
+    """Codes of the columns that are not constant, (n, d), nan where missing, and which rows are impossible."""
+    if [column.name for column in columns] != cells.names:
+        there, asked = ", ".join(cells.names), ", ".join(column.name for column in columns)
+        raise InputError(f"the table has the columns {there}, but the model takes {asked}")
+    pairs = [column.encode(c, cells.lines) for column, c in zip(columns, cells.columns, strict=True)]
+    codes = [pair[0] for column, pair in zip(columns, pairs, strict=True) if column.kind != "constant"]
+    wrong = np.any([pair[1] for pair in pairs], axis=0)
+    return torch.as_tensor(np.stack(codes, 1)), torch.as_tensor(wrong)
+
+
+def decoded(columns: list[Column], x: Tensor) -> NDArray[Any]:
+    """Cells of coded rows, (n, all columns), objects."""
+    coded = iter(x.T.numpy())
+    each = [column.decode(np.zeros(len(x)) if column.kind == "constant" else next(coded)) for column in columns]
+    return np.stack([cells.astype(object) for cells in each], 1)
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def averaged(run: Run) -> DiffusionDensity:
+    """The model of a run as a :class:`DiffusionDensity`, averaged with a normal law and a mixture; kept in the run's folder.
+
+    Raises
+    ------
+    InputError
+        If the run is not of a table, or its data has changed before it was first asked.
+    """
+    if not isinstance(run.recipe, Table):
+        raise InputError(f"{run.folder} is a run of {run.name}, but tables are scored and filled by a run of table")
+    folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
+    mark = run.folder / "estimator-of.json"
+    of = json.loads(best.read_text("utf-8"))["folder"]
+    if mark.exists() and json.loads(mark.read_text("utf-8")) == of:
+        return DiffusionDensity.load(folder)
+    from quasistatic.saving import write_text
+
+    density = DiffusionDensity(types=run.recipe.types or None, marginals=run.recipe.marginals, random_state=run.seed)
+    density.adopt(run.recipe.columns(), [run.model], run.splits.train, run.splits.validation, seed=run.seed)
+    density.save(folder)
+    write_text(mark, json.dumps(of))
+    return density

@@ -1,0 +1,162 @@
+"""A user's own table: from a file to a run, its scores, its gaps filled, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import small
+from quasistatic.data.tables import read_cells, read_cells_in_parts
+from quasistatic.errors import InputError
+from quasistatic.estimator import DiffusionDensity
+from quasistatic.recipes.run import evaluate_run
+from quasistatic.recipes.settings import make_recipe
+from quasistatic.recipes.table import Table, averaged, encoded
+from quasistatic.recipes.table_files import impute_file, score_file
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def density() -> DiffusionDensity:
+    return averaged(small.opened("table"))
+
+
+def test_columns_are_inferred_and_may_be_said() -> None:
+    recipe = small.opened("table").recipe
+    assert isinstance(recipe, Table)
+    assert [c.kind for c in recipe.columns()] == ["categorical", "numeric", "ordinal", "constant"]
+    said = make_recipe("table", {"data": recipe.data, "types": "rings=integer, sex=categorical"})
+    assert [c.kind for c in said.columns()][2] == "integer"  # type: ignore[attr-defined]
+    for types, sentence in (
+        ("rings", "takes NAME=KIND"),
+        ("age=numeric", "names the column 'age'"),
+        ("sex=odd", "NAME=KIND"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            make_recipe("table", {"data": recipe.data, "types": types}).columns()  # type: ignore[attr-defined]
+
+
+def test_a_run_with_holes_is_measured() -> None:
+    result = evaluate_run(small.opened("table"))
+    assert math.isfinite(result["bound"])
+    assert result["first_step"] == "learned"
+    assert "stationary" not in result
+    assert result["n"] == 12
+
+
+def test_the_scores_of_a_file_are_those_of_its_rows(tmp_path: Path, density: DiffusionDensity) -> None:
+    run = small.opened("table")
+    data = Path(run.recipe.data)  # type: ignore[attr-defined]
+    answer = score_file(density, data, tmp_path / "scores.csv", "bits")
+    told = rows_of(tmp_path / "scores.csv")
+    assert [int(row["line"]) for row in told] == list(range(2, 122))
+    cells = read_cells(data)
+    by_hand = density.score_coded(encoded(density.columns_, cells)[0]).numpy() / math.log(2)
+    np.testing.assert_allclose([float(row["log_density_bits"]) for row in told], by_hand, rtol=1e-7)
+    assert answer["mean"] == pytest.approx(by_hand.mean())
+    assert answer["impossible"] == 0
+
+
+def test_a_file_is_read_in_parts_as_it_is_read_whole(tmp_path: Path) -> None:
+    path = small.mixed_table(tmp_path / "t.csv")
+    whole, parts = read_cells(path), list(read_cells_in_parts(path, rows=50))
+    assert [len(part) for part in parts] == [50, 50, 20]
+    for j in range(4):
+        assert np.concatenate([part.columns[j] for part in parts]).tolist() == whole.columns[j].tolist()
+    assert [line for part in parts for line in part.lines] == whole.lines
+
+
+def test_gaps_are_filled_and_what_was_there_stays(tmp_path: Path, density: DiffusionDensity) -> None:
+    data = Path(small.opened("table").recipe.data)  # type: ignore[attr-defined]
+    answer = impute_file(density, data, tmp_path / "filled.csv", 5, 0)
+    before, after, draws = rows_of(data), rows_of(tmp_path / "filled.csv"), rows_of(tmp_path / "filled-draws.csv")
+    holes = [(i, name) for i, row in enumerate(before) for name in row if row[name] == "?"]
+    assert answer["holes"] == len(holes) == len(draws) > 10
+    assert list(after[0]) == ["sex", "length", "rings", "site"]
+    for i, (old, new) in enumerate(zip(before, after, strict=True)):
+        for name in old:
+            assert old[name] == new[name] if (i, name) not in holes else new[name] != ""
+    assert {row["sex"] for row in after} == {"F", "M", "I"}
+    assert all(row["rings"].isdigit() for row in after)
+    for row in draws:
+        assert row["q05"] == "" if row["column"] == "sex" else float(row["q05"]) <= float(row["q50"]) <= float(row["q95"])
+    again = impute_file(density, data, tmp_path / "again.csv", 5, 0)
+    assert again["holes"] == answer["holes"]
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "filled.csv").read_text()
+
+
+def test_what_is_wrong_with_a_file_is_told_by_its_line(tmp_path: Path, density: DiffusionDensity) -> None:
+    path = tmp_path / "bad.csv"
+    head = "sex,length,rings,site\nM,0.5,4,7\n\n"
+    for line, sentence in (
+        ("M,0.5,4\n", "line 4 of bad.csv has 3 cells, but the header has 4"),
+        ("M,long,4,7\n", "line 4, column 'length' is numeric, but holds 'long'"),
+        ("M,inf,4,7\n", "line 4, column 'length' holds inf"),
+    ):
+        path.write_text(head + line)
+        with pytest.raises(InputError, match=sentence):
+            score_file(density, path, tmp_path / "s.csv")
+        assert not (tmp_path / "s.csv").exists()
+    path.write_text(head + "X,0.5,4,7\nM,0.1,99,7\nM,?,4,8\n")
+    assert score_file(density, path, tmp_path / "s.csv")["impossible"] == 3
+    with pytest.raises(InputError, match=r"line 4 of bad\.csv holds a value that was never possible"):
+        impute_file(density, path, tmp_path / "f.csv", 2, 0)
+    path.write_text("sex,length\nM,0.5\n")
+    with pytest.raises(
+        InputError, match="the table has the columns sex, length, but the model takes sex, length, rings, site"
+    ):
+        score_file(density, path, tmp_path / "s.csv")
+    with pytest.raises(InputError, match=r"written as \.csv"):
+        score_file(density, path, tmp_path / "s.txt")
+
+
+def test_a_table_that_cannot_be_modelled_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for text, sentence in (
+        ("a,b\n" + "1,2\n" * 20, "every column of t.csv is constant"),
+        ("a,b\n" + "".join(f"{i},?\n" for i in range(20)), "'b' has no observed entry"),
+        ("a,b\n1,2\n", "has 1 rows, but at least 10"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=sentence):
+            make_recipe("table", {"data": str(path)}).splits(0)
+
+
+def test_samples_are_written_with_the_columns_of_the_table() -> None:
+    run = small.opened("table")
+    told = run.recipe.cells(run.model.sample(9, generator=torch.Generator().manual_seed(0)))
+    assert told is not None
+    names, cells = told
+    assert names == ["sex", "length", "rings", "site"]
+    assert set(cells[:, 0]) <= {"F", "M", "I"}
+    assert set(cells[:, 3]) == {7.0}
+
+
+def test_figures_of_a_table() -> None:
+    run = small.opened("table")
+    assert set(run.recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))) == {"columns", "pairs"}
+
+
+def test_another_recipe_has_no_table() -> None:
+    with pytest.raises(InputError, match="a run of array, but tables are scored and filled by a run of table"):
+        averaged(small.opened("array"))
+
+
+def test_arrays_of_numbers_are_tables_too(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    x[3, 1] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    cells = read_cells(tmp_path / "x.npy")
+    assert cells.names == ["column 1", "column 2"]
+    np.testing.assert_array_equal(cells.columns[1], x[:, 1])
+    with pytest.raises(InputError, match="where pyarrow is installed"):
+        read_cells(tmp_path / "x.parquet")

@@ -1,0 +1,203 @@
+"""Measure ``DiffusionDensity`` on small tables beside its peers, on the same splits, and write the records.
+
+    python tools/measure_tables.py breast-cancer 0 1 2 3 4      one record for each split
+
+Measurements: breast-cancer, breast-cancer-power, checkerboard, swiss-roll-half. Costs are minus log2 of the density in
+the units of the rows as they are split here; lower is better. Nothing is chosen on test rows: the estimator and all peers
+take their settings from the training and validation rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn import datasets
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import PowerTransformer
+
+from quasistatic.estimate import Estimate, paired_difference
+from quasistatic.estimator import DiffusionDensity
+from quasistatic.recipes.run import versions
+
+RECORDS = Path(__file__).parent.parent / "records"
+Rows = NDArray[np.float64]
+
+
+class Split(NamedTuple):
+    train: Rows
+    validation: Rows
+    test: Rows
+    truth: float | None = None
+    """Mean of -log2 of the true density of the test rows."""
+
+
+# ------------------------------------------------------------------------------------------------- splits
+
+
+def breast_cancer(split: int) -> Split:
+    """60, 20 and 20 % of a permutation by the split's number, standardised by the training rows."""
+    x = datasets.load_breast_cancer().data
+    x = x[np.random.default_rng(split).permutation(len(x))]
+    a, b = int(0.6 * len(x)), int(0.8 * len(x))
+    x = (x - x[:a].mean(0)) / x[:a].std(0)
+    return Split(x[:a], x[a:b], x[b:])
+
+
+def _plane(x: Rows, log2_density: Callable[[Rows], Rows]) -> Split:
+    """10,000 rows to train, 2,000 and 10,000; centred, and divided by one number for both axes."""
+    train = x[:10_000]
+    shift, scale = train.mean(0), (train - train.mean(0)).std()
+    z = (x - shift) / scale
+    truth = -float(log2_density(x[12_000:]).mean()) - 2 * math.log2(scale)
+    return Split(z[:10_000], z[10_000:12_000], z[12_000:], truth)
+
+
+def checkerboard(split: int) -> Split:
+    """Eight of the sixteen squares of side two between -4 and 4, uniform."""
+    draw, n = np.random.default_rng(1000 + split), 22_000
+    across = draw.uniform(-4, 4, n)
+    base = draw.integers(0, 2, n) * 4 - 4 + 2 * (np.floor((across + 4) / 2) % 2)
+    x = np.c_[across, base + 2 * draw.uniform(size=n)]
+    return _plane(x, lambda rows: np.full(len(rows), -5.0))
+
+
+def swiss_roll(split: int) -> Split:
+    """scikit-learn's swiss roll seen from the side, noise 0.5."""
+    state = np.random.RandomState(1000 + split)
+    x = datasets.make_swiss_roll(22_000, noise=0.5, random_state=state)[0][:, [0, 2]]
+    t = 1.5 * np.pi * (1 + 2 * (np.arange(4000) + 0.5) / 4000)
+    curve = np.c_[t * np.cos(t), t * np.sin(t)]
+
+    def log2_density(rows: Rows) -> Rows:
+        parts = [np.exp(-((r[:, None] - curve) ** 2).sum(-1) / 0.5).mean(1) for r in np.array_split(rows, 100)]
+        return np.log2(np.concatenate(parts) / (0.5 * math.pi))
+
+    return _plane(x, log2_density)
+
+
+# ------------------------------------------------------------------------------------------------- peers
+
+
+def peers(split: Split) -> dict[str, Rows]:
+    """Log density of the test rows under a mixture by BIC, a mixture and a ridged Gaussian by validation, nats."""
+    by_bic: list[tuple[float, Any]] = []
+    by_validation: list[tuple[float, Any]] = []
+    ridged: list[tuple[float, Any]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in (1, 2, 3, 5, 10, 20, 40):
+            for kind in ("full", "diag"):
+                model = GaussianMixture(k, covariance_type=kind, random_state=0).fit(split.train)
+                by_bic.append((-model.bic(split.train), model))
+                for ridge in (1e-3, 1e-2, 1e-1):
+                    model = GaussianMixture(k, covariance_type=kind, reg_covar=ridge, random_state=0).fit(split.train)
+                    by_validation.append((model.score(split.validation), model))
+        for ridge in 10.0 ** np.arange(-6, 0.1, 0.5):
+            model = GaussianMixture(1, reg_covar=ridge).fit(split.train)
+            ridged.append((model.score(split.validation), model))
+    best = {"mixture_by_bic": by_bic, "mixture_by_validation": by_validation, "gaussian": ridged}
+    return {name: max(found, key=lambda pair: pair[0])[1].score_samples(split.test) for name, found in best.items()}
+
+
+def powered(split: Split) -> tuple[Split, Rows]:
+    """The same rows after Yeo and Johnson's powers, for the peers, and the log-derivative of the test rows."""
+    power = PowerTransformer().fit(split.train)
+    lam, scale = power.lambdas_, power._scaler.scale_
+    slope = (np.sign(split.test) * (lam - 1.0) * np.log1p(np.abs(split.test)) - np.log(scale)).sum(1)
+    return Split(*(power.transform(rows) for rows in split[:3])), slope
+
+
+# ------------------------------------------------------------------------------------------------- measurements
+
+SETTINGS: dict[str, tuple[Callable[[int], Split], dict[str, Any], int]] = {
+    # splits, settings of the estimator that are not its defaults, test rows of the weighted estimate
+    "breast-cancer": (breast_cancer, {"marginals": "none"}, 200),
+    "breast-cancer-power": (breast_cancer, {"marginals": "power"}, 200),
+    "checkerboard": (checkerboard, {"marginals": "none", "max_steps": 8000, "batch_size": 512, "learning_rate": 2e-3}, 1000),
+    "swiss-roll-half": (
+        swiss_roll,
+        {"marginals": "none", "max_steps": 8000, "batch_size": 512, "learning_rate": 2e-3},
+        1000,
+    ),
+}
+
+
+def cost(log_density: Rows) -> dict[str, Any]:
+    """Mean of -log2 with its standard error."""
+    told = Estimate.of(-torch.as_tensor(log_density), "bits")
+    return {"value": told.value, "standard_error": told.standard_error, "n": told.n}
+
+
+def measure(name: str, number: int) -> dict[str, Any]:
+    """Fit and score one split."""
+    splits, settings, n_weighted = SETTINGS[name]
+    split = splits(number)
+    types = ["numeric"] * split.train.shape[1]
+    began, cpu = time.perf_counter(), time.process_time()
+    model = DiffusionDensity(types=types, random_state=number, **settings).fit(split.train, validation=split.validation)
+    spent = {"seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    bound = model.bound(split.test).total.numpy()
+    few = split.test[:n_weighted]
+    model.set_params(n_paths=100 if len(split.train) > 1000 else 50)
+    weighted = model.score_samples(few)
+    told: dict[str, Any] = {
+        "bound": cost(bound),
+        "weighted": cost(weighted) | {"n_paths": model.n_paths},
+        "bound_of_the_same_rows": cost(bound[: len(few)]),
+        "diffusion_alone": cost(model.members_[0].bound(split.test, method="trajectory").total.numpy()),
+        "normal_law_alone": cost(model.normal_.log_prob(torch.as_tensor(split.test)).numpy()),
+        "weights": dict(zip(("diffusion", "normal", "mixture"), model.weights_.round(4).tolist(), strict=True)),
+    }
+    told |= _beside(split, bound, powers=name.endswith("power"))
+    if split.truth is not None:
+        told["truth"] = split.truth
+    headline = told["bound"]
+    return {
+        "bound": headline["value"], "standard_error": headline["standard_error"], "n": headline["n"], "unit": "bits",
+        "first_step": "learned", "seed": number, **spent,
+        "evaluation": told | {"settings": settings, "versions": versions(), "split": number},
+    }  # fmt: skip
+
+
+def _beside(split: Split, bound: Rows, *, powers: bool) -> dict[str, Any]:
+    """Peers, and the lead over each on the same rows: their cost less ours."""
+    seen, slope = powered(split) if powers else (split, 0.0)
+    told: dict[str, Any] = {}
+    for name, log_density in peers(seen).items():
+        lead = paired_difference(torch.as_tensor(bound), torch.as_tensor(log_density + slope), "bits")
+        told[name] = cost(log_density + slope) | {"lead": lead.value, "lead_standard_error": lead.standard_error}
+    return {"peers": told}
+
+
+def main(name: str, numbers: list[int]) -> None:
+    torch.set_num_threads(1)
+    for number in numbers:
+        told = measure(name, number)
+        place = RECORDS / name / f"seed-{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "result.json").write_text(json.dumps(told, indent=1) + "\n")
+        others = {peer: round(pair["value"], 3) for peer, pair in told["evaluation"]["peers"].items()}
+        shown = {k: round(told["evaluation"][k]["value"], 3) for k in ("weighted", "diffusion_alone", "normal_law_alone")}
+        print(
+            name,
+            number,
+            f"{told['bound']:.4f} ± {told['standard_error']:.4f}",
+            shown,
+            others,
+            told["cpu_seconds"],
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], [int(word) for word in sys.argv[2:]] or [0])
