@@ -296,7 +296,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "swiss-roll", "--compile", "maybe"], "compile"),
         (["train", "swiss-roll", "--micro-batch", "-1"], "micro_batch must be at least 0, got -1"),
         (["evaluate", "run", "--samples", "-1"], "--samples must be 0 or more, got -1"),
-        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes array .*"),
+        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes table .*"),
         (["train", "swiss-roll", "--set", "network=paper"], "network=paper needs covariance=diagonal, got full"),
         (["train", "array"], "the array recipe needs a file of numbers: give --data PATH"),
         (["train", "array", "--data", "none.csv"], "the data file .*none.csv cannot be read: No such file or directory"),

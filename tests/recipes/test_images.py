@@ -132,6 +132,17 @@ def test_bits_of_levels_turn_into_the_papers_k(trained, name):
     assert k == pytest.approx(x.shape[1] * (math.log2(sd) - 3.0), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_the_null_model_of_levels_is_a_mass_as_the_bound_is(trained, name):
+    run = trained(name)
+    shape = run.splits.test.shape[1:]
+    flat = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(256, *shape)
+    each = run.recipe.null_log_prob(run.model, flat, torch.Generator()) / math.prod(shape)  # all numbers are of one law
+    assert each.exp().sum().item() == pytest.approx(1.0, abs=1e-9)
+    told = evaluate_run(run)
+    assert told["gain"] == pytest.approx(told["bound"] - told["null"], abs=1e-9)
+
+
 def test_dynamic_binarisation_draws_training_rows_anew_and_holds_the_others_still(trained):
     trained("mnist-binary")  # the small sets are in place
     made = make_recipe("mnist-binary", pictures.SMALL["mnist-binary"], {"binarisation": "dynamic"})

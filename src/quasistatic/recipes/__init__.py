@@ -164,6 +164,7 @@ CATALOGUE: dict[str, Entry] = {
         "table:Table",
         "your own table of numbers, classes and holes: --data X.csv, --types quality=ordinal",
         2,
+        takes="a .csv, .npy or .npz file",
     ),
     "array": Entry(
         "array:Array",

@@ -137,6 +137,10 @@ class Recipe(ABC):
         """Tell a bound in the units of others, by their names; each is a shift and a scale of it."""
         return {}
 
+    def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
+        """Log likelihood of the noise end as a model of the data, (n,), nats."""
+        return model.null_log_prob(x, generator=generator)
+
     def draw(self, model: DiffusionModel, n: int, generator: Generator) -> Tensor:
         """Draw samples in data units."""
         return model.sample(n, generator=generator)

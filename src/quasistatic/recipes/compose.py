@@ -26,10 +26,10 @@ def compose(
 
     Windows of the model's size lie on a grid of half their side. That with the most known pixels, of those with unknown
     ones, is next: its unknown pixels are drawn given the known ones, and are known from then on. While the chain walks back,
-    known pixels follow their own path :math:`q(x_{t-1} \mid x_t, x_0)` and the others the model's kernel; every step is taken
-    ``repeats`` times, with one forwards between, in which the two come to agree (Lugmayr et al. 2022). That draws
-    from about the model's law of a patch given its known pixels, without weights that would say how nearly; the whole is no
-    draw of a joint density, and knows nothing over more than a patch.
+    known pixels follow their own path :math:`q(x_{t-1} \mid x_t, x_0)` and the others the model's kernel; every step is
+    taken ``repeats`` times, with one forwards between, in which the two come to agree. That draws from about the model's law
+    of a patch given its known pixels, without weights that would say how nearly; the whole is no draw of a joint density,
+    and knows nothing over more than a patch.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def evaluate(
         each, stationary, limits = _controlled(recipe, model, exact, x, seed)
         headline = told(each)
         result |= limits
-    null = model.null_log_prob(x, generator=seeded(seed)).cpu()
+    null = recipe.null_log_prob(model, x, seeded(seed)).cpu()
     floor, gain = told(null), told(each - null)
     result |= {
         "bound": headline.value,

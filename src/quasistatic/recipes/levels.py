@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quasistatic.data.transforms import Affine, Chain, Levels
+from quasistatic.discretised import DiscretisedGaussian
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
@@ -43,6 +45,12 @@ class LevelRecipe(UNetRecipe):
         base = kind.fit(splits.train.float() / (0.5 * (levels - 1)) - 1.0)
         network = self.unet(ImageDenoiser.n_inputs(shape[0], levels), ImageDenoiser.n_outputs(shape[0]))
         return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, levels), shape)
+
+    def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
+        """Mass of the levels under the noise end, as the bound is one of masses: a density would not compare."""
+        z, _ = model.encode(x, generator)
+        unit = torch.zeros_like(z)
+        return DiscretisedGaussian(unit, unit + 1.0, 2.0 / (self.n_levels() - 1), -1.0, 1.0).log_prob(z)
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """K of the paper: bits per pixel of dequantised levels of unit variance. It may be higher, never lower."""
