@@ -15,7 +15,9 @@ import torch
 from benchmarks.measure import Row
 
 # name -> rounds that give quartiles a few per cent apart in reasonable time
-BENCHMARKS = {"training_step": 15, "sampling_step": 25, "whole_bound": 25, "step_variance": 8, "imports": 9}
+BENCHMARKS = {
+    "training_step": 15, "sampling_step": 25, "whole_bound": 25, "step_variance": 8, "imports": 9, "posterior_step": 9,
+}  # fmt: skip
 
 
 def main() -> None:
