@@ -6,6 +6,7 @@ Pictures go beside the run, ``RUN/posterior-denoise.png`` and ``RUN/posterior-in
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +99,21 @@ def picture(run: Run, seen: Tensor, p: Posterior) -> Any:
 
 
 def non_local_means(y: Tensor, s: float, peak: float) -> Tensor:
-    restoration = _restoration()
-    made = [
-        restoration.denoise_nl_means(
-            image / peak, patch_size=5, patch_distance=6, h=0.8 * s / peak, sigma=s / peak, fast_mode=True, channel_axis=-1
-        )
-        for image in y.movedim(1, -1).numpy()
-    ]
-    return peak * torch.as_tensor(np.stack(made)).clamp(0, 1).movedim(-1, 1)
+    how = {"patch_size": 5, "patch_distance": 6, "h": 0.8 * s / peak, "sigma": s / peak, "fast_mode": True}
+    return _each(y, peak, lambda image, axis: _restoration().denoise_nl_means(image, channel_axis=axis, **how))
 
 
 def biharmonic(x: Tensor, known: Tensor, peak: float) -> Tensor:
-    restoration = _restoration()
     mask = ~known[0].numpy()
-    made = [restoration.inpaint_biharmonic(image / peak, mask, channel_axis=-1) for image in x.movedim(1, -1).numpy()]
-    return peak * torch.as_tensor(np.stack(made)).clamp(0, 1).movedim(-1, 1)
+    return _each(x, peak, lambda image, axis: _restoration().inpaint_biharmonic(image, mask, channel_axis=axis))
+
+
+def _each(x: Tensor, peak: float, method: Callable[[Any, int | None], Any]) -> Tensor:
+    """A method for images from 0 to 1, colours last; grey ones without an axis for them, where it would blur over it."""
+    grey = x.shape[1] == 1
+    images = (x[:, 0] if grey else x.movedim(1, -1)).numpy() / peak
+    made = torch.as_tensor(np.stack([method(image, None if grey else -1) for image in images])).clamp(0, 1)
+    return peak * (made.unsqueeze(1) if grey else made.movedim(-1, 1))
 
 
 def _restoration() -> Any:

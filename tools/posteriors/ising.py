@@ -56,10 +56,10 @@ def problems(of_seed: int) -> dict[str, Evidence]:
     for k in (2, 4, 6):
         mask = torch.zeros(ROWS * COLUMNS, dtype=torch.bool)
         mask[torch.randperm(ROWS * COLUMNS, generator=generator)[:k]] = True
-        made[f"{k} known"] = KnownEntries(mask, states[torch.multinomial(probs, 1, generator=generator).item()])
+        made[f"{k} known"] = KnownEntries(mask, states[int(torch.multinomial(probs, 1, generator=generator))])
     mask = torch.tensor([True, True] + [False] * 8 + [True, True])
     made["opposite corners"] = KnownEntries(mask, torch.tensor([1.0, 1.0] + [0.0] * 10))
-    x = states[torch.multinomial(probs, 1, generator=generator).item()]
+    x = states[int(torch.multinomial(probs, 1, generator=generator))]
     flipped = torch.rand(x.shape, generator=generator) < 0.1
     made["channel"] = BitFlips(torch.where(flipped, 1 - x, x), 0.1)
     return made
