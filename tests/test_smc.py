@@ -397,6 +397,18 @@ def test_arviz_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         weighted().to_arviz()
 
 
+def test_arviz_gets_equally_weighted_draws_of_one_chain() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces its own future
+        pytest.importorskip("arviz")
+        data = weighted().to_arviz(150, generator=seed(0))
+    x = data.posterior["x"]  # type: ignore[attr-defined]
+    assert x.shape == (1, 150, 2, 3)
+    p = weighted()
+    error = p.std / p.ess.unsqueeze(1).sqrt()
+    assert (abs(x.values[0].mean(0) - p.mean.numpy()) < 5 * (error + p.std / 150**0.5).numpy()).all()
+
+
 def test_a_collapse_is_not_kept_quiet() -> None:
     # an observation forty deviations away, looked at by a kernel that hardly knows its data's width
     with pytest.warns(PosteriorWarning, match="of 200 particles count: do not trust"):

@@ -87,10 +87,9 @@ def measure(runs: Path, of_seed: int) -> dict[str, Measured]:
     phase = max(told, key=lambda name: told[name]["phases_off"])
     log_z = max(told, key=lambda name: abs(told[name]["log_evidence_off"]))
     share = truth(problems(of_seed)[phase])[0].max().item()
+    error = math.sqrt(share * (1 - share) / told[phase]["lines"])
     return {
-        "posterior-heartbeat": Measured(
-            told[phase]["phases_off"], math.sqrt(share * (1 - share) / told[phase]["lines"]), N, {"worst_at": phase, **details}
-        ),
+        "posterior-heartbeat": Measured(told[phase]["phases_off"], error, N, {"worst_at": phase, **details}),
         "posterior-heartbeat-evidence": Measured(
             abs(told[log_z]["log_evidence_off"]), told[log_z]["log_evidence_error"], N, {"worst_at": log_z, **details}
         ),
