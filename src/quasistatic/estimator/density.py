@@ -52,8 +52,9 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     types : dict or list, optional
         Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
         "constant". What is not said is inferred (:mod:`quasistatic.estimator.columns`).
-    marginals : {"auto", "none", "power"}
-        Transform of numeric columns: Yeo and Johnson's power, or none but their scale.
+    marginals : {"auto", "none", "power", "ratio"}
+        Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio
+        to the mean, for columns that are never negative. "auto" chooses by cross-validation of the normal law.
     n_members : int
         Diffusions that are trained, from different starts.
     average : bool
