@@ -15,8 +15,9 @@ WORKERS ?= 2
 .PHONY: demo test lint types layers pytest docs bench fmt clean
 .DEFAULT_GOAL := test
 
+# One thread: networks this small gain nothing from a second, and two threads wait for each other on a busy machine.
 demo: $(STAMP)
-	$(BIN)/quasistatic reproduce swiss-roll heartbeat digits --preset demo --out runs/demo
+	OMP_NUM_THREADS=1 $(BIN)/quasistatic reproduce swiss-roll heartbeat digits --preset demo --out runs/demo
 
 test: lint types layers pytest
 

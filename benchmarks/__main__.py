@@ -15,7 +15,10 @@ import torch
 from benchmarks.measure import Row
 
 # name -> rounds that give quartiles a few per cent apart in reasonable time
-BENCHMARKS = {"training_step": 15, "sampling_step": 25, "whole_bound": 25, "step_variance": 8, "imports": 9}
+BENCHMARKS = {
+    "training_step": 15, "pictures": 15, "scaling": 6,
+    "sampling_step": 25, "whole_bound": 25, "step_variance": 8, "imports": 9,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ What is left of the noise shows in the quartiles over rounds.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
 
-__all__ = ["Row", "against", "round_robin"]
+__all__ = ["Row", "against", "peak_bytes", "round_robin"]
 
 Case = Callable[[], object]
 
@@ -63,6 +65,29 @@ def round_robin(cases: dict[str, Case], rounds: int, repeats: int = 1) -> dict[s
                 case()
             seconds[name].append((time.process_time() - start) / repeats)
     return seconds
+
+
+def peak_bytes(case: Case, repeats: int = 1) -> int:
+    """Most memory that some calls of a case hold at once, over what is held before them, in a process of their own."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = _status("VmRSS")
+        for _ in range(repeats):
+            case()
+        os.write(write, str(_status("VmHWM") - before).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as answer:
+        told = answer.read()
+    os.waitpid(pid, 0)
+    return int(told)
+
+
+def _status(name: str) -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return 1024 * int(line.split()[1])
 
 
 def against(

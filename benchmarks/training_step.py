@@ -7,6 +7,7 @@ The base hands the network its input and the gradient of its output, and nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -20,8 +21,9 @@ from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
-from quasistatic.train import TrainConfig
+from quasistatic.train import Engine, TrainConfig
 from quasistatic.train.loop import _Fit
+from quasistatic.train.source import Source
 from quasistatic.train.workers import Workers
 
 
@@ -68,15 +70,23 @@ def step(network: nn.Module, data: Tensor, batch_size: int, covariance: str) -> 
     diffusion = GaussianDiffusion(geometric(40))
     kernel = GaussianDenoiser(diffusion, network, data[0].numel(), covariance)
     model = DiffusionModel(Chain(), diffusion, kernel, tuple(data.shape[1:]))
+    return stepper(model, data, batch_size)
+
+
+def stepper(model: DiffusionModel, data: Tensor, batch_size: int, team: Workers | None = None) -> Callable[[], None]:
+    """Make a step of the loop, past its warm-up, with all steps of the chain seen."""
     config = TrainConfig(steps=1_000_000, batch_size=batch_size, learning_rate=1e-6)
     fit = _Fit(
-        model, data, data[:8], config,
-        folder=None, seed=0, unit="bits", quiet=True, team=Workers(), place_steps=None, on_evaluation=None,
+        model, Source(model, data), data[:8], config,
+        folder=None, seed=0, unit="bits", quiet=True, team=team or Workers(), time_budget=math.inf, place_steps=None,
+        on_evaluation=None, engine=Engine(),
     )  # fmt: skip
-    fit.sampler.record(torch.arange(2, 41), torch.rand(39, generator=Generator().manual_seed(0)))  # all seen
+    t = torch.arange(2, model.diffusion.n_steps + 1)
+    fit.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
+    wrapped = fit.team.wrap(fit.objective)
 
     def run() -> None:
-        fit._step(fit.objective)
+        fit._step(wrapped)
         fit.recent.clear()  # as every evaluation does
 
     return run

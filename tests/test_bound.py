@@ -430,7 +430,7 @@ def test_whole_paths_are_chunked_too(generator: Generator) -> None:
     torch.testing.assert_close(total, expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("shape", "rows"), [((2,), 4096), ((3, 32, 32), 21), ((100_000,), 16)])
+@pytest.mark.parametrize(("shape", "rows"), [((2,), 4096), ((3, 32, 32), 32), ((3072,), 21), ((100_000,), 16)])
 def test_how_many_pairs_are_stacked(shape: tuple[int, ...], rows: int) -> None:
     assert stacked_rows(torch.zeros(1, *shape)) == rows
 

@@ -277,12 +277,12 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Expected one of .*recipes, train, .*score, impute, report, reproduce.*; see quasistatic --help"),
+        ([], "Expected one of .*recipes, train, .*denoise, inpaint, score, impute, report.*; see quasistatic --help"),
         (["nonsense"], "nonsense.*; see quasistatic --help"),
         (["train"], "Missing .*RECIPE.*; see quasistatic train --help"),
         (["train", "swiss-roll", "--steps", "3"], "Unrecognized options: --steps.*; see quasistatic train --help"),
         (["sample", "run", "-n", "many"], "'many'; see quasistatic sample --help"),
-        (["train", "swiss"], "there is no recipe 'swiss'; there are swiss-roll, .*array$"),
+        (["train", "swiss"], "there is no recipe 'swiss'; there are swiss-roll, .*array, images$"),
         (["train", "swiss-roll", "--set"], "--set needs at least one KEY=VALUE"),
         (["train", "swiss-roll", "--set", "n_steps"], "a setting is written key=value, got 'n_steps'"),
         (["train", "swiss-roll", "--set", "nonsense=1"], "there is no setting 'nonsense'; known here are .*n_steps"),
@@ -293,7 +293,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "swiss-roll", "--time-budget", "soon"], "--time-budget must be a time such as 90s, .*, got 'soon'"),
         (["train", "swiss-roll", "--time-budget", "0m"], "--time-budget must be a time such as 90s, .*, got '0m'"),
         (["evaluate", "run", "--samples", "-1"], "--samples must be 0 or more, got -1"),
-        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll makes its own data; --data goes with .*array and table"),
+        (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes array .*"),
         (["train", "swiss-roll", "--set", "network=paper"], "network=paper needs covariance=diagonal, got full"),
         (["train", "array"], "the array recipe needs a file of numbers: give --data PATH"),
         (["train", "array", "--data", "none.csv"], "the data file .*none.csv cannot be read: No such file or directory"),
@@ -308,7 +308,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["reproduce"], "cannot reproduce nothing; there are swiss-roll, "),
         (["reproduce", "table-9", "digits"], "cannot reproduce table-9; there are swiss-roll, .*figure-2"),
         (["reproduce", "array"], "cannot reproduce array; there are "),
-        (["reproduce", "digits", "--preset", "big"], "no recipe has a preset 'big'; there are demo"),
+        (["reproduce", "digits", "--preset", "big"], "no recipe has a preset 'big'; there are base, demo, large, small"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence_and_leaves_nothing(command, tmp_path, monkeypatch, words, said):

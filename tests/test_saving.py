@@ -25,6 +25,7 @@ from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, 
 from quasistatic.reverse import (
     BernoulliDenoiser,
     CategoricalDenoiser,
+    CosineBase,
     GaussianDenoiser,
     ImageDenoiser,
     PerturbationKernel,
@@ -113,6 +114,7 @@ MADE: dict[str, Any] = {
     "UNet": lambda: UNet(1, 2, widths=(4, 8)),
     "MultiscaleNetwork": lambda: MultiscaleNetwork(1, (4, 6), 6, 2, 3, 2, dense_layers=1, dense_width=5, n_bumps=3),
     "WienerBase": lambda: base(3),
+    "CosineBase": lambda: CosineBase(torch.zeros(1), torch.rand(1, 4, 6), torch.eye(1)),
     "ImageDenoiser": lambda: ImageDenoiser(
         gaussian(), UNet(ImageDenoiser.n_inputs(1, 4), 2, widths=(4,)), base(1, 4, 6), 4
     ),
@@ -147,6 +149,8 @@ def outputs(module: nn.Module) -> list[Tensor]:
     with torch.no_grad():
         if isinstance(module, UNet):
             return [module(picture, log_snr)]
+        if isinstance(module, CosineBase):
+            return list(module(picture, log_snr))
         if isinstance(module, MultiscaleNetwork):
             return [module(picture, t)]
         if isinstance(module, WienerBase):

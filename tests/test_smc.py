@@ -223,6 +223,17 @@ def test_contradictory_bits_are_impossible_and_say_so() -> None:
     assert p.log_evidence[1].item() == pytest.approx(math.log(0.2))
 
 
+def test_evidence_that_noise_explains_better_is_called_a_contradiction() -> None:
+    # bits that the model holds for equal but for one in ten thousand, and that differ
+    q, n = BinomialDiffusion(constant_erasure(2), 0.5), 6
+    atoms = torch.cat([torch.zeros(1, n), torch.ones(1, n), torch.eye(n)[:1]]).double()
+    kernel = ExactBits(q, atoms, torch.tensor([0.5, 0.4999999, 1e-7]))
+    y = torch.stack([atoms[2], atoms[0]])
+    with pytest.warns(PosteriorWarning, match=r"independent noise explains what was seen e\^12 times better.*0\)"):
+        p = posterior_sample(q, kernel, KnownEntries(torch.ones(n, dtype=torch.bool), y), 50, shape=(n,), generator=seed(0))
+    assert p.log_evidence[0].item() == pytest.approx(math.log(1e-7), abs=1e-3)
+
+
 @pytest.mark.parametrize("evidence", ["flips", "known", "function", "black box"])
 def test_any_kernel_of_bits_has_its_own_enumerated_posterior(evidence: str) -> None:
     # a kernel without structure, far from any reversal: all of the work is done by the weights

@@ -22,13 +22,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, distributed
 
-from quasistatic.data.transforms import Affine, Chain, Dequantise
+from quasistatic.data.transforms import Affine, Chain, Dequantise, Levels
 from quasistatic.forward import Diffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
+from quasistatic.networks.unet import UNet
 from quasistatic.reverse import GaussianDenoiser
+from quasistatic.reverse.image import ImageDenoiser
+from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
-from quasistatic.train import TrainConfig, fit
+from quasistatic.train import Engine, TrainConfig, fit
 
 LEVELS = 8
 CONFIG = TrainConfig(steps=60, batch_size=32, warmup=5, evaluate_every=15, validation_pairs=300, ema=0.9)
@@ -71,6 +74,7 @@ def result(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     told += [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for record in told:
         record.pop("seconds", None)
+        record.pop("cpu_seconds", None)
     return tensors, told
 
 
@@ -212,6 +216,46 @@ def two_processes(folder: Path) -> None:
         distributed.barrier()
         train(folder / "broken-off", dropout=0.0)
     distributed.destroy_process_group()
+
+
+IMAGES = TrainConfig(steps=12, batch_size=24, warmup=2, evaluate_every=4, validation_pairs=100, ema=0.9, clip=100.0)
+
+
+def image_rows() -> Tensor:
+    x = torch.randint(16, (200, 1, 4, 4), generator=Generator().manual_seed(1))
+    x[:, :, :, 1:] = x[:, :, :, :-1]  # neighbours have something to say about each other
+    return x
+
+
+def images_model() -> DiffusionModel:
+    """A U-Net on an exact Gaussian base, with levels at its first step."""
+    torch.manual_seed(0)
+    diffusion = GaussianDiffusion(geometric(10, 7.0, -4.0))
+    network = UNet(ImageDenoiser.n_inputs(1, 16), ImageDenoiser.n_outputs(1), widths=(8, 16), attention=True)
+    base = WienerBase.fit(image_rows() / 7.5 - 1.0)
+    return DiffusionModel(Chain(Levels(16)), diffusion, ImageDenoiser(diffusion, network, base, 16), (1, 4, 4))
+
+
+def images(folder: Path | None) -> DiffusionModel:
+    """Train on images, each batch in parts."""
+    x = image_rows()
+    return fit(images_model(), x[:150], x[150:], IMAGES, folder=folder, quiet=True, engine=Engine(micro_batch=5))
+
+
+def measure(folder: Path) -> None:
+    """Measure a run on any number of processes, in blocks of 40 digits."""
+    from quasistatic.recipes import blocks
+    from quasistatic.recipes.run import evaluate_run, open_run
+
+    blocks.NUMBERS = 40 * 64
+    evaluate_run(open_run(folder), device="cpu")
+
+
+def images_and_measures(folder: Path) -> None:
+    """Train on images, and measure the runs that are there."""
+    for run in sorted(folder.glob("visits-*")):
+        measure(run)
+    images(folder / "whole")
 
 
 if __name__ == "__main__":

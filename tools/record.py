@@ -32,9 +32,10 @@ def headline(result: dict[str, Any], which: str) -> dict[str, Any]:
     found: Any = result
     for key in path.split("."):
         part, found = found, found[key]
+    unit = {"unit": found["unit"]} if isinstance(found, dict) and "unit" in found else {}
     if isinstance(found, float):
         return {"bound": found, "standard_error": part[f"{key}_standard_error"], "n": part["n"], "unit": "share"}
-    return {"bound": sign * found["value"], "standard_error": found["standard_error"], "n": found["n"]}
+    return {"bound": sign * found["value"], "standard_error": found["standard_error"], "n": found["n"]} | unit
 
 
 def main(runs: Path) -> None:

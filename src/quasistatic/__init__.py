@@ -30,7 +30,8 @@ _HOMES = {
     "sample": ("ancestral", "trajectory"),
     "placing": ("learn_schedule", "regrid"),
     "evidence": (
-        "BitFlips", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product", "TiltedKernel",
+        "BitFlips", "Blur", "Downsample", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product",
+        "TiltedKernel",
     ),
     "posterior": ("Posterior", "PosteriorWarning"),
     "smc": ("posterior_sample",),

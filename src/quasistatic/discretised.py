@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from quasistatic.distributions import Distribution, Gaussian
 from quasistatic.errors import InputError
 
-__all__ = ["DiscretisedGaussian", "FirstStepDiscretised"]
+__all__ = ["DiscretisedGaussian", "FirstStepDiscretised", "log_mass"]
 
 
 class DiscretisedGaussian(Distribution):
@@ -76,7 +76,7 @@ class DiscretisedGaussian(Distribution):
         infinity = torch.full_like(x, math.inf)
         below = torch.where(x < self.low + 0.5 * self.step, -infinity, x - 0.5 * self.step)
         above = torch.where(x > self.high - 0.5 * self.step, infinity, x + 0.5 * self.step)
-        return _LogMass.apply(self.mean, self.var, below, above).flatten(1).sum(1)
+        return log_mass(self.mean, self.var, below, above).flatten(1).sum(1)
 
     def entropy(self) -> Tensor:
         raise self._unsupported("entropy")
@@ -123,6 +123,11 @@ class _LogMass(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
         by_mean, by_var = ctx.saved_tensors
         return weight * by_mean, weight * by_var, None, None
+
+
+def log_mass(mean: Tensor, var: Tensor, below: Tensor, above: Tensor) -> Tensor:
+    """Log of the mass of a normal law between two edges, which may be infinite, elementwise."""
+    return _LogMass.apply(mean, var, below, above)
 
 
 def _erfcx(x: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from quasistatic.noise import normal, uniform
+
 __all__ = [
     "Bernoulli",
     "BlockProduct",
@@ -47,12 +49,6 @@ LOG_2PI = math.log(2.0 * math.pi)
 def _sum(x: Tensor) -> Tensor:
     """Sum over the event: (batch, *event) -> (batch,)."""
     return x.sum(-1) if x.dim() == 2 else x.flatten(1).sum(1)
-
-
-def _randn(like: Tensor, generator: Generator | None) -> Tensor:
-    if generator is None and like.is_contiguous():
-        return torch.randn_like(like)
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 class Distribution(ABC):
@@ -131,7 +127,7 @@ class Gaussian(Distribution):
         return Gaussian(self.mean[rows], self.var[rows])
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        return torch.addcmul(self.mean, self.var.sqrt(), _randn(self.mean, generator))
+        return torch.addcmul(self.mean, self.var.sqrt(), normal(self.mean, generator))
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -0.5 * _sum((x - self.mean).square() / self.var + self.var.log() + LOG_2PI)
@@ -233,7 +229,7 @@ class FullGaussian(Distribution):
         return torch.linalg.solve_triangular(self.scale_tril, y, upper=False)
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        noise = _randn(self.mean.flatten(1), generator)
+        noise = normal(self.mean.flatten(1), generator)
         return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).view_as(self.mean)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -305,7 +301,7 @@ class Bernoulli(Distribution):
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         p = self.probs
-        u = torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+        u = uniform(p.shape, generator, like=p)
         return (u < p).to(p.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -367,7 +363,7 @@ class Categorical(Distribution):
     def sample(self, generator: Generator | None = None) -> Tensor:
         # as many classes as have been passed when u of the whole is; one of probability zero is never the next
         below = self.log_probs.exp().cumsum(-1)
-        u = torch.rand(below.shape[:-1], generator=generator, dtype=below.dtype, device=below.device)
+        u = uniform(below.shape[:-1], generator, like=below)
         return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(below.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -448,7 +444,7 @@ class Masked(Distribution):
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         x = self.shown if isinstance(self.shown, Tensor) else self.shown.sample(generator)
-        u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        u = uniform(x.shape, generator, like=x)
         return x.masked_fill(u < self.mask, float(self.n_classes))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -489,6 +485,8 @@ class Masked(Distribution):
 
 def _x_log_ratio(p: Tensor, q: Tensor) -> Tensor:
     """Share of a KL, p log p / q, zero where p is."""
+    if p.device.type == "cpu" and torch.equal(p, q):  # as in all steps of an absorbing process; to see it costs GPUs a wait
+        return p.new_zeros(())
     return p * (p.log() - q.log()).masked_fill(p == 0, 0.0)
 
 
@@ -535,7 +533,9 @@ class Mixture(Distribution):
 
     def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
         """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
-        pick = torch.multinomial(self.log_weights.exp(), 1, generator=generator).squeeze(1)
+        weights = self.log_weights.exp()
+        where = weights.device if generator is None else generator.device
+        pick = torch.multinomial(weights.to(where), 1, generator=generator).squeeze(1).to(weights.device)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]
 

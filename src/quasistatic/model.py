@@ -142,6 +142,7 @@ class DiffusionModel(nn.Module):
         n_steps: int | None = None,
         spread: str = "lookahead",
         weights: bool = True,
+        moves: int = 0,
         generator: Generator | None = None,
         chunk: int | None = None,
     ) -> Posterior:
@@ -153,7 +154,7 @@ class DiffusionModel(nn.Module):
             What is known about x, in data units; one observation or a batch of them.
         n_particles : int
             For each observation.
-        n_steps, spread, weights, generator, chunk
+        n_steps, spread, weights, moves, generator, chunk
             See :func:`quasistatic.smc.posterior_sample`.
 
         Returns
@@ -163,10 +164,12 @@ class DiffusionModel(nn.Module):
             known entries their log density (or log probability), for a measurement that of y.
         """
         device = self.diffusion.beta.device
-        about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator)
+        about_z, log_factor = in_model_units(
+            evidence, self.transform, self.event_shape, device, generator, n_particles
+        )
         p = posterior_sample(
             self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
-            n_steps=n_steps, spread=spread, weights=weights, generator=generator, chunk=chunk,
+            n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk,
         )  # fmt: skip
         x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
         x = keep_known(evidence.on(self.event_shape, device), x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ class Posterior:
         log_weights = log_weights - torch.logsumexp(log_weights, -1, keepdim=True)
         founders = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
         return cls(x, log_weights, log_evidence, founders, torch.zeros_like(log_evidence, dtype=torch.long))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
+        """Put batches of observations one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     @property
     def batched(self) -> bool:

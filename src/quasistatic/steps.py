@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from quasistatic.bound import Bound, elbo_terms, stacked_rows, step_log_ratio
 from quasistatic.forward import Diffusion
+from quasistatic.noise import uniform
 from quasistatic.reverse import ReverseKernel
 
 __all__ = ["StepSampler", "learned_sampler", "quick_bound", "quick_terms"]
@@ -73,7 +74,7 @@ class StepSampler:
         """Draw n steps, sorted, and their weights 1 / p(t): ((n,) int64, (n,) float64)."""
         if len(self._ranks) != n:
             self._ranks = torch.arange(n, dtype=torch.float64)
-        u = torch.rand(n, generator=generator, dtype=torch.float64).add_(self._ranks).div_(n)
+        u = uniform((n,), generator, like=self._ranks).add_(self._ranks).div_(n)
         at = torch.searchsorted(self._cdf, u)
         return at + 2, self._weight.index_select(0, at)
 
@@ -143,7 +144,7 @@ def quick_terms(
     total = torch.zeros_like(data)
     for _ in range(max(1, visits)):
         t, weight = sampler.draw(n, generator)
-        mixed = torch.randperm(n, generator=generator)
+        mixed = torch.randperm(n, generator=generator, device=generator.device if generator else None).cpu()
         t, weight = t[mixed].to(x_0.device), weight[mixed].to(x_0)
         x_t = diffusion.marginal(x_0, t).sample(generator)
         ratio = torch.cat([
@@ -177,7 +178,7 @@ def learned_sampler(
     if diffusion.n_steps < 3:
         return sampler
     for _ in range(visits):
-        t, _ = sampler.draw(len(x_0), generator)
+        t = sampler.draw(len(x_0), generator)[0].to(x_0.device)
         x_t = diffusion.marginal(x_0, t).sample(generator)
         for rows in torch.arange(len(x_0)).split(stacked_rows(x_0)):
             back = diffusion.posterior(x_0[rows], x_t[rows], t[rows])

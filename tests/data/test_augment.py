@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 from chance import check_frequencies, check_mean
-from quasistatic.data.augment import binarise, random_crop, random_flip
+from quasistatic.data.augment import binarise, random_crop, random_flip, random_symmetry
 from quasistatic.errors import InputError
 
 
@@ -34,6 +34,20 @@ def test_half_of_the_images_are_mirrored_and_none_is_changed_otherwise(generator
     mirrored = (y.flip(-1) == x).flatten(1).all(1)
     assert torch.equal(y[~mirrored], x[~mirrored])
     check_mean(mirrored.double(), 0.5, resolves=0.05)
+
+
+def test_the_eight_symmetries_of_the_square_are_equally_likely(generator):
+    x = numbered(1, 2, 3, 3)
+    all_eight = [z for y in (x, x.flip(-1), x.flip(-2), x.flip(-1, -2)) for z in (y, y.transpose(-1, -2))]
+    drawn = random_symmetry(x.expand(8000, -1, -1, -1), generator)
+    seen = torch.stack([(drawn == z).flatten(1).all(1) for z in all_eight])
+    assert torch.equal(seen.sum(0), torch.ones(8000, dtype=torch.long))
+    check_frequencies(seen.sum(1), torch.full((8,), 1 / 8))
+
+
+def test_what_is_not_square_has_no_such_symmetries(generator):
+    with pytest.raises(InputError, match="got images of 3 x 5"):
+        random_symmetry(numbered(1, 1, 3, 5), generator)
 
 
 def test_crops_are_windows_of_their_image_uniform_over_the_places(generator):

@@ -66,7 +66,7 @@ def test_the_centre_is_cut_out_of_images_of_many_sizes(tmp_path):
     big, wide = pixels(8, 9), pixels(4, 7)
     Image.fromarray(big).save(tmp_path / "a.png")
     Image.fromarray(wide).save(tmp_path / "b.png")
-    images = open_images(tmp_path, size=4)
+    images = open_images(tmp_path, crop=4)
     assert np.array_equal(images[0][0], big[2:6, 2:6])
     assert np.array_equal(images[1][0], wide[:, 1:5])
 
@@ -98,9 +98,9 @@ def mixed(folder: Path, fault: str) -> None:
 
 
 FAULTS = {
-    "size": ({}, r"bad\.png has 9 x 8 pixels and 3 channels, but 000\.png has 8 x 8 pixels and 3 channels: .* give size"),
+    "size": ({}, r"bad\.png has 9 x 8 pixels and 3 channels, but 000\.png has 8 x 8 pixels and 3 channels: .* give crop"),
     "channels": ({}, r"bad\.png has 8 x 8 pixels and 1 channel, but 000\.png has .* 3 channels: .* or give channels"),
-    "small": ({"size": 4}, r"bad\.png has 8 x 3 pixels, but size 4 must fit into every image"),
+    "small": ({"crop": 4}, r"bad\.png has 8 x 3 pixels, but crop 4 must fit into every image"),
     "alpha": ({}, r"bad\.png has mode RGBA, but must be grey \(L\) or RGB; or give channels to convert it"),
     "16 bits": ({"channels": 1}, r"bad\.png has mode I;16, but at most 8 bits for each channel can be read"),
     "no image": ({}, r"bad\.png is not an image that can be read"),
@@ -112,7 +112,7 @@ def test_an_image_unlike_the_others_is_named(tmp_path, fault):
     settings, sentence = FAULTS[fault]
     mixed(tmp_path, fault)
     with pytest.raises(InputError, match=sentence):
-        open_images(tmp_path, **settings)
+        open_images(tmp_path, **settings)  # type: ignore[arg-type]
 
 
 def test_an_image_cut_short_is_named_when_it_is_asked_for(tmp_path):
@@ -133,8 +133,8 @@ def test_missing_and_empty_folders_and_bad_settings_are_refused(tmp_path):
         open_images(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"must be a folder of images or end in \.npy or \.npz"):
         open_images(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match="size must be at least 1, got 0"):
-        open_images(tmp_path, size=0)
+    with pytest.raises(InputError, match="crop must be at least 1, got 0"):
+        open_images(tmp_path, crop=0)
     with pytest.raises(InputError, match="channels must be 1 or 3, got 2"):
         open_images(tmp_path, channels=2)
 
@@ -156,7 +156,7 @@ def test_arrays_come_back(tmp_path, ending, order, dtype):
     assert images.shape == x.shape
     assert images.dtype == x.dtype
     assert np.array_equal(images[:], x)
-    assert np.array_equal(open_images(tmp_path / f"x.{ending}", size=2)[1], x[1, :, 2:4, 1:3])
+    assert np.array_equal(open_images(tmp_path / f"x.{ending}", crop=2)[1], x[1, :, 2:4, 1:3])
 
 
 def test_a_compressed_npz_comes_back(tmp_path):
@@ -200,8 +200,8 @@ def test_faults_of_arrays_are_named(tmp_path, ending):
     for sentence, x in cases.items():
         with pytest.raises(InputError, match=sentence):
             open_images(save(path, x))
-    with pytest.raises(InputError, match="has images of 5 x 4 pixels, but size 5 must fit into them"):
-        open_images(save(path, np.zeros((2, 4, 5))), size=5)
+    with pytest.raises(InputError, match="has images of 5 x 4 pixels, but crop 5 must fit into them"):
+        open_images(save(path, np.zeros((2, 4, 5))), crop=5)
     with pytest.raises(InputError, match=r"has 3 channels, but must have 1$"):
         open_images(save(path, np.zeros((2, 3, 4, 4))), channels=1)
     with pytest.raises(InputError, match=r"not a whole NumPy file|never loaded"):
@@ -241,3 +241,12 @@ def test_a_split_parts_the_images_by_its_seed(tmp_path):
     assert not np.array_equal(seen, np.arange(40))
     again = parts[0].split(seed=2)[0]
     assert set(again[:][:, 0, 0, 0]) <= set(seen[:28])
+
+
+def test_the_largest_square_that_all_have_is_taken_only_where_they_differ(tmp_path):
+    Image.fromarray(pixels(8, 9)).save(tmp_path / "a.png")
+    assert open_images(tmp_path, common=True).event_shape == (1, 8, 9)
+    Image.fromarray(pixels(12, 7)).save(tmp_path / "b.png")
+    images = open_images(tmp_path, common=True)
+    assert images.event_shape == (1, 7, 7)
+    assert np.array_equal(images[1][0], pixels(12, 7)[2:9])

@@ -163,8 +163,9 @@ def levels(x: np.ndarray, splits: textures.TextureSplits) -> np.ndarray:
 
 
 def test_crops_stay_in_their_part_and_reach_all_of_it(photographs):
-    splits = load_bark(size=16, n_train=200, n_validation=50, n_test=50)
+    splits = load_bark(size=16, n_train=200)
     assert splits.train.shape == (200, 1, 16, 16)
+    assert splits.validation.shape == splits.test.shape == (4 * 3, 1, 16, 16)
     for part, x in enumerate((splits.train, splits.validation, splits.test)):
         assert set(np.unique(levels(x, splits))) - {20 + 60 * part + 10 * k + 1 for k in range(4)} == {
             20 + 60 * part + 10 * k for k in range(4)
@@ -172,7 +173,7 @@ def test_crops_stay_in_their_part_and_reach_all_of_it(photographs):
 
 
 def test_pixels_are_dequantised_once_and_scaled_by_the_training_part(photographs):
-    splits = load_bark(size=20, n_train=300, n_validation=1, n_test=1)
+    splits = load_bark(size=20, n_train=300)
     # levels 20, 30, 40, 50 and uniform noise: mean 35.5, variance 125 + 1/12
     assert splits.mean == pytest.approx(35.5, abs=0.01)
     assert splits.sd**2 == pytest.approx(125 + 1 / 12, abs=0.1)
@@ -185,14 +186,22 @@ def test_pixels_are_dequantised_once_and_scaled_by_the_training_part(photographs
     assert len(np.unique(splits.train)) < 0.3 * splits.train.size
 
 
+def test_patches_that_measure_lie_side_by_side_and_hold_each_pixel_once(photographs):
+    parts, cut = bark.bark_parts(seed=3), load_bark(size=8, n_train=5, seed=3)
+    for part, patches in ((parts.validation, cut.validation), (parts.test, cut.test)):
+        assert part.shape == (4, 1, 48, 24)
+        assert np.array_equal(np.sort(part, axis=None), np.sort(patches, axis=None))
+    assert not np.array_equal(textures.tiles(parts.test, 8), cut.test)  # a prefix stands for all photographs
+
+
 def test_the_seed_decides_and_faults_are_named(photographs):
-    first, again, other = (load_bark(8, 5, 5, 5, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (load_bark(8, 5, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first.test, again.test)
     assert not np.array_equal(first.test, other.test)
-    with pytest.raises(InputError, match="a crop of 25 pixels does not fit into a part of 48 x 24 pixels"):
+    with pytest.raises(InputError, match="a patch of 25 pixels does not fit into images of 48 x 24"):
         load_bark(25)
-    with pytest.raises(InputError, match="at least 1 crop in each set, got 0"):
-        load_bark(8, n_test=0)
+    with pytest.raises(InputError, match="at least 1 training patch, got 0"):
+        load_bark(8, n_train=0)
     Image.fromarray(np.zeros((96, 97, 3), np.uint8)).save(photographs / bark.FILES[2], format="png")
     with pytest.raises(InputError, match=r"birch.* has shape \(96, 97\), but bark_brown.* has \(96, 96\)"):
         load_bark(8)

@@ -32,7 +32,7 @@ from quasistatic.report import format_estimate, html_table, markdown_table, text
         (5321.4, 14.0, "5321 ± 14"),
         (0.05, 3.0, "0 ± 3"),
         (-2.3245, 1e-4, "-2.3245 ± 0.0001"),
-        (-2.32192809488, 1e-12, "-2.32192809 ± 1e-12"),  # an error of rounding is no error of sampling
+        (-2.32192809488, 1e-12, "-2.32193 ± 0"),  # an error of rounding is no error of sampling
         (2.35123, None, "2.351"),
         (math.nan, 0.1, "nan ± 0.1"),
         (-math.inf, 0.1, "-inf ± 0.1"),

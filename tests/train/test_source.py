@@ -89,11 +89,15 @@ def test_a_bad_row_on_disk_is_found_when_it_is_drawn():
 
 def test_a_time_budget_stops_at_a_checkpoint_and_the_same_call_goes_on_to_the_same_bits(tmp_path):
     tiny.train(tmp_path / "whole", SHORT)
+    spent = {"seconds": 0.0, "cpu_seconds": 0.0}
     for stops in range(1, SHORT.steps + 1):
         tiny.train(tmp_path / "parts", SHORT, time_budget=1e-9)
         last = json.loads((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()[-1])
         assert last["step"] == stops
-        assert (tmp_path / "parts" / "checkpoint" / f"step-{stops:08d}").is_dir()
+        state = tmp_path / "parts" / "checkpoint" / f"step-{stops:08d}" / "state.json"
+        told = json.loads(state.read_text())
+        assert all(told[clock] > before for clock, before in spent.items())  # the time before a break counts, too
+        spent = {clock: told[clock] for clock in spent}
     live = [tiny.result(tmp_path / name)[0] for name in ("whole", "parts")]
     key = f"step-{SHORT.steps:08d}/weight."
     weights = [k for k in live[0] if k.startswith(key)]

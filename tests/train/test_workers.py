@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import distributed, nn
@@ -52,7 +54,13 @@ def test_a_group_that_is_there_is_used_and_left(monkeypatch, tmp_path):
 
 def test_a_group_that_was_joined_is_left_after_an_error(monkeypatch):
     joined: list[str] = []
+
+    def entering(device: torch.device) -> nullcontext[None]:
+        joined.append(str(device))
+        return nullcontext()
+
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device", entering)
     monkeypatch.setattr(distributed, "init_process_group", joined.append)
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
@@ -61,4 +69,14 @@ def test_a_group_that_was_joined_is_left_after_an_error(monkeypatch):
         raise KeyboardInterrupt
     with workers("cuda:1") as team:
         assert team == Workers(1, 2)
-    assert joined == ["gloo", "left", "nccl", "left"]
+    assert joined == ["gloo", "left", "cuda:1", "nccl", "left"]
+
+
+def test_rows_that_processes_have_filled_in_are_put_together_to_the_last_bit(monkeypatch):
+    whole = torch.randn(7, 3, dtype=torch.float64)
+    rank_1 = torch.where(torch.arange(7)[:, None] % 2 == 1, whole, 0.0)
+    monkeypatch.setattr(distributed, "all_reduce", lambda rows: rows.add_(rank_1))
+    monkeypatch.setattr(distributed, "get_backend", lambda: "gloo")
+    rank_0 = torch.where(torch.arange(7)[:, None] % 2 == 0, whole, 0.0)
+    assert torch.equal(Workers(0, 2).pieced(rank_0.clone()), whole)
+    assert Workers().pieced(rank_0) is rank_0

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
 
-__all__ = ["binarise", "random_crop", "random_flip"]
+__all__ = ["binarise", "random_crop", "random_flip", "random_symmetry"]
 
 
 def binarise(x: Tensor, generator: Generator | None = None) -> Tensor:
@@ -50,8 +50,36 @@ def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
     -------
     Tensor, shape of ``x``
     """
-    mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
-    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+    return _with_chance_half(x, x.flip(-1), generator)
+
+
+def random_symmetry(x: Tensor, generator: Generator | None = None) -> Tensor:
+    """Show each image as one of the eight symmetries of the square: for textures without an up or a left.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, size, size)
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    Tensor, shape of ``x``
+
+    Raises
+    ------
+    InputError
+        If the images are not square.
+    """
+    if x.shape[-1] != x.shape[-2]:
+        raise InputError(f"only squares have all eight symmetries, got images of {x.shape[-2]} x {x.shape[-1]}")
+    x = _with_chance_half(x, x.flip(-1), generator)
+    x = _with_chance_half(x, x.flip(-2), generator)
+    return _with_chance_half(x, x.transpose(-1, -2), generator)
+
+
+def _with_chance_half(x: Tensor, y: Tensor, generator: Generator | None) -> Tensor:
+    taken = torch.rand(len(x), generator=generator, device=x.device) < 0.5
+    return torch.where(taken.view(-1, 1, 1, 1), y, x)
 
 
 def random_crop(x: Tensor, size: int, generator: Generator | None = None) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasistatic.data.fetch import find
-from quasistatic.data.textures import TextureSplits, standardise
+from quasistatic.data.textures import TextureSplits, standardise, tiles
 from quasistatic.errors import InputError
 
-__all__ = ["FILES", "load_bark"]
+__all__ = ["FILES", "bark_parts", "load_bark"]
 
 FILES = (
     "bark_brown_02_color_1k.jpg",
@@ -24,22 +24,19 @@ FILES = (
 )
 
 
-def load_bark(
-    size: int = 64, n_train: int = 4000, n_validation: int = 500, n_test: int = 500, seed: int = 0
-) -> TextureSplits:
-    """Grey crops of unit variance; those for training never overlap those for validation or test.
+def load_bark(size: int = 64, n_train: int = 4000, seed: int = 0) -> TextureSplits:
+    """Grey patches of unit variance; those for training never overlap those for validation or test.
 
-    The left three quarters of each photograph are for training, the upper half of the rest for validation, the lower half
-    for test. Grey is ITU-R 601 luma, an integer from 0 to 255; uniform noise in [0, 1) is added to each pixel once, so
-    that there is a density, and all is scaled by the mean and standard deviation of the training part. Crops lie anywhere
-    in their part, of any photograph, with equal chances, and may overlap within a set.
+    Of the parts of :func:`bark_parts`. Training patches lie anywhere in their part, of any photograph, with equal
+    chances, and may overlap each other. Those for validation and test lie side by side, so that no pixel is counted
+    twice, in an order that is random once and for all.
 
     Parameters
     ----------
     size : int
-        Pixels along each side of a crop.
-    n_train, n_validation, n_test : int
-        Crops in each set, at least 1.
+        Pixels along each side of a patch.
+    n_train : int
+        Training patches, at least 1.
     seed : int
         Of the places and of the noise, 0 or more.
 
@@ -52,28 +49,35 @@ def load_bark(
     Raises
     ------
     InputError
-        If a photograph is missing or not like the others, or a crop does not fit.
+        If a photograph is missing or not like the others, or a patch does not fit.
+    """
+    parts = bark_parts(seed)
+    rng = np.random.default_rng([seed, 1])
+    validation, test = (rng.permutation(tiles(part, size)) for part in (parts.validation, parts.test))
+    return replace(parts, train=_crops(parts.train, size, n_train, rng), validation=validation, test=test)
+
+
+def bark_parts(seed: int = 0) -> TextureSplits:
+    """The parts of the four photographs whole, (4, 1, height, width) each, noisy and scaled.
+
+    The left three quarters of each photograph are for training, the upper half of the rest for validation, the lower half
+    for test. Grey is ITU-R 601 luma, an integer from 0 to 255; uniform noise in [0, 1) is added to each pixel once, so
+    that there is a density, and all is scaled by the mean and standard deviation of the training part.
     """
     rng = np.random.default_rng(seed)
     photographs = _photographs()
     grey = photographs + rng.random(photographs.shape)
     edge, middle = 3 * grey.shape[2] // 4, grey.shape[1] // 2
     rest = grey[:, :, edge:]
-    parts = standardise(grey[:, :, :edge], rest[:, :middle], rest[:, middle:])
-    return replace(
-        parts,
-        train=_crops(parts.train, size, n_train, rng),
-        validation=_crops(parts.validation, size, n_validation, rng),
-        test=_crops(parts.test, size, n_test, rng),
-    )
+    return standardise(grey[:, :, :edge], rest[:, :middle], rest[:, middle:])
 
 
 def _crops(images: NDArray[np.float32], size: int, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     _, _, height, width = images.shape
     if not 1 <= size <= min(height, width):
-        raise InputError(f"a crop of {size} pixels does not fit into a part of {height} x {width} pixels")
+        raise InputError(f"a patch of {size} pixels does not fit into a part of {height} x {width} pixels")
     if n < 1:
-        raise InputError(f"there must be at least 1 crop in each set, got {n}")
+        raise InputError(f"there must be at least 1 training patch, got {n}")
     image = rng.integers(len(images), size=(n, 1, 1))
     row, column = (rng.integers(side - size + 1, size=(n, 1)) + np.arange(size) for side in (height, width))
     return images[image, 0, row[:, :, None], column[:, None, :]][:, None]

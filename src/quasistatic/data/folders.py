@@ -74,7 +74,9 @@ class Images:
         return train, middle, last
 
 
-def open_images(path: str | os.PathLike[str], size: int | None = None, channels: int | None = None) -> Images:
+def open_images(
+    path: str | os.PathLike[str], crop: int | None = None, channels: int | None = None, *, common: bool = False
+) -> Images:
     """Open images without reading them.
 
     A **folder** holds .png, .jpg, .bmp or .webp files, taken in the order of their names; other files and folders inside
@@ -85,10 +87,12 @@ def open_images(path: str | os.PathLike[str], size: int | None = None, channels:
     Parameters
     ----------
     path : str or path
-    size : int, optional
+    crop : int, optional
         Take the central square of so many pixels of each image. Without it, all must have one size.
     channels : {1, 3}, optional
         Turn the images of a folder into grey (ITU-R 601 luma) or colour. Without it, they must be alike already.
+    common : bool
+        Where images of a folder differ in size, take the largest central square that all of them have.
 
     Returns
     -------
@@ -101,26 +105,29 @@ def open_images(path: str | os.PathLike[str], size: int | None = None, channels:
         If there are no images, one cannot be read (also later, when it is asked for), or one is not like the others.
     """
     path = Path(path)
-    if size is not None and size < 1:
-        raise InputError(f"size must be at least 1, got {size}")
+    if crop is not None and crop < 1:
+        raise InputError(f"crop must be at least 1, got {crop}")
     if channels not in (None, 1, 3):
         raise InputError(f"channels must be 1 or 3, got {channels}")
     if not path.exists():
         raise InputError(f"there is no file or folder {path}")
-    return _open_folder(path, size, channels) if path.is_dir() else _open_array(path, size, channels)
+    return _open_folder(path, crop, channels, common) if path.is_dir() else _open_array(path, crop, channels)
 
 
 # -------------------------------------------------------------------------------------------------- folders
 
 
-def _open_folder(folder: Path, size: int | None, channels: int | None) -> Images:
+def _open_folder(folder: Path, crop: int | None, channels: int | None, common: bool) -> Images:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)})")
-    shapes = [_shape(file, size, channels) for file in files]
+    shapes = [_shape(file, crop, channels) for file in files]
+    if common and len({shape[1:] for shape in shapes}) > 1:
+        side = min(min(shape[1:]) for shape in shapes)
+        shapes = [(shape[0], side, side) for shape in shapes]
     for file, shape in zip(files, shapes, strict=True):
         if shape != shapes[0]:
-            rule = "give channels" if shape[0] != shapes[0][0] else "give size to cut the centre out of each"
+            rule = "give channels" if shape[0] != shapes[0][0] else "give crop to cut a square out of each"
             told = f"{file} has {_told(shape)}, but {files[0].name} has {_told(shapes[0])}"
             raise InputError(f"{told}: all images must be alike, or {rule}")
 
@@ -133,7 +140,7 @@ def _open_folder(folder: Path, size: int | None, channels: int | None) -> Images
     return Images(shapes[0], np.dtype(np.uint8), np.arange(len(files)), read)
 
 
-def _shape(file: Path, size: int | None, channels: int | None) -> tuple[int, int, int]:
+def _shape(file: Path, crop: int | None, channels: int | None) -> tuple[int, int, int]:
     """(channels, height, width) of what will be taken from a file, by its header alone."""
     from PIL import Image  # comes with matplotlib, and is needed in this part only
 
@@ -146,9 +153,9 @@ def _shape(file: Path, size: int | None, channels: int | None) -> tuple[int, int
         raise InputError(f"{file} has mode {mode}, but must be grey (L) or RGB; or give channels to convert it")
     if mode.startswith(("I", "F")):
         raise InputError(f"{file} has mode {mode}, but at most 8 bits for each channel can be read")
-    if size is not None and min(height, width) < size:
-        raise InputError(f"{file} has {width} x {height} pixels, but size {size} must fit into every image")
-    return channels or _MODES[mode], size or height, size or width
+    if crop is not None and min(height, width) < crop:
+        raise InputError(f"{file} has {width} x {height} pixels, but crop {crop} must fit into every image")
+    return channels or _MODES[mode], crop or height, crop or width
 
 
 def _decode(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -179,7 +186,7 @@ def _told(shape: Sequence[int]) -> str:
 # --------------------------------------------------------------------------------------------------- arrays
 
 
-def _open_array(path: Path, size: int | None, channels: int | None) -> Images:
+def _open_array(path: Path, crop: int | None, channels: int | None) -> Images:
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path} must be a folder of images or end in .npy or .npz")
     try:
@@ -197,9 +204,9 @@ def _open_array(path: Path, size: int | None, channels: int | None) -> Images:
     if shape[1] not in (1, 3) or shape[1] != (channels or shape[1]):
         hint = "; move the last axis to place 1" if shape[3] in (1, 3) else ""
         raise InputError(f"{path} has {shape[1]} channels, but must have {channels or '1 or 3'}{hint}")
-    if size is not None and min(shape[2:]) < size:
-        raise InputError(f"{path} has images of {shape[3]} x {shape[2]} pixels, but size {size} must fit into them")
-    event = (shape[1], size or shape[2], size or shape[3])
+    if crop is not None and min(shape[2:]) < crop:
+        raise InputError(f"{path} has images of {shape[3]} x {shape[2]} pixels, but crop {crop} must fit into them")
+    event = (shape[1], crop or shape[2], crop or shape[3])
 
     def read(rows: NDArray[np.intp]) -> NDArray[Any]:
         images = np.ascontiguousarray(_centre(array[rows], event)).reshape(-1, *event)

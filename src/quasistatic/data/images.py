@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from quasistatic.data.fetch import find
 from quasistatic.data.formats import read_amat, read_cifar, read_idx, read_packed
+from quasistatic.data.textures import TextureSplits, standardise
 from quasistatic.errors import InputError
 
-__all__ = ["ImageSplits", "load_binarised_mnist", "load_cifar10", "load_mnist"]
+__all__ = ["ImageSplits", "load_binarised_mnist", "load_cifar10", "load_mnist", "unit_variance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,31 @@ def load_cifar10() -> ImageSplits:
         _require(batches[-1], (10_000, 3, 32, 32), f"{stem} of CIFAR-10")
     train = np.concatenate(batches[:5])
     return ImageSplits(train[:45_000], train[45_000:], batches[5])
+
+
+def unit_variance(images: ImageSplits, seed: int = 0) -> TextureSplits:
+    r"""Levels plus uniform noise in [0, 1), drawn once, scaled to mean 0 and variance 1 over all training pixels.
+
+    One mean and one scale serve all pixels and channels, as in the paper, whose K is a density of such data in bits per
+    pixel; ``sd``, in levels, takes it to bits/dim (:func:`quasistatic.data.transforms.bits_per_dim_from_k`).
+
+    Parameters
+    ----------
+    images : ImageSplits
+    seed : int
+        Of the noise, 0 or more.
+
+    Examples
+    --------
+    >>> grey = np.random.default_rng(0).integers(256, size=(3, 50, 1, 8, 8), dtype=np.uint8)
+    >>> scaled = unit_variance(ImageSplits(*grey))
+    >>> scaled.train.shape, round(float(scaled.train.var()), 3)
+    ((50, 1, 8, 8), 1.0)
+    """
+    rngs = np.random.default_rng(seed).spawn(3)
+    parts = (images.train, images.validation, images.test)
+    train, validation, test = (x + rng.random(x.shape, np.float32) for x, rng in zip(parts, rngs, strict=True))
+    return standardise(train, validation, test)
 
 
 def _require(images: NDArray[np.uint8], shape: tuple[int, ...], what: str) -> None:

@@ -20,16 +20,16 @@ from quasistatic.data.fetch import cache_folder
 from quasistatic.errors import InputError
 from quasistatic.saving import new_folder
 
-__all__ = ["TextureSplits", "load_dead_leaves", "noise_ceiling", "noisy_patches", "standardise"]
+__all__ = ["TextureSplits", "load_dead_leaves", "noise_ceiling", "noisy_patches", "standardise", "tiles"]
 
 
 @dataclass(frozen=True, eq=False)
 class TextureSplits:
-    """Grey images of training mean 0 and variance 1, and how they came to be so.
+    """Images of training mean 0 and variance 1, and how they came to be so.
 
     Attributes
     ----------
-    train, validation, test : ndarray of float32, shapes (n, 1, height, width)
+    train, validation, test : ndarray of float32, shapes (n, channels, height, width)
     mean, sd : float
         Of the clean training images: x = (raw - mean) / sd, before any noise.
     noise : float
@@ -145,9 +145,9 @@ def noisy_patches(
         return parts
     return replace(
         parts,
-        train=_tiles(parts.train, size),
-        validation=_tiles(parts.validation, size),
-        test=_tiles(parts.test, size),
+        train=tiles(parts.train, size),
+        validation=tiles(parts.validation, size),
+        test=tiles(parts.test, size),
     )
 
 
@@ -158,7 +158,10 @@ def standardise(
     noise: float = 0.0,
     seed: int = 0,
 ) -> TextureSplits:
-    """Scale images (n, height, width) to training mean 0 and variance 1 and add noise, as :func:`noisy_patches` does."""
+    """Scale images to training mean 0 and variance 1 and add noise, as :func:`noisy_patches` does.
+
+    They have shape (n, height, width) or (n, channels, height, width).
+    """
     if not 0.0 <= noise < math.inf:
         raise InputError(f"noise must be finite and at least 0, got {noise!r}")
     mean, sd = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
@@ -171,7 +174,7 @@ def standardise(
         if noise:
             x += noise * rng.standard_normal(x.shape, np.float32)
             x /= math.sqrt(1.0 + noise**2)
-        return x[:, None]
+        return x[:, None] if x.ndim == 3 else x
 
     x, y, z = (noisy(clean, rng) for clean, rng in zip((train, validation, test), generators, strict=True))
     return TextureSplits(x, y, z, mean, sd, float(noise))
@@ -192,7 +195,8 @@ def noise_ceiling(noise: float) -> float:
     return -math.log2(noise * math.sqrt(2.0 * math.pi * math.e / (1.0 + noise**2)))
 
 
-def _tiles(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def tiles(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Grey images (n, 1, height, width) cut into patches side by side; what does not fill one is left out."""
     n, _, height, width = images.shape
     if not 1 <= size <= min(height, width):
         raise InputError(f"a patch of {size} pixels does not fit into images of {height} x {width}")

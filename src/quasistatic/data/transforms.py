@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.data.normal import Normal
 from quasistatic.errors import InputError
+from quasistatic.noise import uniform
 from quasistatic.saving import saveable
 
 __all__ = [
@@ -302,7 +303,7 @@ class Dequantise(Elementwise):
         self.levels = levels
 
     def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        noise = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        noise = uniform(x.shape, generator, like=x, dtype=torch.float64)
         return x + noise, torch.zeros_like(noise)
 
     def inverse(self, z: Tensor) -> Tensor:

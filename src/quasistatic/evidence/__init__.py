@@ -4,6 +4,7 @@ r"""What is known about x, and kernels multiplied by it.
 :class:`KnownEntries`                     some entries exactly: inpainting, imputation
 :class:`KnownColumns`                     the same of a mixed table, whose numbers are whitened
 :class:`GaussianMeasurement`              y = A x + noise: denoising, deblurring, tomography
+:class:`Blur`, :class:`Downsample`        operators A of images
 :class:`BitFlips`                         bits through a noisy channel
 :class:`LogEvidence`                      any log r(x), with gradient or without
 ``a & b``, :class:`Product`               all of them at once
@@ -20,9 +21,12 @@ from quasistatic.evidence.function import LogEvidence
 from quasistatic.evidence.gaussian import GaussianMeasurement
 from quasistatic.evidence.kernel import TiltedKernel
 from quasistatic.evidence.known import KnownEntries
+from quasistatic.evidence.operators import Blur, Downsample
 
 __all__ = [
     "BitFlips",
+    "Blur",
+    "Downsample",
     "Evidence",
     "GaussianMeasurement",
     "KnownColumns",

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Distribution, Mixture
+from quasistatic.discretised import DiscretisedGaussian
+from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
-from quasistatic.evidence.laws import mean, reweighted
+from quasistatic.evidence.laws import mean
+from quasistatic.evidence.levels import ObservedLevels
+from quasistatic.evidence.observe import observe_bits, observe_classes, reweighted
 
 __all__ = ["Evidence", "Product", "Tilt"]
 
@@ -58,6 +61,9 @@ class Evidence(ABC):
     ----------
     n_observations : int
         B, known after :meth:`on`; 1 for a single observation.
+    versions : int
+        More than 1 if each observation stands there once for each of N particles, B * N rows, that differ in
+        something random about it.
     batched : bool
         Whether a batch axis was given.
     vanishes : bool
@@ -68,6 +74,7 @@ class Evidence(ABC):
 
     event: tuple[int, ...] | None = None
     n_observations: int = 1
+    versions: int = 1
     batched: bool = False
     vanishes: bool = False
     closed: bool = True
@@ -90,8 +97,15 @@ class Evidence(ABC):
         """Log r of each row in nats, (batch,)."""
 
     @abstractmethod
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
-        """Multiply each row's law with r to the power ``share`` > 0; ``damped`` heeds the curvature of a free log r."""
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
+        """Multiply each row's law with r to the power ``share`` > 0.
+
+        Where there is no closed form it is the paper's first order (eq. 61), or, ``refined``, something better.
+        """
+
+    def entry_logs(self, values: Tensor) -> Tensor:
+        r"""Log :math:`r_i(v)` of each entry at each of K values, (batch or 1, \*event, K), for evidence of entries."""
+        raise InputError(f"evidence of type {type(self).__name__} is not about entries one by one")
 
     def tilt(self, p: Distribution, t: int = 0, n_steps: int | None = None) -> tuple[Distribution, Tensor]:
         r"""Product kernel :math:`p\, r_t / Z` and log Z.
@@ -132,6 +146,26 @@ class Evidence(ABC):
         law, log_z = reweighted(p, parts.law, parts.log_z)
         return Tilt(law, log_z, log_z)
 
+    def _of_values(self, p: Distribution, share: float) -> Tilt | None:
+        """Product with a law of bits, classes or levels by :meth:`entry_logs`; None for a law of numbers."""
+        log_z: Tensor
+        law: Distribution
+        if isinstance(p, Bernoulli):
+            log_zero, log_one = (share * self.entry_logs(p.probs.new_tensor([0.0, 1.0]))).unbind(-1)
+            law, log_z = observe_bits(p, log_one, log_zero)
+        elif isinstance(p, Categorical):
+            index = torch.arange(p.n_classes, dtype=p.log_probs.dtype, device=p.log_probs.device)
+            law, log_z = observe_classes(p, share * self.entry_logs(index))
+        elif isinstance(p, DiscretisedGaussian | ObservedLevels):
+
+            def log_r(rows: slice, values: Tensor) -> Tensor:
+                return share * self.rows(torch.arange(rows.start, rows.stop, device=values.device)).entry_logs(values)
+
+            law, log_z = ObservedLevels.of(p, log_r)
+        else:
+            return None
+        return Tilt(law, log_z, log_z)
+
 
 class Product(Evidence):
     """Several pieces of evidence at once.
@@ -159,22 +193,24 @@ class Product(Evidence):
             raise InputError(f"the parts of the evidence hold {sorted(counts)} observations, but must hold as many or one")
         product.event = event
         product.n_observations = max(counts, default=1)
+        product.versions = max(part.versions for part in product.parts)
         product.batched = any(part.batched for part in product.parts)
         _refuse_known_twice(product.parts)
         return product
 
     def rows(self, index: Tensor) -> Product:
         product = Product(*(part.rows(index) for part in self.parts))
-        product.event, product.n_observations = self.event, len(index) if self.n_observations > 1 else 1
+        product.event, product.versions = self.event, self.versions
+        product.n_observations = len(index) if self.n_observations > 1 else 1
         return product
 
     def log_r(self, x: Tensor) -> Tensor:
         return torch.stack([part.log_r(x) for part in self.parts]).sum(0)
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
         tilts: list[Tilt] = []
         for part in self.parts:
-            tilts.append(part.product(tilts[-1].law if tilts else p, share, damped))
+            tilts.append(part.product(tilts[-1].law if tilts else p, share, refined))
         gaps = [tilt.gap for tilt in tilts if tilt.gap is not None]
         return Tilt(
             tilts[-1].law,

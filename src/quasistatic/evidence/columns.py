@@ -18,7 +18,8 @@ from quasistatic.distributions import (
     Mixture,
 )
 from quasistatic.evidence.base import Evidence, Tilt
-from quasistatic.evidence.laws import observe_bits, unsupported
+from quasistatic.evidence.laws import unsupported
+from quasistatic.evidence.observe import observe_bits
 
 __all__ = ["KnownColumns"]
 

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Bernoulli, Distribution, Mixture
+from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt, batch_first
-from quasistatic.evidence.laws import observe_bits
 
 __all__ = ["BitFlips"]
 
@@ -74,11 +73,18 @@ class BitFlips(Evidence):
         log_one, log_zero = self._logs()
         return (x * log_one + (1.0 - x) * log_zero).flatten(1).sum(1)
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
+    def entry_logs(self, values: Tensor) -> Tensor:
+        log_one, log_zero = self._logs()
+        return torch.where(values == 1, log_one.unsqueeze(-1), log_zero.unsqueeze(-1))
+
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
         if isinstance(p, Mixture):
             return self._of_mixture(p, share)
-        if not isinstance(p, Bernoulli):
+        tilt = self._of_values(p, share) if isinstance(p, Bernoulli) or _two_classes(p) else None
+        if tilt is None:
             raise InputError("flipped bits are evidence about binary data; for numbers take GaussianMeasurement")
-        log_one, log_zero = self._logs()
-        law, log_z = observe_bits(p, share * log_one, share * log_zero)
-        return Tilt(law, log_z, log_z)
+        return tilt
+
+
+def _two_classes(p: Distribution) -> bool:
+    return isinstance(p, Categorical) and p.n_classes == 2

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Bernoulli, Distribution, Mixture
+from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt
-from quasistatic.evidence.laws import covariance_times, mean, tilt_exponentially
+from quasistatic.evidence.first_order import first_order
+from quasistatic.evidence.laws import mean, span, take
 
 __all__ = ["LogEvidence"]
+
+MOST_STATES = 64  # of bits or classes that are enumerated for an exact product
 
 
 class LogEvidence(Evidence):
@@ -22,13 +26,13 @@ class LogEvidence(Evidence):
     Kernels are multiplied by :math:`r(\mu)\, e^{g \cdot (x - \mu)}` with :math:`g = \nabla \log r(\mu)` at their mean, so
     that a normal law :math:`\mathcal{N}(\mu, \Sigma)` is moved by :math:`\Sigma g` (eq. 61), and the odds of a bit
     are multiplied by :math:`e^{g_i}`, which is the rule of Appendix C for an r that is a product over bits. Looking
-    ahead, the step is shortened where log r bends down: :math:`g` is scaled by :math:`1 / (1 + \kappa)`, with the
-    curvature :math:`\kappa` along :math:`\Sigma g` from a second gradient.
+    ahead, the step is shortened where log r bends down, and laws of bits or classes that have no more than 64 states
+    are multiplied exactly.
 
     Parameters
     ----------
     log_r : callable
-        (n, \*event) -> (n,), nats. For binary data, if differentiable, it is also asked at probabilities.
+        (n, \*event) -> (n,), nats. For bits, classes and levels it is, if differentiable, also asked between them.
     differentiable : bool
         False for a black box: kernels stay as they are, and weights and resampling do all the work.
 
@@ -66,43 +70,38 @@ class LogEvidence(Evidence):
             raise InputError(f"log_r returned {bad}, but must be finite: r is to be positive and bounded")
         return value
 
-    def _gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode(False), torch.enable_grad():
-            at = x.detach().clone().requires_grad_()
-            value = self.log_r(at)
-            if not value.requires_grad:
-                raise InputError("log_r has no gradient: write it with torch, or say differentiable=False")
-            (gradient,) = torch.autograd.grad(value.sum(), at)
-        if not torch.isfinite(gradient).all():
-            raise InputError("the gradient of log_r is not finite: mend it, or say differentiable=False")
-        return value.detach(), gradient
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
+        if refined and span(p) and (states := _few_states(p)) is not None:
+            return self._enumerated(p, states, share)
+        if self.differentiable:
+            return first_order(p, lambda x: share * self.log_r(x), refined)
+        at = mean(p)
+        value = share * self.log_r(at.round() if _n_classes(p) else at)
+        return Tilt(p, value, value, lambda x: share * self.log_r(x) - value)
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
-        at, bits = mean(p), _of_bits(p)
-        if not self.differentiable:
-            value = share * self.log_r((at > 0.5).to(at.dtype) if bits else at)
-            return Tilt(p, value, value, lambda x: share * self.log_r(x) - value)
-        value, gradient = self._gradient(at)
-        value, g = share * value, share * gradient
-        shift = covariance_times(p, g)
-        gain = (g * shift).flatten(1).sum(1)
-        scale = self._damping(at, g, shift, share, bits) if damped else torch.ones_like(gain)
-        pull = g * scale.view(-1, *(1,) * (g.dim() - 1))
-        law, log_z = tilt_exponentially(p, pull, at)
-
-        def gap(x: Tensor) -> Tensor:
-            return share * self.log_r(x) - value - (pull * (x - at)).flatten(1).sum(1)
-
-        return Tilt(law, log_z + value, value + 0.5 * scale * gain, gap)
-
-    def _damping(self, at: Tensor, g: Tensor, shift: Tensor, share: float, bits: bool) -> Tensor:
-        """1 / (1 + kappa): the step to the top of a parabola; for a normal r with one variance, the exact one."""
-        step = ((at + shift).clamp(0.0, 1.0) - at) if bits else shift
-        _, there = self._gradient(at + step)
-        rise = (g * step).flatten(1).sum(1)
-        bend = ((g - share * there) * step).flatten(1).sum(1).clamp_min(0.0)
-        return torch.where(rise > 0, rise / (rise + bend).clamp_min(1e-300), 1.0)
+    def _enumerated(self, p: Distribution, states: Tensor, share: float) -> Tilt:
+        """Exact product, as a mixture of all states there are."""
+        n, k = len(mean(p)), len(states)
+        every = states.repeat(n, *(1,) * (states.dim() - 1))
+        each = torch.arange(n, device=states.device).repeat_interleave(k)
+        joint = (take(p, each).log_prob(every) + share * self.rows(each).log_r(every)).view(n, k)
+        log_z = torch.logsumexp(joint, 1)
+        plain = p.components if isinstance(p, Mixture) else p
+        points = Bernoulli(every) if isinstance(plain, Bernoulli) else Categorical.points(every, _n_classes(p))
+        return Tilt(Mixture(joint - log_z.unsqueeze(1), points), log_z, log_z)
 
 
-def _of_bits(p: Distribution) -> bool:
-    return isinstance(p.components if isinstance(p, Mixture) else p, Bernoulli)
+def _n_classes(p: Distribution) -> int:
+    """Classes of each entry, 2 for bits; 0 for laws of other kinds."""
+    plain = p.components if isinstance(p, Mixture) else p
+    return plain.n_classes if isinstance(plain, Categorical) else 2 * isinstance(plain, Bernoulli)
+
+
+def _few_states(p: Distribution) -> Tensor | None:
+    r"""All states of a law of bits or classes, (n, \*event), if they are few."""
+    event, k = mean(p).shape[1:], _n_classes(p)
+    d = math.prod(event)
+    if not k or k**d > MOST_STATES:
+        return None
+    index = torch.arange(k, dtype=mean(p).dtype, device=mean(p).device)
+    return torch.cartesian_prod(*[index] * d).view(-1, *event)

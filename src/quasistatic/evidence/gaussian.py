@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, Mixture
+from quasistatic.distributions import LOG_2PI, Distribution, Gaussian, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt, batch_first, require_finite
-from quasistatic.evidence.laws import observe_entries, observe_linear
+from quasistatic.evidence.first_order import first_order, linear_pull
+from quasistatic.evidence.laws import span
+from quasistatic.evidence.observe import observe_entries, observe_linear
 
 __all__ = ["GaussianMeasurement"]
 
 Operator = Callable[[Tensor], Tensor]
+
+DENSE = 256  # entries of an event, up to which every particle may hold a covariance of all of them
 
 
 class GaussianMeasurement(Evidence):
@@ -30,14 +34,18 @@ class GaussianMeasurement(Evidence):
         s, positive.
     operator : None, Tensor or callable
         A: None for x itself; a bool mask (\*event) of the entries that were measured, with y in the shape of the event;
-        a matrix (m, d) that acts on the flattened event; or a linear callable (n, \*event) -> (n, \*measured).
+        a matrix (m, d) that acts on the flattened event; or a linear callable (n, \*event) -> (n, \*measured), such as
+        those of :mod:`quasistatic.evidence.operators`.
     adjoint : callable, optional
         (n, \*measured) -> (n, \*event), the transpose of a callable operator; not needed if the operator has
         an attribute of that name.
 
     Notes
     -----
-    With a matrix or a callable every particle holds a covariance of d by d numbers: meant for d up to about a thousand.
+    Of numbers, products with measurements of entries are exact, and so are those with a matrix or a callable for events
+    of up to 256 entries, where every particle holds a covariance. For larger events conjugate gradients find the mean of
+    the product, its covariance stays that of the kernel, and the weights make good the difference. Bits, classes and
+    levels can be measured too, with A x told in their values.
 
     Examples
     --------
@@ -67,6 +75,8 @@ class GaussianMeasurement(Evidence):
             raise InputError("a callable operator needs its adjoint: pass adjoint=, or give the operator such an attribute")
 
     matrix: Tensor | None = None
+    dense: bool = True
+    entrywise: bool = True
     seen: Tensor
     noise: Tensor
 
@@ -81,7 +91,12 @@ class GaussianMeasurement(Evidence):
                 raise InputError(f"the operator has shape {shape}, but must be a matrix with {math.prod(event)} columns")
             measured = (len(here.matrix),)
         elif callable(operator) and not isinstance(operator, Tensor):
-            here.matrix, measured = self._matrix(operator, event, device)
+            measured = self._measured(operator, event, device)
+            if math.prod(event) <= DENSE:
+                here.matrix = self._matrix(operator, measured, event, device)
+        here.entrywise = operator is None or (isinstance(operator, Tensor) and operator.dtype == torch.bool)
+        here.dense = math.prod(event) <= DENSE
+        here.closed = here.entrywise or here.dense
         here.y, here.batched = batch_first(self.y, measured, "y", device)
         if self.std.shape not in ((), measured):
             raise InputError(f"std has shape {tuple(self.std.shape)}, but must be one number or {measured}")
@@ -96,25 +111,49 @@ class GaussianMeasurement(Evidence):
         here.n_observations = len(here.y)
         return here
 
-    def _matrix(
-        self, operator: Operator, event: tuple[int, ...], device: torch.device | str
-    ) -> tuple[Tensor, tuple[int, ...]]:
-        """Rows of A, from the adjoint, and the shape of a measurement; the two must agree at random vectors."""
+    def _measured(self, operator: Operator, event: tuple[int, ...], device: torch.device | str) -> tuple[int, ...]:
+        """Shape of a measurement; the operator must be linear at random vectors, and its adjoint its transpose."""
         generator = torch.Generator(device).manual_seed(0)
-        x = torch.randn(1, *event, generator=generator, dtype=torch.float64, device=device)
+        x = torch.randn(3, *event, generator=generator, dtype=torch.float64, device=device)
+        x[2] = x[0] - 2.0 * x[1]
         a_x = operator(x)
-        measured = tuple(a_x.shape[1:])
-        if a_x.shape[:1] != (1,):
-            raise InputError(f"the operator must take (n, *event) to (n, *measured), got {tuple(a_x.shape)} for one event")
-        units = torch.eye(math.prod(measured), dtype=torch.float64, device=device).view(-1, *measured)
+        if not isinstance(a_x, Tensor) or a_x.shape[:1] != (3,):
+            raise InputError("the operator must take (n, *event) to (n, *measured), for any n")
+        u = torch.randn(3, *a_x.shape[1:], generator=generator, dtype=torch.float64, device=device)
         assert self.adjoint is not None
-        matrix = self.adjoint(units).flatten(1)
-        if matrix.shape != (len(units), math.prod(event)):
-            raise InputError(f"the adjoint must return (n, *{event}), got {tuple(matrix.shape)} when flattened")
-        wrong = (matrix @ x.flatten() - a_x.flatten()).abs().max()
-        if wrong > 1e-5 * (1.0 + a_x.abs().max()):
+        back = self.adjoint(u)
+        if back.shape != x.shape:
+            raise InputError(f"the adjoint must return (n, *{event}), got {tuple(back.shape)} for n = 3")
+        bent = (a_x[2] - a_x[0] + 2.0 * a_x[1]).abs().max() / (1.0 + a_x.abs().max())
+        apart = ((a_x * u).flatten(1).sum(1) - (x * back).flatten(1).sum(1)).abs().max() / (1.0 + (a_x * u).abs().sum())
+        if (wrong := max(bent.item(), apart.item())) > 1e-5:
             raise InputError(f"the operator is not linear, or its adjoint is not its transpose: they differ by {wrong:.2g}")
-        return matrix.double(), measured
+        return tuple(a_x.shape[1:])
+
+    def _matrix(
+        self, operator: Operator, measured: tuple[int, ...], event: tuple[int, ...], device: torch.device | str
+    ) -> Tensor:
+        """Rows of A, from the adjoint."""
+        assert self.adjoint is not None
+        units = torch.eye(math.prod(measured), dtype=torch.float64, device=device).view(-1, *measured)
+        return self.adjoint(units).flatten(1).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        r"""A x, (n, \*measured), flattened where A is a matrix."""
+        if self.entrywise:
+            return x
+        if self.matrix is not None:
+            return x.flatten(1) @ self.matrix.T
+        assert callable(self.operator)
+        return self.operator(x)
+
+    def backward(self, u: Tensor) -> Tensor:
+        r"""The transpose of A times u, (n, \*event)."""
+        assert self.event is not None
+        if self.matrix is not None:
+            return (u @ self.matrix).view(-1, *self.event)
+        assert self.adjoint is not None
+        return self.adjoint(u)
 
     def rows(self, index: Tensor) -> GaussianMeasurement:
         if self.n_observations == 1:
@@ -124,21 +163,30 @@ class GaussianMeasurement(Evidence):
         return here
 
     def log_r(self, x: Tensor) -> Tensor:
-        predicted = x if self.matrix is None else x.flatten(1) @ self.matrix.T
-        each = (self.y - predicted).square() / self.noise + self.noise.log() + LOG_2PI
+        each = (self.y - self.forward(x)).square() / self.noise + self.noise.log() + LOG_2PI
         return -0.5 * torch.where(self.seen, each, 0.0).flatten(1).sum(1)
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
+    def entry_logs(self, values: Tensor) -> Tensor:
+        noise = self.noise.unsqueeze(-1)
+        each = (self.y.unsqueeze(-1) - values).square() / noise + noise.log() + LOG_2PI
+        return -0.5 * torch.where(self.seen.unsqueeze(-1), each, 0.0)
+
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
+        if span(p) is not None and not self.entrywise:
+            return first_order(p, lambda x: share * self.log_r(x), refined)
         if isinstance(p, Mixture):
             return self._of_mixture(p, share)
-        if isinstance(p, Bernoulli):
-            raise InputError("a Gaussian measurement is evidence about numbers; for binary data take BitFlips")
+        if (tilt := self._of_values(p, share)) is not None:
+            return tilt
         # N(y; x, s^2)^share is N(y; x, s^2 / share) but for a factor
-        law: Distribution
         noise = self.noise / share
-        if self.matrix is None:
+        if not self.entrywise and not self.dense and isinstance(p, Gaussian):
+            return linear_pull(p, lambda x: share * self.log_r(x), self.forward, self.backward, self.y, noise)
+        law: Distribution
+        if self.entrywise:
             law, log_z = observe_entries(p, self.seen, self.y, noise)
         else:
+            assert self.matrix is not None
             law, log_z = observe_linear(p, self.matrix, self.y, noise)
         factor = (1.0 - share) * (self.noise.log() + LOG_2PI) - math.log(share)
         log_z = log_z + 0.5 * torch.where(self.seen, factor, 0.0).sum()

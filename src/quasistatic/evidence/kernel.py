@@ -27,6 +27,7 @@ from quasistatic.distributions import (
     Distribution,
     FullGaussian,
     Gaussian,
+    Masked,
     Mixture,
 )
 from quasistatic.errors import InputError
@@ -51,9 +52,9 @@ def back(diffusion: Diffusion, given: Distribution, x_t: Tensor, t: int) -> Dist
     if isinstance(diffusion, MixedDiffusion) and isinstance(given, BlockProduct):
         blocks = zip(given.parts, diffusion.blocks(x_t), strict=True)
         return BlockProduct([back(part, law, x, t) for law, (part, x) in blocks], given.columns)
-    if isinstance(diffusion, CategoricalDiffusion) and isinstance(given, Categorical):
-        return diffusion.posterior(given, x_t, t)
     if isinstance(diffusion, BinomialDiffusion) and isinstance(given, Bernoulli):
+        return diffusion.posterior(given, x_t, t)
+    if isinstance(diffusion, CategoricalDiffusion) and isinstance(given, Categorical):
         return diffusion.posterior(given, x_t, t)
     if isinstance(given, Gaussian):
         line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
@@ -80,13 +81,21 @@ def data_law(diffusion: Diffusion, kernel: ReverseKernel, x_t: Tensor, t: int) -
     sure would leave the truth to weights of rare particles.
     """
     if t == 1:
-        return kernel(x_t, 1), None
+        law = kernel(x_t, 1)
+        return _classes_shown(law) or law, None  # at the data nothing is masked any more
     inner = kernel.kernel if isinstance(kernel, StationaryFirstStep) else kernel
     denoise: Callable[[Tensor, int], Distribution] | None = getattr(inner, "denoise", None)
     if denoise is not None:
         return denoise(x_t, t), None
     law = inner(x_t, t)
+    if (shown := _classes_shown(law)) is not None:
+        return shown, None
     return _behind(diffusion, law, x_t, t), law
+
+
+def _classes_shown(law: Distribution) -> Categorical | None:
+    """Law of the data behind a law that masks some of it."""
+    return law.shown if isinstance(law, Masked) and isinstance(law.shown, Categorical) else None
 
 
 def _behind(diffusion: Diffusion, law: Distribution, x_t: Tensor, t: int) -> Distribution:
@@ -220,7 +229,7 @@ class TiltedKernel(ReverseKernel):
         """Evaluate the network at x_t, with ``evidence`` one for each row."""
         if self.spread == "lookahead":
             law, step = data_law(self.diffusion, self.kernel, x_t, t)
-            return Sight(law, step, evidence.product(law, damped=True).log_lookahead)
+            return Sight(law, step, evidence.product(law, refined=True).log_lookahead)
         share = self.share(t)
         log_psi = share * evidence.log_r(x_t) if share > 0.0 else x_t.new_zeros(len(x_t))
         return Sight(self.kernel(x_t, t), None, log_psi)
@@ -228,7 +237,7 @@ class TiltedKernel(ReverseKernel):
     def move(self, sight: Sight, x_t: Tensor, t: int, evidence: Evidence) -> Move:
         """Law of the next draw, from what was seen at x_t."""
         if self.spread == "lookahead":
-            tilt = evidence.product(sight.law, damped=True)
+            tilt = evidence.product(sight.law, refined=True)
             if t == 1:
                 return Move(tilt.law, tilt.log_weight)
             plain = back(self.diffusion, sight.law, x_t, t) if sight.step is None else sight.step

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Bernoulli, Distribution, Mixture
+from quasistatic.discretised import DiscretisedGaussian
+from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, Gaussian, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt, batch_first, require_finite
-from quasistatic.evidence.laws import observe_bits, observe_entries
+from quasistatic.evidence.observe import observe_cells, observe_entries, observe_linear
 
-__all__ = ["KnownEntries"]
+__all__ = ["KnownEntries", "KnownProjections"]
 
 
 class KnownEntries(Evidence):
@@ -38,6 +39,10 @@ class KnownEntries(Evidence):
     """
 
     vanishes = True
+    log_density: Tensor | None = None
+    """Log of :math:`|dz_i / dx_i|` of the known entries, (B,), where the values are those of a transform."""
+    grid: tuple[float, float, float] | None = None
+    """Step, lowest and highest value, where the values are levels: a law of numbers then knows their cells."""
 
     def __init__(self, mask: Any, values: Any) -> None:
         self.mask, self.values = torch.as_tensor(mask), torch.as_tensor(values)
@@ -75,6 +80,7 @@ class KnownEntries(Evidence):
             return self
         known = copy.copy(self)
         known.mask, known.values, known.n_observations = self.mask[index], self.values[index], len(index)
+        known.log_density = None if self.log_density is None else self.log_density[index]
         return known
 
     def log_r(self, x: Tensor) -> Tensor:
@@ -82,17 +88,95 @@ class KnownEntries(Evidence):
         differ = (self.mask & (x != self.values)).flatten(1).any(1)
         return torch.where(differ, -torch.inf, 0.0).to(x.dtype)
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
         if isinstance(p, Mixture):
             return self._of_mixture(p, share)
-        law: Distribution
-        if isinstance(p, Bernoulli):
-            if not (~self.mask | (self.values == 0) | (self.values == 1)).all():
-                raise InputError("known entries of binary data must be 0 or 1")
-            never = torch.full_like(p.probs, -torch.inf)
-            log_one = torch.where(self.mask & (self.values == 0), never, 0.0)
-            log_zero = torch.where(self.mask & (self.values == 1), never, 0.0)
-            law, log_z = observe_bits(p, log_one, log_zero)
-        else:
+        if isinstance(p, Bernoulli) and not (~self.mask | (self.values == 0) | (self.values == 1)).all():
+            raise InputError("known entries of binary data must be 0 or 1")
+        tilt = self._of_levels(p) if isinstance(p, DiscretisedGaussian) else self._of_values(p, share)
+        if tilt is None and self.grid is not None and isinstance(p, Gaussian):
+            tilt = self._of_cells(p, *self.grid)
+        if tilt is None:
             law, log_z = observe_entries(p, self.mask, self.values, torch.zeros_like(self.values))
+            tilt = Tilt(law, log_z, log_z)
+        return _with_density(tilt, self.log_density)
+
+    def entry_logs(self, values: Tensor) -> Tensor:
+        agree = (values - self.values.unsqueeze(-1)).abs() < 0.01 * (values[1] - values[0])
+        if not (agree.any(-1) | ~self.mask).all():
+            wrong = self.values[self.mask & ~agree.any(-1)][0].item()
+            rule = f"must be one of the {len(values)} values from {values[0]:g} to {values[-1]:g}"
+            raise InputError(f"a known entry is {wrong:g}, but {rule} that entries of this model can have")
+        return torch.where(agree | ~self.mask.unsqueeze(-1), 0.0, -torch.inf).to(values.dtype)
+
+    def _of_cells(self, p: Gaussian, step: float, low: float, high: float) -> Tilt:
+        """Of a law of numbers that will be read as levels: all that lies nearest to the level may become it."""
+        lowest, highest = self.values < low + 0.5 * step, self.values > high - 0.5 * step
+        below = torch.where(lowest, -torch.inf, self.values - 0.5 * step)
+        above = torch.where(highest, torch.inf, self.values + 0.5 * step)
+        law, log_z = observe_cells(p, self.mask, below.to(p.mean), above.to(p.mean))
         return Tilt(law, log_z, log_z)
+
+    def _of_levels(self, p: DiscretisedGaussian) -> Tilt:
+        """Without a table of all levels: a known level is the mass of a normal law too narrow to reach another."""
+        at = torch.where(self.mask, self.values, p.mean).to(p.mean.dtype)
+        narrow = torch.where(self.mask, (1e-3 * p.step) ** 2, p.var)
+        each = DiscretisedGaussian(p.mean.flatten().unsqueeze(1), p.var.flatten().unsqueeze(1), p.step, p.low, p.high)
+        level = torch.where(self.mask, self.values.to(p.mean.dtype), p.low).expand(p.mean.shape)
+        mass = each.log_prob(level.flatten().unsqueeze(1)).view(p.mean.shape)
+        log_z = torch.where(self.mask, mass, 0.0).flatten(1).sum(1)
+        return Tilt(DiscretisedGaussian(at, narrow, p.step, p.low, p.high), log_z, log_z)
+
+
+class KnownProjections(Evidence):
+    r"""Entries of a linear map of x are known exactly: what known entries are to a model that mixes them.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (d, d)
+        Acts on the flattened event; each of its rows makes an entry.
+    mask : Tensor of bool, shape (B, \*event)
+        Which entries are known.
+    values : Tensor, shape (B, \*event)
+    """
+
+    vanishes = True
+    log_density: Tensor | None = None
+
+    def __init__(self, matrix: Tensor, mask: Tensor, values: Tensor) -> None:
+        self.matrix, self.mask, self.values = matrix, mask.flatten(1), values.flatten(1)
+
+    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> KnownProjections:
+        here = copy.copy(self)
+        here.event, here.n_observations = event, len(self.values)
+        return here
+
+    def rows(self, index: Tensor) -> KnownProjections:
+        if self.n_observations == 1:
+            return self
+        here = copy.copy(self)
+        here.mask, here.values, here.n_observations = self.mask[index], self.values[index], len(index)
+        here.log_density = None if self.log_density is None else self.log_density[index]
+        return here
+
+    def log_r(self, x: Tensor) -> Tensor:
+        """0 where all known projections agree but for rounding, else minus infinity."""
+        off = (x.flatten(1) @ self.matrix.T - self.values).abs()
+        return torch.where((self.mask & (off > 1e-6)).any(1), -torch.inf, 0.0).to(x.dtype)
+
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
+        if isinstance(p, Mixture):
+            return self._of_mixture(p, share)
+        needed = self.mask.any(0)
+        mask = self.mask[:, needed]
+        # a row that is not known is one of zeros, and counts as N(0; 0, 1)
+        rows = self.matrix[needed] * mask.unsqueeze(-1)
+        law, log_z = observe_linear(p, rows, self.values[:, needed] * mask, (~mask).to(self.values.dtype))
+        log_z = log_z + 0.5 * LOG_2PI * (~mask).sum(1)
+        return _with_density(Tilt(law, log_z, log_z), self.log_density)
+
+
+def _with_density(tilt: Tilt, log_density: Tensor | None) -> Tilt:
+    if log_density is None:
+        return tilt
+    return Tilt(tilt.law, tilt.log_z + log_density, tilt.log_lookahead + log_density)

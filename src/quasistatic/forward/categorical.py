@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
@@ -182,11 +183,12 @@ class CategoricalDiffusion(Diffusion):
 
         :math:`\log q(x_t \mid x_0 = k)` less what is the same for all k.
         """
-        here = one_hot(x_t, self.n_classes)
         if self.kind == "uniform":
-            return here * self._own_evidence(x_t, t)
-        ruled_out = (x_t != self.n_classes).unsqueeze(-1) & ~here
-        return torch.zeros_like(ruled_out, dtype=x_t.dtype).masked_fill(ruled_out, -torch.inf)
+            return one_hot(x_t, self.n_classes) * self._own_evidence(x_t, t)
+        # a row for each state: one that is shown rules out all classes but its own, the mask none
+        table = torch.full((self.n_classes + 1, self.n_classes), -torch.inf, dtype=x_t.dtype, device=x_t.device)
+        table.fill_diagonal_(0.0)[-1] = 0.0
+        return embedding(x_t.long(), table)
 
     def evidence_of_one_class(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         r"""How much further a noisy entry speaks for its own class than another would: the unit of evidence at step t.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quasistatic.errors import InputError
+from quasistatic.recipes.presets import PRESETS
 
 __all__ = ["CATALOGUE", "Entry", "find"]
 
@@ -25,6 +26,8 @@ class Entry:
     reproduces: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    takes: str = ""
+    """What ``--data`` gives it, where it has no data of its own."""
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -96,18 +99,66 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "mnist-binary": Entry(
         "mnist:BinaryMnist",
-        "statically binarised MNIST, pixels masked one by one (kind=flip: the paper's flips), U-Net",
+        "binarised MNIST, pixels masked one by one, U-Net",
         45,
+        presets=PRESETS["mnist-binary"],
+    ),
+    "mnist-binary-flip": Entry(
+        "mnist:BinaryMnist",
+        "binarised MNIST, pixels flipped as in the paper's binomial diffusion, U-Net",
+        45,
+        "",
+        {"kind": "flip"},
+        PRESETS["mnist-binary-flip"],
+    ),
+    "mnist": Entry(
+        "mnist8:Mnist",
+        "MNIST, 8 bits, U-Net on top of an exact Gaussian model, last step by levels",
+        30,
+        "table-2",
+        presets=PRESETS["mnist"],
     ),
     "cifar10": Entry(
         "cifar10:Cifar10",
         "CIFAR-10, 8 bits, U-Net on top of an exact Gaussian model, last step by levels",
         60,
+        "table-1, figure-3",
+        presets=PRESETS["cifar10"],
     ),
     "dead-leaves": Entry(
         "dead_leaves:DeadLeaves",
         "dead leaves with noise 0.06, 32 x 32 patches, beside a mixture of conditional Gaussian scale mixtures",
         45,
+        "table-1, table-2, figure-4",
+        presets=PRESETS["dead-leaves"],
+    ),
+    "bark": Entry(
+        "bark:Bark",
+        "tree bark, grey 32 x 32 patches of unit variance, U-Net on top of an exact Gaussian model",
+        20,
+        "table-1, figure-5",
+        presets=PRESETS["bark"],
+    ),
+    "mnist-paper": Entry(
+        "paper_images:PaperImages",
+        "MNIST at unit variance, the paper's network: dense layers read out by temporal bumps",
+        20,
+        "table-1",
+    ),
+    "cifar10-paper": Entry(
+        "paper_images:PaperImages",
+        "CIFAR-10 at unit variance, the paper's network: dense layers beside multi-scale convolutions",
+        20,
+        "table-1",
+        {
+            "images": "cifar10",
+            "conv_layers": 4,
+            "train.steps": 6000,
+            "train.batch_size": 64,
+            "train.clip": 3000.0,
+            "train.evaluate_every": 1000,
+            "train.validation_pairs": 2000,
+        },
     ),
     "table": Entry(
         "table:Table",
@@ -118,6 +169,14 @@ CATALOGUE: dict[str, Entry] = {
         "array:Array",
         "your own table of numbers: --data X.npy or X.csv; --set family=binomial for 0/1",
         2,
+        takes="a .npy, .npz or .csv file",
+    ),
+    "images": Entry(
+        "own_images:OwnImages",
+        "your own pictures of 8 bits, grey or colour: --data FOLDER or X.npy; --set crop=32 for large ones",
+        30,
+        presets=PRESETS["images"],
+        takes="a folder of pictures, or a .npy or .npz file",
     ),
 }
 

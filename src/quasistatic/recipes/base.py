@@ -16,6 +16,7 @@ from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
 from quasistatic.train import Augment, TrainConfig
+from quasistatic.train.source import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,10 @@ FirstStep = Literal["learned", "stationary"]
 LEAST = {
     "n_trajectories": 0, "log_prob_rows": 1, "visits": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
     "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
-    "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "n_train": 2, "n_validation": 2, "n_test": 2,
+    "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
+    "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
+    "picture": 8, "hole": 1,
+    "n_train": 2, "n_validation": 2, "n_test": 2,
 }  # fmt: skip
 POSITIVE = ("noise", "prior", "ridge")
 FINITE = ("log_snr_max", "log_snr_min")
@@ -42,6 +46,11 @@ class Splits:
     validation: Tensor
     test: Tensor
     names: tuple[str, ...] = ()
+    mean: float = 0.0
+    sd: float = 1.0
+    """Rows are (raw - mean) / sd of what was read, where that is known."""
+    source: Rows | None = None
+    """What training draws from, where that is more, or more varied, than ``train`` can hold."""
 
     def rows(self, split: str) -> Tensor:
         """Rows of a split by name."""
@@ -92,7 +101,7 @@ class Recipe(ABC):
     def build(self, splits: Splits) -> DiffusionModel:
         """Make the untrained model; random starts come from torch's global generator."""
 
-    def augment(self) -> Augment | None:
+    def augment(self, splits: Splits) -> Augment | None:
         """Draw other versions of training rows that are as good as they are; None for rows as they are."""
         return None
 
@@ -125,12 +134,20 @@ class Recipe(ABC):
         return None
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Tell a bound in the conventions of others, by name."""
+        """Tell a bound in the units of others, by their names; each is a shift and a scale of it."""
         return {}
 
-    def check_samples(self, x: Tensor) -> dict[str, Any]:
+    def draw(self, model: DiffusionModel, n: int, generator: Generator) -> Tensor:
+        """Draw samples in data units."""
+        return model.sample(n, generator=generator)
+
+    def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
         """Hold draws of the model, in data units, to what is known of the data."""
         raise NotImplementedError
+
+    def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
+        """Draw what a model half trained makes, if it is this step's turn to be looked at."""
+        return None
 
     def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]] | None:
         """Names of columns and cells of draws (n, d), where the draws are codes of a table; None where they are the data."""

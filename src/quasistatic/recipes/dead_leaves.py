@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quasistatic.baselines.mcgsm import MCGSM
+from quasistatic.data.augment import random_symmetry
 from quasistatic.data.textures import load_dead_leaves, noisy_patches
 from quasistatic.data.transforms import Chain
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe
+from quasistatic.recipes.compose import compose
+from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
-from quasistatic.train import TrainConfig
+from quasistatic.train import Augment, TrainConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["DeadLeaves"]
 
 
 @dataclass(frozen=True)
-class DeadLeaves(ImageRecipe):
+class DeadLeaves(UNetRecipe):
     """Gaussian diffusion of patches of unit variance; a density, and so no number without the noise s."""
 
     noise: float = 0.06
@@ -36,6 +42,11 @@ class DeadLeaves(ImageRecipe):
     """Above -2 log s by five: then little of s is left to be guessed at the first step."""
     log_snr_min: float = -6.0
     n_images: int = 300
+    symmetries: Literal["yes", "no"] = "yes"
+    """Turned and mirrored training patches count as patches: the law of dead leaves has no up or left."""
+    picture: int = 128
+    """Side of the pictures of Figure 4."""
+    sample_steps: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=9000,
@@ -56,6 +67,9 @@ class DeadLeaves(ImageRecipe):
         mixed = np.random.default_rng(0)
         return self.parted(cut.train, mixed.permutation(cut.validation), mixed.permutation(cut.test))
 
+    def augment(self, splits: Splits) -> Augment | None:
+        return random_symmetry if self.symmetries == "yes" else None
+
     def build(self, splits: Splits) -> DiffusionModel:
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         network = self.unet(ImageDenoiser.n_inputs(1), ImageDenoiser.n_outputs(1))
@@ -63,9 +77,44 @@ class DeadLeaves(ImageRecipe):
         return DiffusionModel(Chain(), diffusion, kernel, (1, self.size, self.size))
 
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor]:
-        model = MCGSM.fit(splits.train, splits.validation)
         with torch.no_grad():
-            return "MCGSM, 12 components x 4 scales, same patches", model.log_prob(x)
+            return "MCGSM, 12 components x 4 scales, same patches", _fitted(splits).log_prob(x)
 
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
+    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        figures = super().figures(model, splits, generator)
+        return figures | {"figure-4": self._large(model, splits, generator)}
+
+    def _large(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
+        """A training image, one of the classical model, and one composed of patches of ours."""
+        from quasistatic.report import image_panels
+
+        clean = load_dead_leaves(n_train=self.n_images)
+        side = min(self.picture, clean[0].shape[1])
+        whole = noisy_patches(*clean, size=None, noise=self.noise)
+        shape = (1, side, side)
+        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+            nothing = torch.zeros(shape), torch.zeros(shape[1:], dtype=torch.bool)
+            ours = compose(model, *nothing, n_steps=min(self.sample_steps, self.n_steps), generator=generator)
+        panels = {
+            "training image": torch.as_tensor(whole.train[0, :, :side, :side]),
+            "MCGSM": _fitted(splits).sample(1, (side, side), generator=generator),
+            "diffusion": ours,
+        }
+        caption = (
+            f"{side} x {side} pixels of dead leaves with noise {self.noise}: a training image; a draw of the MCGSM, pixel "
+            f"by pixel; and one of a model of {self.size} x {self.size} patches, each drawn given what it overlaps."
+        )
+        return image_panels([(name, self.shown(x.view(1, *shape), splits)) for name, x in panels.items()], caption)
+
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
         return ((x[:, 0] + 2.0) / 4.0).clamp(0, 1).numpy()
+
+
+_last: list[tuple[Splits, MCGSM]] = []
+
+
+def _fitted(splits: Splits) -> MCGSM:
+    """Fit the classical model to these rows, once for both their number and their picture."""
+    if not _last or _last[0][0] is not splits:
+        _last[:] = [(splits, MCGSM.fit(splits.train, splits.validation))]
+    return _last[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quasistatic.bound import Bound
 from quasistatic.errors import InputError
@@ -13,8 +13,10 @@ from quasistatic.estimate import Estimate, paired_difference, unit_divisor
 from quasistatic.exact import shortfall
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits, seeded
+from quasistatic.recipes.blocks import by_blocks
 from quasistatic.reverse import ReverseKernel
 from quasistatic.steps import learned_sampler
+from quasistatic.train.workers import Workers
 
 __all__ = ["evaluate"]
 
@@ -30,8 +32,12 @@ def evaluate(
     n_trajectories: int | None = None,
     n_samples: int = 0,
     seed: int = 0,
+    team: Workers | None = None,
 ) -> dict[str, Any]:
     """Measure the bound of a split under both first-step conventions, beside null, truth and paper.
+
+    The bound and the importance-weighted estimate are shared among the processes of ``team``, which all come to the
+    same answer, and to that of one alone.
 
     Returns
     -------
@@ -55,20 +61,23 @@ def evaluate(
         raise InputError("it is not known of this recipe what its samples must be, so none can be checked")
     if not recipe.visits:
         x = x[: max(1, PAIRS // (recipe.n_draws * model.diffusion.n_steps))]
-    n = len(x)
+    n, team = len(x), team or Workers()
     unit, shape = recipe.unit, model.event_shape
 
     def told(values: Tensor) -> Estimate:
         return Estimate.of(values, unit, shape)
 
-    bounds = _bounds(recipe, model, splits, x, seed)
+    bounds = _bounds(recipe, model, splits, x, seed, team)
     # over the transform's noise, before errors are taken
     total = torch.stack([bound.total for bound in bounds]).mean(0)
     terms = [bound.terms(unit) for bound in bounds]
     headline, stationary = told(total), None
     if recipe.has_edge:
-        edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
-        stationary = told(edge.total)
+        if recipe.visits:
+            edge = _bounds(recipe, model, splits, x, seed, team, "stationary")[0]
+        else:
+            edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
+        stationary = told(edge.total.cpu())
     result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.diffusion.n_steps}
     if recipe.visits:
         result["visits"] = recipe.visits
@@ -79,7 +88,7 @@ def evaluate(
         each, stationary, limits = _controlled(recipe, model, exact, x, seed)
         headline = told(each)
         result |= limits
-    null = model.null_log_prob(x, generator=seeded(seed))
+    null = model.null_log_prob(x, generator=seeded(seed)).cpu()
     floor, gain = told(null), told(each - null)
     result |= {
         "bound": headline.value,
@@ -93,8 +102,8 @@ def evaluate(
     }
     if stationary is not None:
         result["stationary"] = _pair(stationary)
-    if converted := recipe.converted(splits, headline.value):
-        result["converted"] = converted
+    if converted := _converted(recipe, splits, headline):
+        result |= {"converted": converted, "channels": shape[0]}
     true = recipe.true_log_prob(x)
     if (truth := recipe.truth()) is not None and true is not None:
         result["truth"] = truth / unit_divisor(unit, shape)
@@ -104,7 +113,11 @@ def evaluate(
     trajectories = recipe.n_trajectories if n_trajectories is None else n_trajectories
     if trajectories > 0:
         few = x[: recipe.log_prob_rows]
-        log_prob = model.log_prob(few, trajectories, generator=seeded(seed + 1))
+
+        def estimate(rows: Tensor, generator: Generator) -> Tensor:
+            return model.log_prob(rows, trajectories, generator=generator).unsqueeze(1)
+
+        log_prob = by_blocks(few, estimate, 1, seed=seed + 1, team=team).squeeze(1)
         result["log_prob"] = {"n_trajectories": trajectories} | _pair(told(log_prob))
         if true is not None:
             gap = paired_difference(true[: len(few)], log_prob, unit, shape)
@@ -115,21 +128,45 @@ def evaluate(
         lead = paired_difference(total, other[1], unit, shape)
         result["baseline"] = {"name": other[0]} | _pair(told(other[1])) | {"lead_paired": _pair(lead)}
     if n_samples:
-        drawn = model.sample(n_samples, generator=seeded(seed + 2))
-        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn)
+        drawn = recipe.draw(model, n_samples, seeded(seed + 2)).cpu()
+        result["samples"] = {"n": n_samples} | recipe.check_samples(drawn, splits)
     return result
 
 
-def _bounds(recipe: Recipe, model: DiffusionModel, splits: Splits, x: Tensor, seed: int) -> list[Bound]:
+def _bounds(
+    recipe: Recipe,
+    model: DiffusionModel,
+    splits: Splits,
+    x: Tensor,
+    seed: int,
+    team: Workers,
+    first_step: str = "learned",
+) -> list[Bound]:
     """Bound of each row, for each draw of a transform's noise, on whole paths or estimated from some of the steps."""
-    draws = [seeded(seed + 1000 * k) for k in range(recipe.n_draws)]
-    if not recipe.visits:
-        return [model.bound(x, generator=generator, method="trajectory") for generator in draws]
     with torch.no_grad(), torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, recipe.train.amp):
-        # which steps to look at is learned from rows that are not measured
-        others, _ = model.encode(splits.train[:500], seeded(seed))
-        sampler = learned_sampler(model.diffusion, model.kernel, others.float(), generator=seeded(seed))
-        return [model.quick_bound(x, recipe.visits, sampler=sampler, generator=generator) for generator in draws]
+        sampler = None
+        if recipe.visits:  # which steps to look at is learned from rows that are not measured
+            others, _ = model.encode(splits.train[:500], seeded(seed))
+            sampler = learned_sampler(model.diffusion, model.kernel, others.float(), generator=seeded(seed))
+
+        def measure(rows: Tensor, generator: Generator) -> Tensor:
+            if recipe.visits:
+                bound = model.quick_bound(rows, recipe.visits, sampler=sampler, generator=generator, first_step=first_step)
+            else:
+                bound = model.bound(rows, generator=generator, method="trajectory", first_step=first_step)
+            return torch.stack([bound.terminal, bound.transitions.sum(1), bound.data], 1)
+
+        found = [by_blocks(x, measure, 3, seed=seed + 1000 * k, team=team) for k in range(recipe.n_draws)]
+    return [Bound(a, b.unsqueeze(1), c, model.event_shape, first_step) for a, b, c in (each.unbind(1) for each in found)]
+
+
+def _converted(recipe: Recipe, splits: Splits, mean: Estimate) -> dict[str, dict[str, Any]]:
+    """The headline in the conventions of others, which are shifts and scales of it."""
+    at, above = (recipe.converted(splits, mean.value + error) for error in (0.0, mean.standard_error))
+    return {
+        unit: {"value": value, "standard_error": abs(above[unit] - value), "n": mean.n, "unit": unit}
+        for unit, value in at.items()
+    }
 
 
 def _pair(estimate: Estimate) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Heartbeat(Recipe):
     def paper(self) -> float:
         return -2.414  # Table 1
 
-    def check_samples(self, x: Tensor) -> dict[str, Any]:
+    def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
         """Share of draws that are one of the five sequences, and a chi-square test of these having uniform phases."""
         atoms = torch.as_tensor(toy.heartbeat_atoms()).to(x)
         match = (x[:, None] == atoms).all(2)

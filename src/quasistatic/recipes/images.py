@@ -1,24 +1,25 @@
-"""What the image recipes share: their network, their settings, how they are measured and shown."""
+"""What the image recipes share: their settings, how they are measured and shown, and the U-Net of most of them."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
-from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.recipes.base import Recipe, Splits, seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ImageRecipe"]
+__all__ = ["ImageRecipe", "UNetRecipe", "grey_levels"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,6 @@ class ImageRecipe(Recipe):
     """An experiment on images, whose chain is too long to be measured whole on every row."""
 
     n_steps: int = 1000
-    widths: tuple[int, ...] = (32, 64, 128)
-    """Channels of the U-Net at full resolution, at half, and so on."""
-    blocks: int = 1
-    """Residual blocks of each resolution, on the way down and again on the way up."""
-    attention: Literal["yes", "no"] = "yes"
-    """At the coarsest resolution."""
-    dropout: float = 0.0
     n_validation: int = 1000
     """Validation rows that training looks at."""
     n_test: int = 10_000
@@ -40,29 +34,91 @@ class ImageRecipe(Recipe):
     visits: int = 8
 
     has_edge = False
+    denoised: ClassVar[str] = "denoised"
+    """Name of the figure of denoised images."""
 
     n_trajectories: int = 0
     sample_steps: int = 200
-    """Steps of the chain that the sheet of samples is drawn with."""
+    """Steps of the chain that pictures are drawn with."""
+    sheet_every: int = 1
+    """Evaluations in training from one sheet of samples to the next; 0 for none."""
 
-    def parted(self, train: NDArray, validation: NDArray, test: NDArray) -> Splits:  # type: ignore[type-arg]
+    def parted(
+        self,
+        train: NDArray,  # type: ignore[type-arg]
+        validation: NDArray,  # type: ignore[type-arg]
+        test: NDArray,  # type: ignore[type-arg]
+        mean: float = 0.0,
+        sd: float = 1.0,
+    ) -> Splits:
         """Take as many rows as the settings ask for."""
         parts = (train, validation[: self.n_validation], test[: self.n_test])
         first, second, third = (torch.as_tensor(np.ascontiguousarray(part)) for part in parts)
-        return Splits(first, second, third)
+        return Splits(first, second, third, mean=mean, sd=sd)
+
+    @abstractmethod
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+        """Turn rows in data units into pictures, (n, height, width) or (n, height, width, 3), from 0 to 1."""
+
+    def draw(self, model: DiffusionModel, n: int, generator: Generator, n_steps: int | None = None) -> Tensor:
+        """Draw samples in fewer steps than the chain has, a hundred at a time."""
+        steps = min(n_steps or self.sample_steps, self.n_steps)
+        device = model.diffusion.beta.device.type
+        with torch.autocast(device, torch.bfloat16, self.train.amp):
+            parts = [model.sample(min(100, n - k), generator=generator, n_steps=steps) for k in range(0, n, 100)]
+        return torch.cat(parts)
+
+    def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
+        if not self.sheet_every or step % (self.sheet_every * self.train.evaluate_every):
+            return None
+        from quasistatic.report import image_sheet
+
+        drawn = self.draw(model, 25, seeded(0), self._sheet_steps())
+        return image_sheet(self.shown(drawn, splits), columns=5, vmin=0, vmax=1)
+
+    def _sheet_steps(self) -> int:
+        """Steps of a quick look."""
+        return 25
+
+    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        from quasistatic.recipes.pictures import denoised_figure, dissolving, on_fewer_steps, returning
+        from quasistatic.report import image_sheet
+
+        def show(x: Tensor) -> NDArray:  # type: ignore[type-arg]
+            return self.shown(x, splits)
+
+        some = on_fewer_steps(model, self.sample_steps)
+        samples, held_out = self.draw(model, 25, generator), splits.test[:25]
+        sheets = {"samples": samples, "test-images": held_out}
+        figures = {name: image_sheet(show(x), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
+        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+            if isinstance(model.diffusion, GaussianDiffusion):
+                figures[self.denoised] = denoised_figure(
+                    model, self.sample_steps, held_out[:16], samples[:16], show, generator
+                )
+            figures["forward"] = dissolving(some, held_out, show, generator)
+            figures["reverse"] = returning(some, show, generator)
+        return figures
+
+
+@dataclass(frozen=True)
+class UNetRecipe(ImageRecipe):
+    """An image recipe with a U-Net."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of the U-Net at full resolution, at half, and so on."""
+    blocks: int = 1
+    """Residual blocks of each resolution, on the way down and again on the way up."""
+    attention: Literal["yes", "no"] = "yes"
+    """At the coarsest resolution."""
+    dropout: float = 0.0
 
     def unet(self, channels_in: int, channels_out: int) -> nn.Module:
         """Make the network of the settings."""
         return UNet(channels_in, channels_out, self.widths, self.blocks, self.attention == "yes", self.dropout)
 
-    @abstractmethod
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
-        """Turn rows in data units into pictures, (n, height, width) or (n, height, width, 3), from 0 to 1."""
 
-    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import image_sheet
-
-        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
-            drawn = model.sample(25, generator=generator, n_steps=min(self.sample_steps, self.n_steps))
-        sheets = {"samples": drawn, "test-images": splits.test[:25]}
-        return {name: image_sheet(self.shown(x), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
+def grey_levels(x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    """Pictures of rows at unit variance, by the grey levels that they came from."""
+    grey = ((x * splits.sd + splits.mean) / 256.0).clamp(0, 1)
+    return (grey[:, 0] if grey.shape[1] == 1 else grey.movedim(1, -1)).numpy()

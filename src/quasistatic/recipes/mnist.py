@@ -1,34 +1,38 @@
-"""Handwritten digits of 28 x 28 pixels, statically binarised: nats per image (upper bounds of many papers)."""
+"""Handwritten digits of 28 x 28 pixels, binarised: nats per image, as in many papers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
-from quasistatic.data.images import load_binarised_mnist
+from quasistatic.data.augment import binarise
+from quasistatic.data.images import load_binarised_mnist, load_mnist
 from quasistatic.data.transforms import Chain
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe
+from quasistatic.recipes.images import UNetRecipe
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure
-from quasistatic.train import TrainConfig
+from quasistatic.train import Augment, TrainConfig
 
 __all__ = ["BinaryMnist"]
 
 
 @dataclass(frozen=True)
-class BinaryMnist(ImageRecipe):
+class BinaryMnist(UNetRecipe):
     """Bits that are masked one by one, or flipped as in the paper, and a U-Net that puts them back."""
 
     kind: Literal["absorbing", "flip"] = "absorbing"
     rho: float = 0.5
     """Rate of ones in the noise that bits are flipped towards."""
+    binarisation: Literal["static", "dynamic"] = "static"
+    """Training rows binarised once and for all, or drawn from the grey levels each time they are used."""
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=8000,
@@ -45,19 +49,30 @@ class BinaryMnist(ImageRecipe):
 
     def splits(self, seed: int) -> Splits:
         images = load_binarised_mnist()
-        return self.parted(images.train, images.validation, images.test)
+        if self.binarisation == "static":
+            return self.parted(images.train, images.validation, images.test)
+        # the static validation rows are of images that the grey training set holds too, so they would not do here
+        grey = load_mnist()
+        once = Generator().manual_seed(0)
+        train, validation = (binarise(torch.tensor(x), once).numpy() for x in (grey.train, grey.validation))
+        return replace(self.parted(train, validation, images.test), source=grey.train)
+
+    def augment(self, splits: Splits) -> Augment | None:
+        return binarise if self.binarisation == "dynamic" else None
 
     def build(self, splits: Splits) -> DiffusionModel:
         beta = constant_erasure(self.n_steps)
         rate = (splits.train.double().sum(0) + 0.5) / (len(splits.train) + 1.0)
         kernel: ReverseKernel
+        shape = tuple(splits.train.shape[1:])
         if self.kind == "absorbing":
             both = torch.stack([1.0 - rate, rate], -1)
             masked = CategoricalDiffusion(beta, 2, "absorbing", both.mean((0, 1, 2)))
             kernel = CategoricalDenoiser(masked, self.unet(2, 1), both)
-            return DiffusionModel(Chain(), masked, kernel, (1, 28, 28))
+            return DiffusionModel(Chain(), masked, kernel, shape)
         flipped = BinomialDiffusion(beta, self.rho)
-        return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), (1, 28, 28))
+        return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), shape)
 
-    def shown(self, x: Tensor) -> NDArray:  # type: ignore[type-arg]
-        return 1.0 - x[:, 0].numpy()
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+        shown = 1.0 - x[:, 0].double().numpy()
+        return np.where(shown < 0.0, np.nan, shown)  # masks are neither black nor white

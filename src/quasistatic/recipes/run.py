@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,22 +20,29 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 import quasistatic
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel, load
 from quasistatic.recipes.base import Recipe, Splits, seeded
+from quasistatic.recipes.blocks import blocks
 from quasistatic.recipes.evaluation import evaluate
 from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
+from quasistatic.report import save_figure
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
-from quasistatic.train import fit
+from quasistatic.train import Engine, fit
+from quasistatic.train.engine import find_device
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
-__all__ = ["Run", "evaluate_run", "open_run", "read_json", "read_log", "sentences", "train_run", "writing"]
+__all__ = [
+    "Run", "draw_samples", "evaluate_run", "open_run", "read_config", "read_json", "read_log", "sentences", "train_run",
+    "writing",
+]  # fmt: skip
 
 FINISHED = "best-finished"  # the best model, on the steps placed for it
 
@@ -75,8 +82,9 @@ def train_run(
     seed: int = 0,
     quiet: bool = False,
     time_budget: float = math.inf,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
-    """Train a recipe into a folder, or go on with what the same call began there.
+    """Train a recipe into a folder, or go on with what the same call began there, on whatever device.
 
     After ``time_budget`` seconds of training it stops at a checkpoint, and the answer says ``stopped_at``.
 
@@ -88,31 +96,33 @@ def train_run(
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be at least 0 and below 2**63, got {seed}")
     recipe = make_recipe(name, settings or {}, preset=preset)
+    engine = engine or Engine()
+    device = find_device(engine.device)
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
     if (fingerprint := recipe.fingerprint()) is not None:
         config["fingerprint"] = fingerprint
     done = folder / "checkpoint" / "finished.json"
-    with workers() as team:
+    with workers(device) as team:
         _refuse_another(folder, config)
         if done.exists():
             return read_json(done)
         with sentences(), torch.random.fork_rng(devices=[]):
             splits = recipe.splits(seed)
             torch.manual_seed(seed)
-            model = recipe.build(splits)
+            model = recipe.build(splits).to(device)
         team.wait()  # all have looked: from here on there is a configuration to find
         if team.first:
             _claim(folder, config)
-        resumed = (folder / "checkpoint" / "latest.json").exists()
-        started, cpu = time.perf_counter(), time.process_time()
         model = fit(
-            model, splits.train, splits.validation, recipe.train,
+            model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
-            augment=recipe.augment(), time_budget=time_budget,
+            augment=recipe.augment(splits), engine=engine, time_budget=time_budget,
+            on_evaluation=_sheets(recipe, model, splits, folder) if team.first and not quiet else None,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
-        if (step := read_log(folder)[-1]["step"]) < recipe.train.steps:
+        last = read_log(folder)[-1]
+        if (step := last["step"]) < recipe.train.steps:
             return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:
@@ -126,9 +136,9 @@ def train_run(
             told = {
                 "recipe": name,
                 "seed": seed,
-                "seconds": round(trained - started, 1) if not resumed else read_log(folder)[-1]["seconds"],
+                "seconds": last["seconds"],
                 "finish_seconds": round(time.perf_counter() - trained, 1),
-                "cpu_seconds": round(time.process_time() - cpu, 1) if not resumed else None,
+                "cpu_seconds": last["cpu_seconds"],
                 "n_parameters": sum(p.numel() for p in model.parameters()),
                 "versions": versions(),
             }
@@ -138,10 +148,22 @@ def train_run(
         return read_json(done)
 
 
+def _sheets(recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Draw what the model makes at evaluations, beside its other figures."""
+
+    def draw(told: dict[str, Any]) -> None:
+        figure = recipe.sheet(model, splits, told["step"])
+        if figure is not None:
+            with writing(folder):
+                save_figure(figure, folder / "figures" / f"samples-{told['step']:08d}.png")
+
+    return draw
+
+
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a folder in which another configuration has begun to train."""
     if (folder / "config.yaml").exists() and (folder / "checkpoint").exists():
-        there = _config(folder)
+        there = _known_by_now(read_config(folder))
         changed = sorted(k for k in {*there, *config} if there.get(k) != config.get(k))
         if "fingerprint" in changed and changed == ["fingerprint"]:
             raise InputError(f"{folder} holds a run on this file as it was before it changed; give a new --out")
@@ -151,6 +173,13 @@ def _refuse_another(folder: Path, config: dict[str, Any]) -> None:
             )
 
 
+def _known_by_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of settings that were not known when it was written."""
+    kept = {name: config[name] for name in ("recipe", "seed", "fingerprint") if name in config}
+    settings = {name: value for name, value in config.items() if name not in kept}
+    return kept | to_plain(make_recipe(config["recipe"], settings))
+
+
 def _claim(folder: Path, config: dict[str, Any]) -> None:
     """Write the configuration before anything else; one that never came to a checkpoint gives way."""
     if not (folder / "checkpoint").exists():
@@ -158,7 +187,8 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
             write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the resolved settings of a run folder, with its recipe and seed."""
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
@@ -219,7 +249,7 @@ def open_run(folder: Path) -> Run:
     """
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder} is not a run folder: it holds no config.yaml")
-    config = _config(folder)
+    config = read_config(folder)
     name, seed, fingerprint = config.pop("recipe"), config.pop("seed"), config.pop("fingerprint", None)
     recipe = make_recipe(name, config)
     if (folder / "checkpoint" / "best.json").exists():
@@ -234,30 +264,53 @@ def evaluate_run(
     n_trajectories: int | None = None,
     n_steps: int | None = None,
     n_samples: int = 0,
+    device: str = "auto",
 ) -> dict[str, Any]:
-    """Measure a run and keep the answer in its folder.
+    """Measure a run and keep the answer in its folder; processes that ``torchrun`` started share the rows.
 
     Raises
     ------
     InputError
         If the split has no rows, the model cannot be cut to ``n_steps``, or samples of this recipe cannot be checked.
     """
-    model = run.model
+    model, here = run.model, find_device(device)
     if n_steps is not None:
         with sentences():
             model = model.on(model.diffusion.with_beta(recut(model.diffusion.beta[1:], n_steps)))
+    if run.recipe.exact_kernel(model) is None:  # one that is known is so on the CPU
+        model = model.to(here)
     started = time.perf_counter()
-    measured = evaluate(run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories, n_samples=n_samples)
+    with workers(here) as team:
+        measured = evaluate(
+            run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories, n_samples=n_samples, team=team
+        )
+        result = _told(run, measured, time.perf_counter() - started)
+        suffix = "" if split == "test" and n_steps is None else f"-{split}" + (f"-{n_steps}" if n_steps else "")
+        if team.first:
+            with writing(run.folder):
+                write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
+        team.wait()
+    return result
+
+
+def _told(run: Run, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Set what was measured beside what is known of the training."""
     result = {"recipe": run.name} | measured
-    result |= {"seed": run.seed, "evaluation_seconds": round(time.perf_counter() - started, 1)}
+    result |= {"seed": run.seed, "evaluation_seconds": round(seconds, 1)}
     done = run.folder / "checkpoint" / "finished.json"
     if done.exists():
         result |= {k: v for k, v in read_json(done).items() if k not in result}
-    suffix = "" if split == "test" and n_steps is None else f"-{split}" + (f"-{n_steps}" if n_steps else "")
-    result = strict(result)
-    with writing(run.folder):
-        write_text(run.folder / f"result{suffix}.json", json.dumps(result, indent=1, allow_nan=False))
-    return result
+    return strict(result)
+
+
+def draw_samples(run: Run, n: int, *, seed: int = 0, n_steps: int | None = None, device: str = "auto") -> Tensor:
+    """Draw n samples of a run in data units, (n, *event_shape), block by block, so that memory does not grow with n."""
+    model = run.model.to(find_device(device))
+    drawn = [
+        model.sample(rows.stop - rows.start, generator=generator, n_steps=n_steps).cpu()
+        for rows, generator in blocks(n, model.event_shape, seed)
+    ]
+    return torch.cat(drawn)
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from quasistatic.report.style import drawn, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["image_sheet", "montage"]
+__all__ = ["colours", "image_sheet", "image_stack", "montage"]
 
 # A missing pixel (nan) must look like neither black, white nor grey.
 _MISSING = (0.62, 0.79, 0.93)
@@ -40,6 +40,22 @@ def montage(images: Floats, columns: int, *, gap: int, top: int) -> Floats:
         y, x = top + (i // columns) * (height + top), gap + (i % columns) * (width + gap)
         sheet[y : y + height, x : x + width] = image
     return sheet
+
+
+def image_stack(images: ArrayLike, name: str) -> Floats:
+    """Images as float64 of shape (n, h, w, channels), of one channel or three.
+
+    Examples
+    --------
+    >>> image_stack(np.zeros((2, 4, 5)), "images").shape
+    (2, 4, 5, 1)
+    """
+    stack = np.asarray(images, dtype=np.float64)
+    if stack.ndim == 3:
+        stack = stack[..., None]
+    if stack.ndim != 4 or 0 in stack.shape or stack.shape[-1] not in (1, 3):
+        raise InputError(f"{name} must have shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), got {np.shape(images)}")
+    return stack
 
 
 @drawn
@@ -79,11 +95,7 @@ def image_sheet(
     >>> import numpy as np
     >>> figure = image_sheet(np.random.default_rng(0).random((12, 8, 8)), columns=6)
     """
-    stack = np.asarray(images, dtype=np.float64)
-    if stack.ndim == 3:
-        stack = stack[..., None]
-    if stack.ndim != 4 or 0 in stack.shape or stack.shape[-1] not in (1, 3):
-        raise InputError(f"images must have shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), got {np.shape(images)}")
+    stack = image_stack(images, "images")
     n, height, width, _ = stack.shape
     columns = math.ceil(math.sqrt(n)) if columns is None else columns
     if columns < 1:
@@ -97,7 +109,7 @@ def image_sheet(
     tile = min(max(1.0, 0.068 * (longest + 2)), 9.0 / columns)
     gap = max(1, round(0.06 * width))
     top = gap if titles is None else math.ceil(0.2 / tile * width)
-    sheet = montage(_colours(stack, vmin, vmax), columns, gap=gap, top=top)
+    sheet = montage(colours(stack, vmin, vmax), columns, gap=gap, top=top)
     per_pixel = tile / (width + gap)
     figure = new_figure(
         sheet.shape[1] * per_pixel, sheet.shape[0] * per_pixel,
@@ -117,7 +129,7 @@ def image_sheet(
     return figure
 
 
-def _colours(stack: Floats, vmin: float | None, vmax: float | None) -> Floats:
+def colours(stack: Floats, vmin: float | None, vmax: float | None) -> Floats:
     """Values to colours in [0, 1], shape (n, h, w, 3)."""
     present = stack[np.isfinite(stack)]
     low = vmin if vmin is not None else float(present.min(initial=np.inf)) if present.size else 0.0

@@ -23,8 +23,8 @@ def format_estimate(value: float, standard_error: float | None, unit: str = "", 
 
     The error is rounded to two significant digits, a closing zero is dropped, and the value is rounded to the
     same decimal place. Without an error (None) the value stands alone with four significant digits, with an
-    error of nan (one example) the text says that it is unknown, and an error of zero leaves six significant
-    digits.
+    error of nan (one example) the text says that it is unknown, and an error of zero, or of rounding alone
+    (1e-12 of the value), leaves six significant digits.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def format_estimate(value: float, standard_error: float | None, unit: str = "", 
     '2.351 ± 0.012 bits'
     >>> format_estimate(-2.3219281, 0.0, "bits")
     '-2.32193 ± 0 bits'
+    >>> format_estimate(-14.4385619, 1e-16, "bits")
+    '-14.4386 ± 0 bits'
     """
     remarks = [] if n is None else [f"n = {n}"]
     if standard_error is not None and standard_error < 0:
@@ -61,10 +63,10 @@ def format_estimate(value: float, standard_error: float | None, unit: str = "", 
     elif math.isnan(standard_error):
         numbers = f"{value:.4g}"
         remarks.insert(0, "standard error unknown")
-    elif standard_error == 0:
-        numbers = f"{value:.6g} ± 0"
     elif not math.isfinite(value) or not math.isfinite(standard_error):
         numbers = f"{value:.4g} ± {standard_error:.2g}"
+    elif standard_error <= 1e-12 * abs(value):  # an error of rounding, not of sampling
+        numbers = f"{value:.6g} ± 0"
     else:
         numbers = _rounded(value, standard_error)
     words = [numbers, unit, f"({', '.join(remarks)})" if remarks else ""]
@@ -74,10 +76,7 @@ def format_estimate(value: float, standard_error: float | None, unit: str = "", 
 def _rounded(value: float, standard_error: float) -> str:
     error = Decimal(f"{standard_error:.1e}").normalize()
     # An integer's closing zeros are place holders, not digits: 120 is known to tens.
-    place = int(error.as_tuple().exponent)
-    if place < -9:  # an error of rounding, not of sampling
-        return f"{value:.9g} ± {standard_error:.1g}"
-    rounded = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(place), rounding=ROUND_HALF_EVEN)
+    rounded = Decimal(repr(float(value))).quantize(error, rounding=ROUND_HALF_EVEN)
     return f"{rounded + 0:f} ± {error:f}"  # + 0 turns -0.00 into 0.00
 
 

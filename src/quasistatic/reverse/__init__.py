@@ -9,6 +9,7 @@ the forward posterior, so one network serves every T, and :meth:`ReverseKernel.o
 
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.categorical import CategoricalDenoiser
+from quasistatic.reverse.cosine import CosineBase
 from quasistatic.reverse.gaussian import GaussianDenoiser
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel, StationaryFirstStep
@@ -19,6 +20,7 @@ from quasistatic.reverse.wiener import WienerBase
 __all__ = [
     "BernoulliDenoiser",
     "CategoricalDenoiser",
+    "CosineBase",
     "GaussianDenoiser",
     "ImageDenoiser",
     "MixedDenoiser",

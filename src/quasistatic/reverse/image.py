@@ -125,6 +125,12 @@ class ImageDenoiser(NetworkKernel):
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         return self._law(out, self._known(x_t, t), x_t, t)
 
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Gaussian:
+        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: what every step but the first back from levels is made of."""
+        known = self._known(x_t, t)
+        shift, spread = (part.view_as(x_t) for part in self.ask(known.features, t).chunk(2, 1))
+        return Gaussian(torch.addcmul(known.mean, known.sd, shift), known.var * spread.exp())
+
     def _known(self, x_t: Tensor, t: int | Tensor) -> _Known:
         log_snr = self.diffusion.log_snr_at(t, x_t)
         signal, noise = self.diffusion._at(t, x_t, "marginal")

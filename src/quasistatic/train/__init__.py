@@ -1,7 +1,8 @@
 """Training: one loop for one process or many, which stops and goes on without a trace."""
 
 from quasistatic.train.config import TrainConfig
+from quasistatic.train.engine import Engine
 from quasistatic.train.loop import fit
 from quasistatic.train.source import Augment
 
-__all__ = ["Augment", "TrainConfig", "fit"]
+__all__ = ["Augment", "Engine", "TrainConfig", "fit"]

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from quasistatic.saving import clear_half_written, new_folder, save_module, writ
 from quasistatic.steps import StepSampler, quick_bound
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
+from quasistatic.train.engine import Engine, compiled, eagerly
 from quasistatic.train.lock import sole_writer
-from quasistatic.train.objective import Objective, draw_batch
-from quasistatic.train.source import Augment, Rows, Source
+from quasistatic.train.objective import Batch, Objective, draw_batch
+from quasistatic.train.source import Augment, Rows, Source, draw_rows
 from quasistatic.train.state import TrainState, prune
 from quasistatic.train.update import Update
 from quasistatic.train.workers import Workers, workers
@@ -45,6 +46,7 @@ def fit(
     unit: str = "bits",
     quiet: bool = False,
     augment: Augment | None = None,
+    engine: Engine | None = None,
     time_budget: float = math.inf,
     place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
@@ -73,6 +75,8 @@ def fit(
         Show no progress bar.
     augment : callable, optional
         Given rows of a batch in data units and a generator, returns rows as good as they are, such as mirror images.
+    engine : Engine, optional
+        Compiler and memory; its device is not looked at, for the model is somewhere already.
     time_budget : float
         Seconds after which this call stops at a checkpoint; the same call goes on from there.
     place_steps : callable, optional
@@ -90,11 +94,17 @@ def fit(
     with workers(model.diffusion.beta.device) as team, _own_random_state(model):
         if not len(data) or not len(validation):
             raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
-        source = Source(model, data, augment)
+        engine = engine or Engine()
+        source = Source(model, data, augment, prefetch=engine.prefetch)
         fit_ = _Fit(
-            model, source, validation, config, folder, seed, unit, quiet, team, time_budget, place_steps, on_evaluation
-        )
-        with sole_writer(folder) if folder is not None and team.first else nullcontext():
+            model, source, validation, config, folder, seed, unit, quiet, team,
+            time_budget, place_steps, on_evaluation, engine,
+        )  # fmt: skip
+        with (
+            closing(source),
+            sole_writer(folder) if folder is not None and team.first else nullcontext(),
+            compiled(model.kernel, engine.compiles_on(source.device)),
+        ):
             return fit_.run()
 
 
@@ -113,6 +123,7 @@ class _Fit:
         time_budget: float,
         place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None,
         on_evaluation: Callable[[dict[str, Any]], None] | None,
+        engine: Engine,
     ) -> None:
         n_steps = model.diffusion.n_steps
         if config.batch_size % team.world:
@@ -127,6 +138,9 @@ class _Fit:
         self.place_at = round(config.place_at * config.steps) if place_steps is not None else 0  # 0 is never
         self.seed, self.data, self.time_budget = seed, data, time_budget
         self.generator = Generator().manual_seed(seed)
+        # of rows and steps; noise on another device than the CPU is drawn there
+        self.noise = self.generator if data.device.type == "cpu" else Generator(data.device).manual_seed(seed)
+        self.micro_batch = engine.micro_batch
         self.validation = model.encode(validation, Generator().manual_seed(seed + 1))
         self.sampler = StepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
         self.n_first = _rows_at_one(config, n_steps, model.kernel.first_step)
@@ -142,7 +156,7 @@ class _Fit:
         )
         self.ema = Ema(parameters, config.ema)
         self.update = Update(self.optimiser, self.ema, config.clip)
-        self.state = TrainState(model.kernel, self.optimiser, self.ema, self.sampler, self.generator)
+        self.state = TrainState(model.kernel, self.optimiser, self.ema, self.sampler, self.generator, self.noise)
         self.state.beta = model.diffusion.beta[1:]
         self.recent: list[Tensor] = []
 
@@ -152,23 +166,34 @@ class _Fit:
         resumed = self._resume()
         wrapped = self.team.wrap(self.objective)
         began = time.perf_counter()
-        started = began - state.seconds
+        self.from_step, started = state.step, began - state.seconds
+        self.cpu_before, self.cpu_began = state.cpu_seconds, time.process_time()
         self.model.train()
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
-        with tqdm(total=config.steps, initial=state.step, disable=bar_off, file=sys.stderr, unit="step") as bar:
+        batch = config.batch_size
+        with tqdm(
+            total=config.steps * batch, initial=state.step * batch, disable=bar_off, file=sys.stderr,
+            unit="examples", unit_scale=True,
+        ) as bar:  # fmt: skip
             if not resumed:
-                self._evaluate(bar, started)
+                self._evaluate(bar, started, began)
             while state.step < config.steps:
                 if state.step == self.place_at > 0:
                     self._place()
                 self._step(wrapped)
-                bar.update()
-                spent = self.time_budget < math.inf and self.team.any(time.perf_counter() - began >= self.time_budget)
+                bar.update(batch)
+                spent = self._spent(time.perf_counter() - began)
                 if state.step % config.evaluate_every == 0 or state.step == config.steps or spent:
-                    self._evaluate(bar, started)
+                    self._evaluate(bar, started, began)
                 if spent:
                     break
         return self._best()
+
+    def _spent(self, seconds: float) -> bool:
+        """Whether the time budget is; many processes agree on it at every tenth step, for it costs a step on GPUs."""
+        if self.time_budget == math.inf or (self.team.world > 1 and self.state.step % 10):
+            return False
+        return self.team.any(seconds >= self.time_budget)
 
     def _resume(self) -> bool:
         """Go on from the newest checkpoint, if there is one, and forget what came after it."""
@@ -201,15 +226,16 @@ class _Fit:
 
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
-        rows = torch.randint(len(self.data), (config.batch_size,), generator=self.generator)
-        x_0 = self.data.draw(rows, self.generator)
-        batch = draw_batch(self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws)
-        with torch.autocast(x_0.device.type, torch.bfloat16, config.amp):
-            loss, each = wrapped(batch.rows(team.rank, team.world) if team.world > 1 else batch)
-        loss.backward()
+        rows = draw_rows(len(self.data), config.batch_size, self.generator)
+        x_0 = self.data.draw(rows, self.noise)
+        batch = draw_batch(
+            self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws, noise=self.noise
+        )
+        if state.step + 1 < config.steps:  # nothing more is drawn from the generator in this step
+            self.data.expect(self.generator, config.batch_size)
+        each = team.gather(self._backward(wrapped, batch.rows(team.rank, team.world) if team.world > 1 else batch))
         self.update(config.rate_at(state.step))
         state.step += 1
-        each = team.gather(each)
         self.recent.append(each @ batch.weight)
         if self.sampler is not None and config.importance:
             refresh = state.step % 20 == 0
@@ -217,20 +243,34 @@ class _Fit:
                 self._require_number("loss", torch.stack(self.recent[-20:]).mean().item())
             self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=refresh)
 
-    def _evaluate(self, bar: Any, started: float) -> None:
+    def _backward(self, wrapped: Any, batch: Batch) -> Tensor:
+        """Add up the gradient of this process's rows, and return what each has lost."""
+        device, lost = batch.x_0.device.type, []
+        *parts, last = batch.parts(self.micro_batch)
+        for part in (*parts, last):
+            with nullcontext() if part is last else self.team.alone(wrapped):
+                with torch.autocast(device, torch.bfloat16, self.config.amp):
+                    loss, each = wrapped(part)
+                loss.backward()
+            lost.append(each)
+        return torch.cat(lost) if parts else each
+
+    def _evaluate(self, bar: Any, started: float, began: float) -> None:
         """Measure the validation bound with the running mean of the weights; log, and keep a checkpoint."""
         state, folder = self.state, self.folder if self.team.first else None
         loss = torch.stack(self.recent).mean().item() if self.recent else None
         self._require_number("loss", loss)
         self.recent.clear()
         self.model.eval()
-        with self.ema.weights(), torch.no_grad():
+        with self.ema.weights(), torch.no_grad(), eagerly(self.model.kernel):
             bound = self._validation_bound()
             self._require_number("validation bound", bound.value, infinite=True)
             state.seconds = time.perf_counter() - started
+            state.cpu_seconds = self.cpu_before + self.team.total(time.process_time() - self.cpu_began)
             line = {
                 "step": state.step,
                 "seconds": round(state.seconds, 2),
+                "cpu_seconds": round(state.cpu_seconds, 2),
                 "loss_nats": loss,
                 "validation": bound.value,
                 "validation_se": bound.standard_error,
@@ -254,8 +294,17 @@ class _Fit:
                 state.save(folder / "checkpoint")
         bar.set_postfix_str(str(bound))
         if bar.disable and not self.quiet:
-            print(f"step {state.step} of {self.config.steps}: validation bound {bound}", file=sys.stderr)
+            print(f"step {state.step} of {self.config.steps}: validation bound {bound}{self._pace(began)}", file=sys.stderr)
         self.team.wait()
+
+    def _pace(self, began: float) -> str:
+        """Tell the speed so far, measurements included, and the time that is left at it."""
+        done = self.state.step - self.from_step
+        if not done:
+            return ""
+        seconds = (time.perf_counter() - began) / done
+        left = tqdm.format_interval(seconds * (self.config.steps - self.state.step))
+        return f", {self.config.batch_size / seconds:.3g} examples/s, {left} left"
 
     def _validation_bound(self) -> Estimate:
         z, log_det = self.validation
@@ -286,7 +335,7 @@ class _Fit:
         """Put the weights of the best validation bound into the model."""
         if self.folder is not None:
             self.team.wait()
-            best = load(self.folder)
+            best = load(self.folder).to(self.data.device)
             self.model.kernel.load_state_dict(best.kernel.state_dict())
             self._move(best.diffusion)
         else:

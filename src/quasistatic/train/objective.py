@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,15 @@ class Batch(NamedTuple):
         n_first = len(range(rank, self.n_first, world))
         return Batch(self.x_0[mine], self.x_t[mine], self.t[mine], self.weight[mine] * world, x_prev, n_first)
 
+    def parts(self, n_rows: int) -> Iterator[Batch]:
+        """Some rows after the other, whose losses, and so whose gradients, add up to those of the whole; 0 for all."""
+        n, n_rows = len(self.x_0), n_rows or len(self.x_0)
+        for start in range(0, n, n_rows):
+            part = slice(start, start + n_rows)
+            x_prev = None if self.x_prev is None else self.x_prev[part]
+            n_first = max(0, min(self.n_first - start, n_rows))
+            yield Batch(self.x_0[part], self.x_t[part], self.t[part], self.weight[part], x_prev, n_first)
+
 
 def draw_batch(
     diffusion: Diffusion,
@@ -41,17 +51,22 @@ def draw_batch(
     generator: Generator,
     *,
     at_draws: bool,
+    noise: Generator | None = None,
 ) -> Batch:
-    """Give each example a step and a noisy state, and for kernels without a closed-form KL the one before."""
+    """Give each example a step and a noisy state, and for kernels without a closed-form KL the one before.
+
+    Steps are drawn from ``generator``, states from ``noise`` if it is given.
+    """
+    noise = noise or generator
     n_other = len(x_0) - n_first
     if sampler is not None and n_other:
         t, inverse = sampler.draw(n_other, generator)
         t, weight = pad(t, (n_first, 0), value=1), pad(inverse, (n_first, 0), value=n_other / max(1, n_first)) / n_other
     else:
         t, weight = torch.ones(len(x_0), dtype=torch.long), torch.full((len(x_0),), 1.0 / max(1, n_first))
-    t, weight = t.to(x_0.device), weight.to(x_0)
-    x_t = diffusion.marginal(x_0, t).sample(generator)
-    x_prev = diffusion.posterior(x_0, x_t, t).sample(generator) if at_draws else None
+    t, weight = t.to(x_0.device, non_blocking=True), weight.to(x_0, non_blocking=True)
+    x_t = diffusion.marginal(x_0, t).sample(noise)
+    x_prev = diffusion.posterior(x_0, x_t, t).sample(noise) if at_draws else None
     return Batch(x_0, x_t, t, weight, x_prev, n_first)
 
 

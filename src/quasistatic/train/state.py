@@ -34,12 +34,15 @@ class TrainState:
         ema: Ema,
         sampler: StepSampler | None,
         generator: Generator,
+        noise: Generator | None = None,
     ) -> None:
         self.module, self.optimiser, self.ema = module, optimiser, ema
         self.sampler, self.generator = sampler, generator
+        self.noise = None if noise is generator else noise
         self.step = 0
         self.best = -float("inf")
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of all processes
         self.beta = torch.empty(0)  # the schedule, which may have been placed anew since the start
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -51,6 +54,8 @@ class TrainState:
             tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
         tensors["schedule.beta"] = self.beta
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if self.noise is not None:
+            tensors["random.noise"] = self.noise.get_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
         return tensors
@@ -64,6 +69,7 @@ class TrainState:
                 "step": self.step,
                 "best": self.best,
                 "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
                 "ema_updates": self.ema.updates,
             }
             write_text(new / "state.json", json.dumps(told, indent=1))
@@ -115,11 +121,13 @@ class TrainState:
             self.sampler.load(under("sampler."))
         self.beta = tensors["schedule.beta"].to(self.beta.device)
         self.generator.set_state(tensors["random.ours"])
+        if self.noise is not None and "random.noise" in tensors:  # a run that was on the CPU has but one
+            self.noise.set_state(tensors["random.noise"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.step, self.best, self.seconds = told["step"], told["best"], told["seconds"]
-        self.ema.updates = told["ema_updates"]
+        self.step, self.best, self.ema.updates = told["step"], told["best"], told["ema_updates"]
+        self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
 
 
 def prune(folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,24 @@ class Workers:
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Average gradients over processes."""
-        return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
+        if self.world == 1:
+            return module
+        # no buffer changes in training, and those of an exact Gaussian base are many times the weights
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
+        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True, **{name: False})  # type: ignore[arg-type]
+
+    def alone(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Within the block, gradients are added up here and not yet averaged over processes."""
+        return wrapped.no_sync() if isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
+
+    def pieced(self, rows: torch.Tensor) -> torch.Tensor:
+        """Put rows together of which each process has filled in its own, and left the others zero."""
+        if self.world > 1:
+            shared = _where_processes_talk(rows)
+            distributed.all_reduce(shared)  # adding zeros is exact
+            rows = shared.to(rows.device)
+        return rows
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Put the global batch's values together again, in its order, on every process."""
@@ -41,16 +59,28 @@ class Workers:
         """Whether it is so in any process."""
         if self.world == 1:
             return here
-        flag = torch.tensor(float(here))
-        if distributed.get_backend() == "nccl":
-            flag = flag.cuda()
+        flag = _where_processes_talk(torch.tensor(float(here)))
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag.item())
+
+    def total(self, here: float) -> float:
+        """Sum of a number over all processes."""
+        if self.world == 1:
+            return here
+        number = torch.tensor(here, dtype=torch.float64)
+        if distributed.get_backend() == "nccl":
+            number = number.cuda()
+        distributed.all_reduce(number)
+        return number.item()
 
     def wait(self) -> None:
         """Meet all other processes here."""
         if self.world > 1:
             distributed.barrier()
+
+
+def _where_processes_talk(values: torch.Tensor) -> torch.Tensor:
+    return values.cuda() if distributed.get_backend() == "nccl" else values.cpu()
 
 
 @contextmanager
@@ -62,14 +92,17 @@ def workers(device: torch.device | str = "cpu") -> Iterator[Workers]:
     device : torch.device or str
         Where the model is, which decides what the processes talk through.
     """
+    device = torch.device(device)
     started_here = not (distributed.is_available() and distributed.is_initialized())
-    if started_here and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Workers()
-        return
-    if started_here:
-        distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
-    try:
-        yield Workers(distributed.get_rank(), distributed.get_world_size())
-    finally:
+    # what draws and collectives take for the device, where none is named
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        if started_here and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            yield Workers()
+            return
         if started_here:
-            distributed.destroy_process_group()
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield Workers(distributed.get_rank(), distributed.get_world_size())
+        finally:
+            if started_here:
+                distributed.destroy_process_group()

@@ -8,6 +8,9 @@ Particles walk from noise to data by the tilted kernels m of :mod:`quasistatic.e
 whose ratio from one step to the next is what the paper's normalised kernel drops (Sohl-Dickstein et al. 2015, eq. 21
 against 22). Where the effective sample size falls below a share of N, particles are resampled. The mean of the weights is an
 unbiased estimate of the evidence for any N, any potentials and any proposal that misses nothing.
+
+Observations are treated in blocks of as many as fit into one chunk, so memory does not grow with their number; the
+particles of one observation go through the network in chunks.
 """
 
 from __future__ import annotations
@@ -21,101 +24,15 @@ from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, TiltedKernel
-from quasistatic.evidence.kernel import Sight
 from quasistatic.forward import Diffusion
 from quasistatic.posterior import Posterior, PosteriorWarning
 from quasistatic.reverse import ReverseKernel
+from quasistatic.smc.cloud import Cloud, checked
+from quasistatic.smc.resampling import systematic
 
 __all__ = ["posterior_sample", "systematic"]
 
-
-def systematic(log_weights: Tensor, generator: Generator | None = None) -> Tensor:
-    """Systematic resampling: of each row's N particles, which to keep, (B, N) -> (B, N).
-
-    Particle i is kept floor(N w_i) or ceil(N w_i) times, N w_i on average.
-
-    Examples
-    --------
-    >>> systematic(torch.tensor([[0.5, 0.0, 0.0, 0.5]]).log()).tolist()
-    [[0, 0, 3, 3]]
-    """
-    n = log_weights.shape[1]
-    cumulative = torch.softmax(log_weights.double(), 1).cumsum(1)
-    u = torch.rand(len(log_weights), 1, generator=generator, dtype=torch.float64, device=log_weights.device)
-    points = (torch.arange(n, device=u.device) + u) / n * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, points, right=True).clamp_max(n - 1)
-
-
-class _Cloud:
-    """B rows of N particles, walked in chunks."""
-
-    def __init__(
-        self, kernel: TiltedKernel, evidence: Evidence, n: int, chunk: int, weighted: bool, generator: Generator | None
-    ) -> None:
-        self.kernel, self.evidence, self.n_rows, self.n = kernel, evidence, evidence.n_observations, n
-        self.weighted, self.generator = weighted, generator
-        self.device = kernel.diffusion.beta.device
-        every = torch.arange(self.n_rows * n, device=self.device)
-        self.chunks = [slice(int(c[0]), int(c[-1]) + 1) for c in every.split(chunk)]
-        self.founders = torch.arange(n, device=self.device).repeat(self.n_rows, 1)
-        self.n_resampled = torch.zeros(self.n_rows, dtype=torch.long, device=self.device)
-        self.log_path = torch.zeros(self.n_rows * n, dtype=torch.float64, device=self.device)  # log of the product in w_t
-        self.x = self._start()
-
-    def _seen_by(self, chunk: slice) -> Evidence:
-        """The observation of each particle in a chunk."""
-        return self.evidence.rows(torch.arange(chunk.start, chunk.stop, device=self.device) // self.n)
-
-    def _start(self) -> Tensor:
-        diffusion, drawn = self.kernel.diffusion, []
-        assert self.evidence.event is not None
-        for chunk in self.chunks:
-            noise = diffusion.stationary((chunk.stop - chunk.start, *self.evidence.event), torch.float64)
-            move = self.kernel.start(noise, self._seen_by(chunk))
-            x = move.law.sample(self.generator)
-            if self.weighted:
-                self.log_path[chunk] = move.score(x)
-            drawn.append(x)
-        return torch.cat(drawn)
-
-    def step(self, t: int) -> None:
-        sight = Sight.joined([self.kernel.look(self.x[chunk], t, self._seen_by(chunk)) for chunk in self.chunks])
-        if self.weighted:
-            sight = self._resample(sight)
-        drawn = []
-        for chunk in self.chunks:
-            part = sight if len(self.chunks) == 1 else sight.take(torch.arange(chunk.start, chunk.stop, device=self.device))
-            move = self.kernel.move(part, self.x[chunk], t, self._seen_by(chunk))
-            x = move.law.sample(self.generator)
-            if self.weighted:
-                self.log_path[chunk] += move.score(x)
-            drawn.append(x)
-        self.x = torch.cat(drawn)
-
-    def _resample(self, sight: Sight) -> Sight:
-        """Resample the rows whose weights have become uneven."""
-        log_w = _checked(self.log_path + sight.log_psi).view(self.n_rows, self.n)
-        total = torch.logsumexp(log_w, 1, keepdim=True)
-        ess = 1.0 / torch.softmax(log_w, 1).square().sum(1)
-        uneven = (ess < 0.5 * self.n) & torch.isfinite(total[:, 0])
-        if not uneven.any():
-            return sight
-        keep = torch.arange(self.n, device=self.device).repeat(self.n_rows, 1)
-        keep[uneven] = systematic(log_w[uneven], self.generator)
-        rows = (keep + self.n * torch.arange(self.n_rows, device=self.device).unsqueeze(1)).flatten()
-        self.x, sight, log_path = self.x[rows], sight.take(rows), self.log_path[rows]
-        # the weight w_t becomes its mean, so the product in it becomes the mean over psi_t
-        level = (total - math.log(self.n)).expand(-1, self.n).flatten() - sight.log_psi
-        self.log_path = torch.where(uneven.repeat_interleave(self.n), level, log_path)
-        self.founders = self.founders.gather(1, keep)
-        self.n_resampled += uneven
-        return sight
-
-
-def _checked(log_w: Tensor) -> Tensor:
-    if log_w.isnan().any() or (log_w == torch.inf).any():
-        raise InputError("a weight is nan or infinite: the kernel returned numbers that are no distribution")
-    return log_w
+_CONTRADICTION = math.log(1000.0)
 
 
 def posterior_sample(
@@ -128,6 +45,7 @@ def posterior_sample(
     n_steps: int | None = None,
     spread: str = "lookahead",
     weights: bool = True,
+    moves: int = 0,
     generator: Generator | None = None,
     chunk: int | None = None,
 ) -> Posterior:
@@ -139,7 +57,7 @@ def posterior_sample(
     kernel : ReverseKernel
         The prior's.
     evidence : Evidence
-        In the model's units; with B observations all are treated at once, each with its own particles.
+        In the model's units; with B observations each has its own particles.
     n_particles : int
         N for each observation.
     shape : sequence of int
@@ -151,6 +69,9 @@ def posterior_sample(
         grows, and looking ahead needs the smallest N.
     weights : bool
         False for the paper's method: no weights, no evidence, and a bias that no N removes.
+    moves : int
+        After resampling, draw each particle's last step anew so many times, to be accepted or not (Metropolis-Hastings):
+        copies part, for one more evaluation of the network each.
     generator : Generator, optional
     chunk : int, optional
         Particles that go through the network at once; by default about a million entries.
@@ -163,7 +84,8 @@ def posterior_sample(
     Warns
     -----
     PosteriorWarning
-        If the effective sample size has collapsed, or no particle has a positive weight.
+        If the effective sample size has collapsed, no particle has a positive weight, or the evidence contradicts the
+        model: its null model, independent noise, explains what was seen a thousand times better.
 
     Examples
     --------
@@ -184,6 +106,8 @@ def posterior_sample(
         raise InputError(f"the number of particles must be at least 1, got {n_particles}")
     if chunk is not None and chunk < 1:
         raise InputError(f"the number of particles in a chunk must be at least 1, got {chunk}")
+    if moves < 0:
+        raise InputError(f"the number of moves must be at least 0, got {moves}")
     if n_steps is not None and n_steps != diffusion.n_steps:
         diffusion = diffusion.respaced(n_steps)
     tilted = TiltedKernel(kernel, diffusion, evidence, spread)
@@ -195,27 +119,45 @@ def posterior_sample(
     ready = evidence.on(tuple(shape), diffusion.beta.device)
     chunk = chunk or max(64, 2**20 // max(1, math.prod(shape)))
     with torch.no_grad():
-        cloud = _Cloud(tilted, ready, n_particles, chunk, weights, generator)
-        for t in range(diffusion.n_steps, 0, -1):
-            cloud.step(t)
-        posterior = _summed_up(cloud, ready)
+        blocks = []
+        for rows in _blocks(ready, max(1, chunk // n_particles)):
+            cloud = Cloud(tilted, ready.rows(rows.to(diffusion.beta.device)), n_particles, chunk, weights, moves, generator)
+            for t in range(diffusion.n_steps, 0, -1):
+                cloud.step(t)
+            blocks.append(_summed_up(cloud))
+    posterior = blocks[0] if len(blocks) == 1 else Posterior.joined(blocks)
+    posterior = posterior if ready.batched else posterior.observation(0)
     if weights:
-        _warn_if_poor(posterior)
+        _warn_if_poor(posterior, _null_evidence(diffusion, ready, shape))
     return posterior
 
 
-def _summed_up(cloud: _Cloud, evidence: Evidence) -> Posterior:
-    log_w = _checked(cloud.log_path).view(cloud.n_rows, cloud.n)
+def _blocks(evidence: Evidence, most: int) -> list[Tensor]:
+    """Rows of the evidence for at most so many observations after the others."""
+    v = evidence.versions
+    return list(torch.arange(evidence.n_observations).split(most * v))
+
+
+def _summed_up(cloud: Cloud) -> Posterior:
+    log_w = checked(cloud.log_path).view(cloud.n_rows, cloud.n)
     total = torch.logsumexp(log_w, 1)
     log_evidence = total - math.log(cloud.n) if cloud.weighted else torch.full_like(total, math.nan)
     possible = torch.isfinite(total).unsqueeze(1)
     log_weights = torch.where(possible, log_w - total.unsqueeze(1), -math.log(cloud.n))
     x = cloud.x.view(cloud.n_rows, cloud.n, *cloud.x.shape[1:])
-    posterior = Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled)
-    return posterior if evidence.batched else posterior.observation(0)
+    return Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled)
 
 
-def _warn_if_poor(posterior: Posterior) -> None:
+def _null_evidence(diffusion: Diffusion, evidence: Evidence, shape: Sequence[int]) -> Tensor | None:
+    """Log evidence of each observation under the null model, (B,), where it has a closed form."""
+    if not evidence.closed:
+        return None
+    null = diffusion.null((evidence.n_observations, *shape), torch.float64)
+    each = evidence.product(null).log_z.view(-1, evidence.versions)
+    return torch.logsumexp(each, 1) - math.log(evidence.versions)
+
+
+def _warn_if_poor(posterior: Posterior, null: Tensor | None) -> None:
     n = posterior.n_particles
     impossible = torch.atleast_1d(posterior.log_evidence == -torch.inf)
     effective = torch.atleast_1d(torch.minimum(posterior.ess, posterior.n_founders))
@@ -224,6 +166,14 @@ def _warn_if_poor(posterior: Posterior) -> None:
             impossible,
             "the evidence contradicts the model: it is impossible for every particle, so the samples mean nothing",
         )
+    if null is not None:
+        worse = null - torch.atleast_1d(posterior.log_evidence)
+        if (contradicted := (worse > _CONTRADICTION) & ~impossible).any():
+            _warn(
+                contradicted,
+                "the evidence contradicts the model: independent noise explains what was seen "
+                f"e^{worse[contradicted].max().item():.0f} times better, so do not trust the samples",
+            )
     poor = (effective < min(10.0, 0.1 * n)) & ~impossible
     if poor.any():
         worst = effective[poor].min().item()

@@ -1,4 +1,4 @@
-"""The command ``quasistatic``: recipes, train, evaluate, sample, score, impute, report, reproduce.
+"""The command ``quasistatic``: recipes, train, evaluate, sample, denoise, inpaint, score, impute, report, reproduce.
 
 Standard output holds the answer, standard error the progress. Exit status 0 is success and 2 bad usage or input,
 said in one sentence. Nothing heavy is imported before a command runs, so that ``--help`` is quick.
@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
 
 import tyro
 
+from quasistatic.cli.posteriors import Denoise, Inpaint
 from quasistatic.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,20 +41,23 @@ class Recipes:
 
     def run(self) -> dict[str, Any]:
         from quasistatic.recipes import CATALOGUE
+        from quasistatic.recipes.presets import preset_rows
 
         listed = [
             {"recipe": name, "minutes": entry.minutes, "reproduces": entry.reproduces,
              "presets": list(entry.presets), "about": entry.about}
             for name, entry in CATALOGUE.items()
         ]  # fmt: skip
-        return {"recipes": listed}
+        return {"recipes": listed, "presets": preset_rows()}
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.report.tables import text_table
 
         shown = [{**row, "presets": ", ".join(row["presets"])} for row in answer["recipes"]]
         print(text_table(shown, ["recipe", "minutes", "reproduces", "presets", "about"]))
-        print("minutes of training on one CPU core")
+        print("minutes of training on one CPU core\n")
+        print(text_table(answer["presets"], list(answer["presets"][0])))
+        print("presets of the image recipes: small for one core, base for half an hour of a GPU, large for hours")
 
 
 @dataclass
@@ -64,13 +68,15 @@ class Train:
 
     Your own numbers: quasistatic train array --data X.csv
 
+    Your own pictures: quasistatic train images --data FOLDER --set crop=32
+
     Your own table, of classes and holes too: quasistatic train table --data wine.csv --types quality=ordinal
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name from `quasistatic recipes`."""
     data: Path | None = None
-    """A file of your own: .npy, .npz, .csv or .parquet (array and table recipes)."""
+    """Your own: .npy, .npz, .csv or .parquet (recipes array and table); a folder of pictures, .npy or .npz (images)."""
     types: str | None = None
     """Kinds of columns (table recipe), such as quality=ordinal,sex=categorical; the others are inferred."""
     out: Path | None = None
@@ -80,16 +86,22 @@ class Train:
     )
     """Settings."""
     preset: str | None = None
-    """A named set of settings, such as demo."""
+    """A named set of settings, such as demo, small, base or large."""
     seed: int = 0
     """Of training data, starts, batches and noise."""
     time_budget: Annotated[str | None, tyro.conf.arg(metavar="25m")] = None
     """Stop at a checkpoint after so many seconds, minutes (25m) or hours (2h); the same command goes on from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; torchrun gives each of its processes a device. A run may go on on another one."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """torch.compile of the network; auto is yes on CUDA."""
+    micro_batch: int = 0
+    """Rows that go through the network at once, if a whole batch does not fit into memory; 0 for all."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes import find
+        from quasistatic.recipes import CATALOGUE, find
         from quasistatic.recipes.settings import parse_words
 
         find(self.recipe)
@@ -97,8 +109,9 @@ class Train:
             raise InputError("--set needs at least one KEY=VALUE")
         settings = parse_words([word for words in self.set for word in words])
         if self.data is not None:
-            if self.recipe not in ("array", "table"):
-                raise InputError(f"recipe {self.recipe} makes its own data; --data goes with the recipes array and table")
+            if not find(self.recipe).takes:
+                takers = " and ".join(name for name, entry in CATALOGUE.items() if entry.takes)
+                raise InputError(f"recipe {self.recipe} has its own data; --data goes with the recipes {takers}")
             settings["data"] = os.path.abspath(self.data)  # the run is taken up from other folders, too
         if self.types is not None:
             if self.recipe != "table":
@@ -109,8 +122,12 @@ class Train:
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
         from quasistatic.recipes.run import read_json, read_log, train_run
+        from quasistatic.train import Engine
 
-        told = train_run(self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget)
+        engine = Engine(self.device, self.compile, self.micro_batch)
+        told = train_run(
+            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine
+        )
         best = read_json(folder / "checkpoint" / "best.json")
         top = max(read_log(folder), key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
@@ -145,6 +162,8 @@ class Evaluate:
     """Cut the schedule anew with this many steps (kernels that serve every T)."""
     samples: int = 0
     """Draw this many and check them, where it is known what they must be (heartbeat)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; processes started by torchrun share the rows."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -165,6 +184,7 @@ class Evaluate:
             n_trajectories=self.trajectories,
             n_steps=self.n_steps,
             n_samples=self.samples,
+            device=self.device,
         )
 
     def tell(self, answer: dict[str, Any]) -> None:
@@ -188,6 +208,8 @@ class Sample:
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
     """Of the draws."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -199,15 +221,14 @@ class Sample:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
-        from quasistatic.recipes.base import seeded
-        from quasistatic.recipes.run import open_run, sentences
+        from quasistatic.recipes.run import draw_samples, open_run, sentences
         from quasistatic.report import whole_file
 
         run = open_run(self.run_folder)
         names = run.splits.names if out.suffix == ".csv" else ()
         _progress(f"drawing {self.n} samples of {run.name}")
         with sentences():  # n_steps may not suit the model
-            drawn = run.model.sample(self.n, generator=seeded(self.seed), n_steps=self.n_steps)
+            drawn = draw_samples(run, self.n, seed=self.seed, n_steps=self.n_steps, device=self.device)
         x = drawn.numpy()
         if out.suffix == ".csv" and (cells := run.recipe.cells(drawn)) is not None:
             from quasistatic.recipes.table_files import write_rows, writing_text
@@ -343,21 +364,30 @@ class Reproduce:
     out: Path = Path("runs/reproduce")
     """Folder for the run folders."""
     preset: str | None = None
-    """demo: minutes for all."""
+    """demo: minutes for the toys; small (taken for images if none is given), base or large for images."""
     seed: int = 0
     """Of training data, starts, batches and noise."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
+        from quasistatic.recipes.paper_tables import TABLES, compared
         from quasistatic.recipes.reproduce import reproduce
 
-        return {"out": str(self.out), "results": reproduce(self.items, self.out, preset=self.preset, seed=self.seed)}
+        results = reproduce(self.items, self.out, preset=self.preset, seed=self.seed)
+        by_name = {result["recipe"]: result for result in results}
+        tables = {item: compared(item, by_name) for item in self.items if item in TABLES}
+        return {"out": str(self.out), "results": results, "tables": tables}
 
     def tell(self, answer: dict[str, Any]) -> None:
         for result in answer["results"]:
             _print_result(result)
             print(f"report: {Path(answer['out']) / result['recipe'] / 'report.html'}\n")
+        for item, table in answer["tables"].items():
+            from quasistatic.report.tables import text_table
+
+            print(f"{item} (log likelihoods: higher is better; {Path(answer['out']) / item}.md)")
+            print(text_table(table, list(table[0])), "\n")
 
 
 COMMANDS: dict[str, Any] = {
@@ -365,6 +395,8 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "denoise": Denoise,
+    "inpaint": Inpaint,
     "score": Score,
     "impute": Impute,
     "report": Report,
@@ -391,8 +423,16 @@ def _print_result(result: dict[str, Any]) -> None:
     print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
     print(text_table(table, list(table[0])))
     if "samples" in result:
-        told = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in result["samples"].items()}
-        print("samples: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items()))
+        told = {key.replace("_", " "): _in_words(value) for key, value in result["samples"].items()}
+        print("samples: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+
+
+def _in_words(value: Any) -> Any:
+    from quasistatic.report.tables import format_estimate
+
+    if isinstance(value, dict):
+        return format_estimate(value["value"], value["standard_error"], "", value["n"])
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _seconds(budget: str | None) -> float:
@@ -406,7 +446,8 @@ def _seconds(budget: str | None) -> float:
 
 
 def _progress(what: str) -> None:
-    print(what, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(what, file=sys.stderr)
 
 
 def _write_table(file: BinaryIO, x: NDArray[Any], names: Sequence[str], suffix: str) -> None:

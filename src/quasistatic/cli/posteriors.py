@@ -1,0 +1,110 @@
+"""The commands that condition a trained model on something seen: denoise and inpaint."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from quasistatic.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from quasistatic.evidence import Evidence
+    from quasistatic.model import DiffusionModel
+
+__all__ = ["Denoise", "Inpaint"]
+
+
+@dataclass
+class _Condition:
+    """What both commands share."""
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """A run folder."""
+    input: Path
+    """One observation or many, in data units: .npy, .npz, .csv, an image file, or a folder of images."""
+    particles: int = 200
+    """Of each observation: more for less noise in samples and evidence."""
+    n_steps: int | None = None
+    """Take fewer steps of the same chain: faster, coarser."""
+    draws: int = 16
+    """Samples of equal weight to write for each observation."""
+    out: Path | None = None
+    """A folder for posterior.npz, answer.json and picture.png; one in the run folder if not given."""
+    seed: int = 0
+    """Of the draws."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+        """What was seen, and its rows."""
+        raise NotImplementedError
+
+    def run(self) -> dict[str, Any]:
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
+        from quasistatic.recipes.conditioning import condition
+        from quasistatic.recipes.run import open_run
+
+        run = open_run(self.run_folder)
+        evidence, seen = self.evidence(run.model)
+        print(f"sampling {len(seen)} posteriors of {run.name}", file=sys.stderr)
+        out = self.out or self.run_folder / type(self).__name__.lower()
+        answer = condition(
+            run, evidence, seen, out,
+            n_particles=self.particles, n_steps=self.n_steps, seed=self.seed, draws=self.draws,
+        )  # fmt: skip
+        for sentence in answer["warnings"]:
+            print(f"warning: {sentence}", file=sys.stderr)
+        return answer
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        from quasistatic.report.tables import text_table
+
+        rows = [
+            {"observation": i, "log evidence": f"{value:.4g} ± {error:.2g} nats", "effective sample size": f"{ess:.0f}"}
+            for i, (value, error, ess) in enumerate(
+                zip(answer["log_evidence"][:20], answer["log_evidence_error"], answer["ess"], strict=False)
+            )
+        ]
+        print(text_table(rows, ["observation", "log evidence", "effective sample size"]))
+        if answer["n"] > len(rows):
+            print(f"and {answer['n'] - len(rows)} more")
+        print(f"of {answer['particles']} particles each; {', '.join(answer['files'])} in {answer['folder']}")
+
+
+@dataclass
+class Denoise(_Condition):
+    """Sample what a noisy observation may have been, with weights and evidence.
+
+    Example: quasistatic denoise runs/roll --input noisy.npy --noise-std 0.5
+    """
+
+    noise_std: float = tyro.MISSING
+    """Standard deviation of the noise of every entry, in data units."""
+
+    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+        from quasistatic.recipes.conditioning import seen_through_noise
+
+        return seen_through_noise(model, self.input, self.noise_std)
+
+
+@dataclass
+class Inpaint(_Condition):
+    """Sample what is missing from an observation of which some entries are known.
+
+    Example: quasistatic inpaint runs/roll --input rows.npy --mask known.npy
+    """
+
+    mask: Path | None = None
+    """What is known: not zero, or bright in an image file; without it, all that is not nan."""
+
+    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+        from quasistatic.recipes.conditioning import seen_through_mask
+
+        return seen_through_mask(model, self.input, self.mask)

@@ -1,0 +1,119 @@
+"""Observations and masks in files, in the shape that a model takes: arrays, tables, single images and folders of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasistatic.data.folders import ENDINGS, open_images
+from quasistatic.data.tables import _layout, _load_text
+from quasistatic.errors import InputError
+
+__all__ = ["Observed", "read_mask", "read_observed"]
+
+_TEXT = (".csv", ".txt", ".tsv")
+
+
+class Observed(NamedTuple):
+    r"""Rows (n, \*event) in float64, which may hold nan, and whether they are 8-bit pictures, 0 to 255."""
+
+    rows: NDArray[np.float64]
+    pictures: bool
+
+
+def read_observed(path: str | os.PathLike[str], event: Sequence[int]) -> Observed:
+    r"""Read one observation or many, to the shape of a model's event.
+
+    ``.npy`` and ``.npz`` (with one array, or one named ``x``) hold (n, \*event), one event alone, or events in another
+    shape with as many entries; ``.csv`` holds a row for each event; an image file is one event, a folder of images many.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cannot be read, or has another number of entries.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "y.npy")
+    ...     np.save(file, np.zeros((3, 8, 8)))
+    ...     read_observed(file, (1, 8, 8)).rows.shape, read_observed(file, (64,)).rows.shape
+    ((3, 1, 8, 8), (3, 64))
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}")
+    ending = path.suffix.lower()
+    channels = event[0] if len(event) == 3 and event[0] in (1, 3) else 1
+    if path.is_dir():
+        x: NDArray[Any] = open_images(path, channels=channels)[:]
+    elif ending in ENDINGS:
+        x = _one_image(path, channels)
+    elif ending in (".npy", ".npz"):
+        x = _array(path)
+    elif ending in _TEXT:
+        x = _load_text(path, _layout(path))
+    else:
+        raise InputError(f"{path} must be a folder of images or end in {', '.join(('.npy', '.npz', *_TEXT, *ENDINGS))}")
+    return Observed(_fitted(x, tuple(event), path), path.is_dir() or ending in ENDINGS)
+
+
+def read_mask(path: str | os.PathLike[str], event: Sequence[int], n: int) -> NDArray[np.bool_]:
+    r"""Read which entries are known, (n, \*event): those that are not zero; of 8-bit pictures the bright ones.
+
+    One mask serves all n observations.
+    """
+    rows, pictures = read_observed(path, event)
+    if np.isnan(rows).any():
+        raise InputError(f"{path} must say of every entry whether it is known, but holds nan")
+    if len(rows) not in (1, n):
+        raise InputError(f"{path} holds {len(rows)} masks, but there are {n} observations: give one mask, or one for each")
+    return np.broadcast_to(rows > 127 if pictures else rows != 0, (n, *event))
+
+
+def _fitted(x: NDArray[Any], event: tuple[int, ...], path: Path) -> NDArray[np.float64]:
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds entries of type {x.dtype}, but observations are real numbers")
+    d = math.prod(event)
+    if x.size == 0 or (x.size != d and (x.ndim < 2 or math.prod(x.shape[1:]) != d)):
+        raise InputError(f"{path} has shape {x.shape}, but this model takes (n, {', '.join(map(str, event))})")
+    rows = np.ascontiguousarray(x, dtype=np.float64).reshape(-1, *event)
+    if np.isinf(rows).any():
+        where = np.argwhere(np.isinf(rows))[0].tolist()
+        raise InputError(f"{path} holds an infinite number at index {where}")
+    return rows
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        with path.open("rb") as file:
+            read = np.load(file, allow_pickle=False)
+            if isinstance(read, np.ndarray):
+                return read
+            names = list(read)
+            if len(names) != 1 and "x" not in names:
+                raise InputError(f"{path} must hold one array, or one named x, but holds {', '.join(names) or 'none'}")
+            return np.asarray(read["x" if "x" in names else names[0]])
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a whole NumPy file of numbers ({error})") from error
+
+
+def _one_image(path: Path, channels: int) -> NDArray[Any]:
+    from PIL import Image  # comes with matplotlib, and is needed here only
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not an image that can be read ({error})") from error
+    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)[None]

@@ -1,0 +1,113 @@
+"""Four photographs of tree bark, in patches of unit variance (paper: Section 3.2, Figure 5, on other photographs)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from quasistatic.data.augment import random_flip
+from quasistatic.data.bark import bark_parts, load_bark
+from quasistatic.data.transforms import Chain, bits_per_dim_from_k
+from quasistatic.errors import InputError
+from quasistatic.forward import GaussianDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.recipes.base import Splits
+from quasistatic.recipes.compose import compose
+from quasistatic.recipes.images import UNetRecipe, grey_levels
+from quasistatic.reverse.image import ImageDenoiser
+from quasistatic.reverse.wiener import WienerBase
+from quasistatic.schedules import geometric
+from quasistatic.train import Augment, TrainConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Bark"]
+
+
+@dataclass(frozen=True)
+class Bark(UNetRecipe):
+    """Gaussian diffusion of grey patches, dequantised by uniform noise: the paper's K, in bits per pixel.
+
+    The test patches are side by side in a part of each photograph that no training patch touches. The standard error takes
+    them as independent, which neighbours on one tree are not quite.
+    """
+
+    n_steps: int = 500
+    size: int = 32
+    n_train: int = 40_000
+    """Training patches, anywhere in their part."""
+    flips: Literal["yes", "no"] = "yes"
+    """Mirror images of training patches count as patches."""
+    widths: tuple[int, ...] = (48, 64, 128)
+    log_snr_max: float = 12.0
+    """The noise that dequantises has a log precision of about 10 in these units."""
+    log_snr_min: float = -6.0
+    visits: int = 32
+    picture: int = 256
+    """Side of the picture of Figure 5, and of the hole in it that is filled."""
+    hole: int = 100
+    sample_steps: int = 100
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=6000,
+            batch_size=32,
+            learning_rate=1e-3,
+            decay_from=0.5,
+            clip=1000.0,
+            evaluate_every=1000,
+            validation_pairs=2000,
+        )
+    )
+
+    unit = "bits_per_pixel"
+
+    def splits(self, seed: int) -> Splits:
+        cut = load_bark(self.size, self.n_train)
+        return self.parted(cut.train, cut.validation, cut.test, cut.mean, cut.sd)
+
+    def augment(self, splits: Splits) -> Augment | None:
+        return random_flip if self.flips == "yes" else None
+
+    def build(self, splits: Splits) -> DiffusionModel:
+        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        network = self.unet(ImageDenoiser.n_inputs(1), ImageDenoiser.n_outputs(1))
+        kernel = ImageDenoiser(diffusion, network, WienerBase.fit(splits.train))
+        return DiffusionModel(Chain(), diffusion, kernel, (1, self.size, self.size))
+
+    def converted(self, splits: Splits, value: float) -> dict[str, float]:
+        """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
+        return {"bits_per_dim_of_levels": -bits_per_dim_from_k(value, splits.sd)}
+
+    def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        figures = super().figures(model, splits, generator)
+        return figures | {"figure-5": self._filled(model, splits, generator)}
+
+    def _filled(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
+        """Held-out bark, its middle replaced by noise, and filled in."""
+        from quasistatic.report import image_panels
+
+        whole = torch.as_tensor(bark_parts().test)
+        side = min(self.picture, *whole.shape[2:])
+        image = whole[0, :, :side, :side]
+        low = (side - self.hole) // 2
+        if low < 1:
+            raise InputError(f"a hole of {self.hole} pixels must lie within a picture of {side}")
+        known = torch.ones(side, side, dtype=torch.bool)
+        known[low : low + self.hole, low : low + self.hole] = False
+        noise = torch.randn(image.shape, generator=generator)
+        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+            filled = compose(model, image, known, n_steps=min(self.sample_steps, self.n_steps), generator=generator)
+        panels = {"held out": image, "middle lost": torch.where(known, image, noise), "filled in": filled}
+        caption = (
+            f"{side} x {side} pixels of held-out bark; the middle {self.hole} x {self.hole} replaced by noise; and drawn "
+            f"given what is round it, by a model of {self.size} x {self.size} patches, patch by patch from the rim inwards."
+        )
+        return image_panels([(name, self.shown(x[None], splits)) for name, x in panels.items()], caption)
+
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+        return grey_levels(x, splits)

@@ -1,0 +1,54 @@
+"""Images of integer levels: bits per dimension of the integers themselves, and the paper's K beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quasistatic.data.transforms import Affine, Chain, Levels
+from quasistatic.forward import GaussianDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.recipes.base import Splits
+from quasistatic.recipes.images import UNetRecipe
+from quasistatic.reverse import CosineBase, WienerBase
+from quasistatic.reverse.image import ImageDenoiser
+from quasistatic.schedules import geometric
+
+__all__ = ["LevelRecipe"]
+
+LARGEST = 4096  # numbers of an image whose covariance, the square of it, is held as it is
+
+
+@dataclass(frozen=True)
+class LevelRecipe(UNetRecipe):
+    """Gaussian diffusion on top of the exact one of Gaussian data; the last step tells levels."""
+
+    log_snr_max: float = 12.0
+    log_snr_min: float = -5.0
+
+    unit = "bits_per_dim"
+
+    def n_levels(self) -> int:
+        """Levels of each number."""
+        return 256
+
+    def build(self, splits: Splits) -> DiffusionModel:
+        shape, levels = tuple(splits.train.shape[1:]), self.n_levels()
+        transform = Chain(Levels(levels))
+        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        kind = WienerBase if math.prod(shape) <= LARGEST else CosineBase
+        base = kind.fit(splits.train.float() / (0.5 * (levels - 1)) - 1.0)
+        network = self.unet(ImageDenoiser.n_inputs(shape[0], levels), ImageDenoiser.n_outputs(shape[0]))
+        return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, levels), shape)
+
+    def converted(self, splits: Splits, value: float) -> dict[str, float]:
+        """K of the paper: bits per pixel of dequantised levels of unit variance. It may be higher, never lower."""
+        sd = float(Affine.fit_scalar(splits.train, dequantised=True).scale)
+        return {"bits_per_pixel_at_unit_variance": len(splits.train[0]) * (math.log2(sd) + value)}
+
+    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+        grey = x.float() / (self.n_levels() - 1)
+        return (grey[:, 0] if x.shape[1] == 1 else grey.movedim(1, -1)).numpy()

@@ -1,0 +1,128 @@
+"""A user's own pictures: a folder of them, or one array on disk, of any size and of more than memory holds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.data.augment import random_crop, random_flip
+from quasistatic.data.folders import Images, open_images
+from quasistatic.errors import InputError
+from quasistatic.recipes.base import Splits
+from quasistatic.recipes.levels import LevelRecipe
+from quasistatic.train import Augment, TrainConfig
+
+if TYPE_CHECKING:
+    from quasistatic.train.source import Rows
+
+__all__ = ["OwnImages"]
+
+HELD, NUMBERS = 20_000, 2**26  # images of a split in memory, and numbers in them
+ENDS = 2**24  # bytes at the start and at the end of an array that tell it from another one
+
+
+@dataclass(frozen=True)
+class OwnImages(LevelRecipe):
+    """Diffusion of 8-bit grey or colour images: a folder of .png, .jpg, .. or a .npy or .npz array."""
+
+    data: str = ""
+    """The folder or file; ``--data`` sets it."""
+    crop: int = 0
+    """Side of the squares that are looked at: anywhere in an image in training, its centre else; 0 for whole images."""
+    channels: Literal[0, 1, 3] = 0
+    """1 for grey and 3 for colour, to turn a folder of both into one; 0 for what the images are."""
+    flips: Literal["yes", "no"] = "no"
+    """Mirror images count as images."""
+    levels: int = 256
+    validation: float = 0.1
+    test: float = 0.1
+    """Shares of the images held out, at random by ``split_seed``."""
+    split_seed: int = 0
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=8000,
+            batch_size=32,
+            learning_rate=1e-3,
+            decay_from=0.5,
+            clip=1000.0,
+            evaluate_every=1000,
+            validation_pairs=2000,
+        )
+    )
+
+    def _path(self) -> Path:
+        if not self.data:
+            raise InputError(
+                "the images recipe needs pictures: give --data FOLDER of .png or .jpg files, or a .npy or .npz file"
+            )
+        return Path(self.data)
+
+    def n_levels(self) -> int:
+        return self.levels
+
+    def fingerprint(self) -> str:
+        """Digest of the names and sizes of a folder's files, or of the two ends and the length of a file."""
+        path, digest = self._path(), hashlib.sha256()
+        try:
+            if path.is_dir():
+                for file in sorted(path.iterdir()):
+                    digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            else:
+                with path.open("rb") as file_:
+                    digest.update(file_.read(ENDS))
+                    length = file_.seek(0, 2)
+                    file_.seek(max(0, length - ENDS))
+                    digest.update(file_.read() + str(length).encode())
+        except OSError as error:
+            raise InputError(f"the data {self.data} cannot be read: {error.strerror}") from error
+        return digest.hexdigest()
+
+    def splits(self, seed: int) -> Splits:
+        whole = open_images(self._path(), channels=self.channels or None, common=self.crop > 0)
+        if whole.dtype.kind not in "bu":
+            raise InputError(f"{self.data} holds numbers of type {whole.dtype}, but images are levels from 0, of type uint8")
+        squares = open_images(self._path(), self.crop or None, self.channels or None)
+        parts = whole.split(self.split_seed, self.validation, self.test)
+        train, validation, test = (Images(squares.event_shape, squares.dtype, part.rows, squares.read) for part in parts)
+        counts = {"training": len(train), "validation": len(validation)}
+        for name, n in counts.items():
+            if n < 2:
+                raise InputError(f"{self.data} holds {len(whole)} images, which leaves {n} for {name}: 2 are needed")
+        most = max(2, min(HELD, NUMBERS // math.prod(squares.event_shape)))
+        in_memory = self.crop == 0 and len(train) <= most
+        held = torch.as_tensor(train[:most]) if self.crop == 0 else self._crops(parts[0], most)
+        return Splits(
+            held,
+            torch.as_tensor(validation[: min(self.n_validation, most)]),
+            torch.as_tensor(test[: min(self.n_test, most)]),
+            source=None if in_memory else cast("Rows", parts[0]),
+        )
+
+    def _crops(self, train: Images, most: int) -> Tensor:
+        """Random squares of the training images, several of each where there are few of them."""
+        generator = Generator().manual_seed(0)
+        times = max(1, min(16, most // len(train)))
+        rows = np.random.default_rng(0).permutation(len(train))[:most]
+        drawn = [
+            random_crop(torch.as_tensor(train[np.sort(some)]), self.crop, generator)
+            for _ in range(times)
+            for some in np.array_split(rows, -(-len(rows) // 64))
+        ]
+        return torch.cat(drawn)
+
+    def augment(self, splits: Splits) -> Augment | None:
+        if not self.crop and self.flips == "no":
+            return None
+
+        def vary(x: Tensor, generator: Generator) -> Tensor:
+            x = random_crop(x, self.crop, generator) if self.crop else x
+            return random_flip(x, generator) if self.flips == "yes" else x
+
+        return vary

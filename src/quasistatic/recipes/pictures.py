@@ -1,0 +1,100 @@
+"""Pictures of a model of images: how data dissolves and comes back, and what is behind a noisy image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.forward import GaussianDiffusion
+from quasistatic.model import DiffusionModel
+from quasistatic.sample import trajectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Show = Callable[[Tensor], NDArray]  # type: ignore[type-arg]
+
+__all__ = ["denoised_figure", "dissolving", "on_fewer_steps", "returning", "walk_back"]
+
+TIMES, ROWS = 8, 4
+
+
+def on_fewer_steps(model: DiffusionModel, n_steps: int, keep: int | None = None) -> DiffusionModel:
+    """Cut the chain to fewer steps, one of which ends at step ``keep``, unless the kernel has parameters for each step."""
+    if n_steps >= model.diffusion.n_steps:
+        return model
+    spread = torch.linspace(0, model.diffusion.n_steps, n_steps + 1).round().long()[1:].tolist()
+    try:
+        return model.on(model.diffusion.respaced(sorted({*spread, keep or spread[-1]})))
+    except ValueError:
+        return model
+
+
+def walk_back(model: DiffusionModel, x_t: Tensor, t: int, generator: Generator | None = None) -> Tensor:
+    """Draw x_0 given a state at step t, in model units: a noisy image is such a state, and this its exact posterior."""
+    with torch.inference_mode():
+        for step in range(t, 0, -1):
+            x_t = model.kernel(x_t, step).sample(generator)
+    return x_t.clone()
+
+
+def _times(n_steps: int) -> list[int]:
+    return sorted({round(k * n_steps / (TIMES - 1)) for k in range(TIMES)})
+
+
+def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generator) -> Figure:
+    """Rows of data at steps 0 to T of the forward process."""
+    from quasistatic.report import image_panels
+
+    z, _ = model.encode(x[:ROWS], generator)
+    panels = []
+    for t in _times(model.diffusion.n_steps):
+        state = z if t == 0 else model.diffusion.marginal(z, t).sample(generator)
+        panels.append((f"t = {t}", show(model.transform.inverse(state))))
+    return image_panels(panels, "Held-out data dissolves into noise, q(x_t | x_0), from left to right.", columns=1)
+
+
+def returning(model: DiffusionModel, show: Show, generator: Generator) -> Figure:
+    """Rows of samples at steps T to 0 of the reverse chain."""
+    from quasistatic.report import image_panels
+
+    shown, panels = _times(model.diffusion.n_steps), []
+    for t, state in trajectory(model.diffusion, model.kernel, (ROWS, *model.event_shape), generator=generator):
+        if t in shown:
+            panels.append((f"t = {t}", show(model.transform.inverse(state))))
+    return image_panels(panels, "Noise comes back as data, x_t of the reverse chain, from left to right.", columns=1)
+
+
+def denoised_figure(
+    model: DiffusionModel, n_steps: int, x: Tensor, samples: Tensor, show: Show, generator: Generator
+) -> Figure:
+    """Held out, corrupted at a signal-to-noise ratio of 1, denoised, and samples (paper: Figure 3)."""
+    from quasistatic.report import image_panels
+
+    assert isinstance(model.diffusion, GaussianDiffusion)
+    z, _ = model.encode(x, generator)
+    variance = z.var().item()
+    wanted = -torch.tensor(variance).log()
+    model = on_fewer_steps(model, n_steps, int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1)
+    t = int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1
+    ratio = variance * model.diffusion.log_snr[t].exp().item()
+    noisy = model.diffusion.marginal(z, t).sample(generator)
+    clean = walk_back(model, noisy.float(), t, generator)
+    pixels = model.transform.inverse(noisy / model.diffusion.alpha_bar[t].sqrt())
+    panels = [
+        ("held out", show(x)),
+        (f"noise, SNR {ratio:.2f}", show(pixels)),
+        ("denoised", show(model.transform.inverse(clean))),
+        ("samples", show(samples)),
+    ]
+    caption = (
+        f"Held-out images; with noise of {1.0 / ratio:.2f} times the variance of the data; a draw of the model's posterior "
+        f"of each clean image; and samples. The noisy image is the state at t = {t} of {model.diffusion.n_steps}, from "
+        "which the chain walks back, so the posterior is that of the model without approximation."
+    )
+    return image_panels(panels, caption)

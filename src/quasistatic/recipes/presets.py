@@ -1,0 +1,63 @@
+"""Presets of the image recipes: what differs between a laptop, one GPU for half an hour, and hours of it.
+
+``small`` is what the records are made with, on one core; ``base`` and ``large`` are planned for GPUs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["COLUMNS", "PRESETS", "preset_rows"]
+
+COLUMNS = ("train.steps", "train.batch_size", "train.learning_rate", "widths", "blocks", "dropout", "train.amp")
+
+Settings = dict[str, Any]
+
+
+def _preset(
+    steps: int, batch: int, rate: float, widths: list[int], blocks: int, dropout: float, amp: bool, ema: float, every: int
+) -> Settings:
+    shape = {"widths": widths, "blocks": blocks, "dropout": dropout}
+    training = {
+        "steps": steps, "batch_size": batch, "learning_rate": rate, "amp": amp, "ema": ema, "evaluate_every": every,
+    }  # fmt: skip
+    return shape | {f"train.{name}": value for name, value in training.items()}
+
+
+def _three(
+    small: tuple[int, float, list[int], bool], base: tuple[int, list[int], int], large: tuple[int, list[int], int]
+) -> dict[str, Settings]:
+    """Small: steps, rate, widths, bfloat16. Base and large: steps, widths, blocks."""
+    steps, rate, widths, amp = small
+    return {
+        "small": _preset(steps, 32, rate, widths, 1, 0.0, amp, 0.999, 1000),
+        "base": _preset(base[0], 128, 5e-4, base[1], base[2], 0.1, True, 0.9995, 2000),
+        "large": _preset(large[0], 256, 3e-4, large[1], large[2], 0.1, True, 0.9999, 10_000),
+    }
+
+
+BITS = ((40_000, [64, 128, 256], 2), (200_000, [128, 256, 512], 3))
+LEVELS = ((40_000, [128, 256], 3), (300_000, [256, 256], 8))
+PATCHES = ((40_000, [96, 128, 256], 2), (200_000, [128, 256, 256], 4))
+
+PRESETS: dict[str, dict[str, Settings]] = {
+    "mnist-binary": _three((12_000, 2e-3, [32, 64, 128], False), *BITS),
+    "mnist-binary-flip": _three((8000, 2e-3, [32, 64, 128], False), *BITS),
+    "mnist": _three((12_000, 1e-3, [32, 64, 128], True), *LEVELS),
+    "cifar10": _three((12_000, 1e-3, [48, 96], True), *LEVELS),
+    "dead-leaves": _three((8000, 1e-3, [48, 64, 128], True), *PATCHES),
+    "bark": _three((3000, 1e-3, [48, 64, 128], True), *PATCHES),
+    "images": _three((8000, 1e-3, [32, 64, 128], True), *LEVELS),
+}
+
+
+def preset_rows() -> list[dict[str, str]]:
+    """The table of all presets, in words."""
+    rows = []
+    for recipe, presets in PRESETS.items():
+        for name, settings in presets.items():
+            told = {column.removeprefix("train."): settings[column] for column in COLUMNS}
+            told["widths"] = ", ".join(map(str, told["widths"]))
+            told["amp"] = "bfloat16" if told["amp"] else "float32"
+            rows.append({"recipe": recipe, "preset": name} | {key: str(value) for key, value in told.items()})
+    return rows

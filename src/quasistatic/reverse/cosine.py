@@ -1,0 +1,111 @@
+"""The Gaussian denoiser of images that are too large for a covariance matrix: its components are cosines."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from quasistatic.errors import InputError
+from quasistatic.reverse.wiener import WienerBase
+from quasistatic.saving import saveable
+
+__all__ = ["CosineBase", "cosines"]
+
+
+def cosines(n: int) -> Tensor:
+    r"""Orthonormal cosines (type II), in rows, :math:`D_{kj} = \sqrt{(2 - [k = 0]) / n}\, \cos(\pi k (j + 1/2) / n)`.
+
+    Examples
+    --------
+    >>> d = cosines(5)
+    >>> bool((d @ d.T - torch.eye(5)).abs().max() < 1e-12)
+    True
+    """
+    k, j = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
+    rows = math.sqrt(2.0 / n) * torch.cos(math.pi / n * k * (j + 0.5))
+    rows[0] *= math.sqrt(0.5)
+    return rows
+
+
+@saveable
+class CosineBase(nn.Module):
+    r"""Posterior of Gaussian images given :math:`x_t` as in :class:`~quasistatic.reverse.wiener.WienerBase`, in cosines.
+
+    The components are products of a colour, a vertical and a horizontal cosine. For stationary images they are nearly the
+    principal ones (Ahmed, Natarajan and Rao 1974), and they need d numbers where those need d times d.
+
+    Parameters
+    ----------
+    mean : Tensor, shape (channels,)
+    values : Tensor, shape (channels, height, width)
+        Variances of the components, positive.
+    colours : Tensor, shape (channels, channels)
+        Orthonormal mixtures of channels, in columns. :meth:`fit` finds all three from examples.
+
+    Examples
+    --------
+    White images: one half is believed where there is as much noise as signal.
+
+    >>> base = CosineBase(torch.zeros(1), torch.ones(1, 4, 6), torch.eye(1))
+    >>> x = torch.randn(2, 1, 4, 6)
+    >>> mean, var = base(x, torch.zeros(2))
+    >>> torch.allclose(mean, 0.5**0.5 * x, atol=1e-5), round(var.mean().item(), 4)
+    (True, 0.5)
+    """
+
+    mean: Tensor
+    values: Tensor
+    colours: Tensor
+    down: Tensor
+    across: Tensor
+
+    _apply = WienerBase._apply  # type: ignore[assignment]
+
+    def __init__(self, mean: Tensor, values: Tensor, colours: Tensor) -> None:
+        super().__init__()
+        if not (values > 0).all():
+            raise InputError(f"variances of the components must be positive, the least is {values.min().item():g}")
+        dtype = values.dtype
+        tensors = {"mean": mean.view(-1, 1, 1), "values": values, "colours": colours}
+        tensors |= {"down": cosines(values.shape[1]), "across": cosines(values.shape[2])}
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.to(dtype), persistent=False)
+
+    @classmethod
+    def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32) -> CosineBase:
+        """Fit to examples (n, channels, height, width) in model units; the sums are in float64.
+
+        Each channel has one mean, that of all its pixels. No component gets less than ``floor`` times the mean variance.
+        """
+        n, channels, height, width = x.shape
+        mean = sum(part.double().sum((0, 2, 3)) for part in x.split(256)) / (n * height * width)
+        cov, values = torch.zeros(channels, channels).double(), torch.zeros(channels, height, width).double()
+        for part in x.split(256):
+            off = (part.double() - mean.view(-1, 1, 1)).transpose(0, 1).flatten(1)  # type: ignore[union-attr]
+            cov += off @ off.T / (n * height * width)
+        _, colours = torch.linalg.eigh(cov)
+        for part in x.split(256):
+            mixed = _mixed(part.double() - mean.view(-1, 1, 1), colours.T)  # type: ignore[union-attr]
+            values += (cosines(height) @ mixed @ cosines(width).T).square().sum(0) / n
+        return cls(mean.to(dtype), values.clamp_min(floor * values.mean().item()).to(dtype), colours.to(dtype))  # type: ignore[union-attr]
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each entry of x_0, both (batch, channels, height, width), at a log-SNR for each row."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            log_snr = log_snr.double().view(-1, 1, 1, 1)
+            signal, noise = (torch.sigmoid(s).to(self.values.dtype) for s in (log_snr, -log_snr))
+            seen = x_t.to(self.values.dtype)
+            root, total = signal.sqrt(), torch.addcmul(noise, signal, self.values)
+            filtered = self.down @ _mixed(seen - root * self.mean, self.colours.T) @ self.across.T / total
+            back = _mixed(self.down.T @ filtered @ self.across, self.colours)
+            mean = torch.addcmul(seen, -noise, back) / root
+            spread = self.down.T.square() @ (noise * self.values / total) @ self.across.square()
+            var = _mixed(spread, self.colours.square())
+        return mean.to(x_t.dtype), var.to(x_t.dtype)
+
+
+def _mixed(x: Tensor, channels: Tensor) -> Tensor:
+    """Each pixel's channels times a matrix."""
+    return x if channels.numel() == 1 else torch.einsum("dc,bchw->bdhw", channels, x)

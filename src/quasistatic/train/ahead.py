@@ -1,0 +1,56 @@
+"""Reading ahead: the next batch comes from disk while this one is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+__all__ = ["Ahead"]
+
+
+class Ahead:
+    """One thread that reads what will be asked for next.
+
+    The expected rows are a guess that costs nothing when it is wrong: other rows are read when they are asked for. So
+    what a batch holds does not depend on whether it was read ahead.
+
+    Parameters
+    ----------
+    read : callable
+        Row numbers (n,) to rows.
+
+    Examples
+    --------
+    >>> ahead = Ahead(lambda index: 10 * index)
+    >>> ahead.start(torch.tensor([1, 2]))
+    >>> ahead.take(torch.tensor([1, 2])), ahead.take(torch.tensor([3]))
+    (tensor([10, 20]), tensor([30]))
+    >>> ahead.close()
+    """
+
+    def __init__(self, read: Callable[[Tensor], Tensor]) -> None:
+        self.read = read
+        self.expected: tuple[Tensor, Future[Tensor]] | None = None
+        self.thread: ThreadPoolExecutor | None = None
+
+    def start(self, index: Tensor) -> None:
+        """Begin to read these rows."""
+        if self.thread is None:
+            self.thread = ThreadPoolExecutor(1, "quasistatic-ahead")
+        self.expected = index, self.thread.submit(self.read, index)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Rows of these numbers, read by now or read here; what went wrong in reading is raised here."""
+        expected, self.expected = self.expected, None
+        if expected is not None and torch.equal(expected[0], index):
+            return expected[1].result()
+        return self.read(index)
+
+    def close(self) -> None:
+        """Wait for what is being read, and end the thread."""
+        if self.thread is not None:
+            self.thread.shutdown(cancel_futures=True)
+            self.thread = self.expected = None
