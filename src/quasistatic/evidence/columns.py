@@ -76,7 +76,7 @@ class KnownColumns(Evidence):
         """Zero, for draws of a product; no draw of another law agrees with numbers known exactly."""
         return x.new_zeros(len(x))
 
-    def product(self, p: Distribution, share: float = 1.0, damped: bool = False) -> Tilt:
+    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
         if isinstance(p, Mixture):
             return self._of_mixture(p, share)
         if not isinstance(p, BlockProduct):
