@@ -69,3 +69,13 @@ def test_blocks_of_columns_of_a_kind() -> None:
     model = build(preconditioned(x, columns), columns, Shape(n_steps=3, width=8, depth=1))
     assert [block.tolist() for block in model.diffusion.columns] == [[1, 4], [2], [0, 3]]  # type: ignore[union-attr,operator]
     assert torch.isfinite(model.bound(x).total).all()
+
+
+def test_a_column_that_is_still_in_the_training_rows_is_no_accident() -> None:
+    x = normal(50)
+    x[:, 1] = 4.0
+    chain = preconditioned(x, NUMBERS)
+    z, log_det = chain(x)
+    assert torch.isfinite(z).all()
+    assert torch.isfinite(log_det).all()
+    torch.testing.assert_close(z.T @ z / 50, torch.diag(torch.tensor([1.0, 0.0, 1.0]).double()), rtol=0, atol=0.2)

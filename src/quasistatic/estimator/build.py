@@ -84,7 +84,7 @@ def preconditioned(
             amount, scores = cross_validated_shrinkage(y, seed=seed)
         if few is not x:
             y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
-        law = Normal.fit(y).shrunk(amount)
+        law = Normal.fit(y).with_still_columns().shrunk(amount)
         score = max(scores) + log_det.mean().item()
         if best is None or score > best[0]:
             best = (score, layer, law)
