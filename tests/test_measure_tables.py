@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from measure_imputation import scores
-from measure_tables import breast_cancer, checkerboard, powered, swiss_roll
+from measure_tables import breast_cancer, checkerboard, powered, raw_breast_cancer, swiss_roll
+from quasistatic.data.transforms import YeoJohnson
 
 
 def test_splits_are_of_the_published_sizes_and_scale() -> None:
@@ -23,13 +25,19 @@ def test_the_true_cost_of_the_planes_is_the_published_one() -> None:
     assert swiss_roll(0).truth == pytest.approx(1.9295, abs=0.03)
 
 
-def test_powers_for_the_peers_carry_their_slope() -> None:
-    split = breast_cancer(0)
-    moved, slope = powered(split)
-    step = 1e-5
-    ahead, _ = powered(split._replace(test=split.test + step))
-    numeric = np.log((ahead.test - moved.test) / step).sum(1)
-    np.testing.assert_allclose(slope, numeric, atol=1e-2)
+def test_peers_behind_our_marginals_carry_their_slope() -> None:
+    split, layer = breast_cancer(0), YeoJohnson(torch.linspace(-1.0, 2.0, 30))
+    moved, slope = powered(split, layer)
+    ahead, _ = powered(split._replace(test=split.test + 1e-6), layer)
+    np.testing.assert_allclose(slope, np.log((ahead.test - moved.test) / 1e-6).sum(1), atol=1e-3)
+    np.testing.assert_allclose(moved.train.std(0), 1.0)
+
+
+def test_raw_rows_are_told_in_the_units_of_the_standardised_ones() -> None:
+    raw, scaled = raw_breast_cancer(1), breast_cancer(1)
+    raw_fit, fit = (stats.norm(x.train.mean(0), x.train.std(0)) for x in (raw, scaled))
+    told = raw_fit.logpdf(raw.test).sum(1) + raw.log_unit
+    np.testing.assert_allclose(told, fit.logpdf(scaled.test).sum(1), atol=1e-9)
 
 
 def test_scores_of_draws_from_the_truth() -> None:

@@ -164,9 +164,7 @@ class DiffusionModel(nn.Module):
             known entries their log density (or log probability), for a measurement that of y.
         """
         device = self.diffusion.beta.device
-        about_z, log_factor = in_model_units(
-            evidence, self.transform, self.event_shape, device, generator, n_particles
-        )
+        about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)
         p = posterior_sample(
             self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
             n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk,

@@ -125,5 +125,7 @@ def test_what_cannot_be_filled_is_refused() -> None:
         model.impute(table, n_draws=0)
     with pytest.raises(InputError, match="no column 'age'"):
         model.condition({"age": 3})
+    with pytest.raises(InputError, match="never possible is given as known"):
+        model.condition({1: "X"})
     with pytest.raises(InputError, match="between 0 and 1"):
         model.impute(table[:2]).quantile(1.5)

@@ -77,6 +77,10 @@ class Normal:
         r"""Shrink correlations towards none, :math:`(1 - s) C + s\, \mathrm{diag}\, C`."""
         return Normal(self.mean, (1.0 - amount) * self.cov + amount * torch.diag(self.cov.diagonal()))
 
+    def with_still_columns(self) -> Normal:
+        """Give columns without variance that of one unit: what never changed in some rows may change in others."""
+        return Normal(self.mean, self.cov + torch.diag((self.cov.diagonal() <= 0).double()))
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of the observed entries of each row, (n,), nats."""
         x = x.double()
@@ -180,11 +184,9 @@ def cross_validated_shrinkage(
     total = torch.zeros(len(amounts), dtype=torch.float64)
     for k in range(int(fold.max()) + 1):
         try:
-            law = Normal.fit(x[fold != k], n_iterations=30)
+            law = Normal.fit(x[fold != k], n_iterations=30).with_still_columns()
         except InputError:  # a column that is observed in this fold alone tells nothing
             continue
-        var = law.cov.diagonal()
-        law = Normal(law.mean, law.cov + torch.diag(torch.where(var > 0, 0.0, 1.0)))
         for i, amount in enumerate(amounts):
             total[i] += law.shrunk(amount).log_prob(x[fold == k]).sum().cpu()
     return amounts[int(total.argmax())], (total / n).tolist()

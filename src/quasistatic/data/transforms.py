@@ -214,7 +214,7 @@ class YeoJohnson(Elementwise):
         self.register_buffer("power", power.double(), persistent=False)
 
     @classmethod
-    def fit(cls, x: Tensor, least: float = -4.0, most: float = 6.0) -> YeoJohnson:
+    def fit(cls, x: Tensor, least: float = -8.0, most: float = 8.0) -> YeoJohnson:
         """Fit each column's power by maximum likelihood, within limits; nan is missing, a constant column stays itself."""
         from sklearn.preprocessing import PowerTransformer
 

@@ -57,22 +57,23 @@ def preconditioned(
 
     Parameters
     ----------
-    marginals : {"auto", "none", "power"}
-        Of numeric columns: their scale only, or Yeo and Johnson's power too; "auto" takes whichever gives rows left out
-        the higher density under the normal law.
+    marginals : {"auto", "none", "power", "ratio"}
+        Of numeric columns: their scale only; Yeo and Johnson's power of what is left of the mean, in deviations; or of the
+        ratio to the mean, where a column is never negative. "auto" takes what gives rows left out the highest density
+        under the normal law.
     shrinkage : float, optional
         Of the correlations; chosen by cross-validation if not given.
     """
     numeric = [i for i, column in enumerate(columns) if column.kind in NUMERIC]
-    choices = {"auto": (False, True), "none": (False,), "power": (True,)}
-    if marginals not in choices:
-        raise InputError(f'marginals must be "auto", "none" or "power", got {marginals!r}')
+    kinds = ("none", "power", "ratio")
+    if marginals not in ("auto", *kinds):
+        raise InputError(f'marginals must be "auto", "none", "power" or "ratio", got {marginals!r}')
     few = x
     if len(x) > MOST_ROWS:
         few = x[torch.randperm(len(x), generator=Generator().manual_seed(seed))[:MOST_ROWS]]
     best: tuple[float, OnColumns, Normal] | None = None
-    for power in choices[marginals]:
-        layer = _marginals(few, columns, power)
+    for kind in kinds if marginals == "auto" else (marginals,):
+        layer = _marginals(few, columns, kind)
         y, log_det = layer(few, Generator().manual_seed(seed))
         if not numeric:
             best = (0.0, layer, Normal(torch.zeros(0), torch.zeros(0, 0)))
@@ -83,7 +84,7 @@ def preconditioned(
             amount, scores = cross_validated_shrinkage(y, seed=seed)
         if few is not x:
             y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
-        law = Normal.fit(y).shrunk(amount)
+        law = Normal.fit(y).with_still_columns().shrunk(amount)
         score = max(scores) + log_det.mean().item()
         if best is None or score > best[0]:
             best = (score, layer, law)
@@ -122,12 +123,12 @@ def build(transform: Chain, columns: Sequence[Column], shape: Shape) -> Diffusio
     return DiffusionModel(transform, diffusion, kernel, (len(columns),))
 
 
-def _marginals(x: Tensor, columns: Sequence[Column], power: bool) -> OnColumns:
+def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
     parts: list[Transform] = []
     blocks: list[list[int]] = []
     numbers = [i for i, column in enumerate(columns) if column.kind == "numeric"]
     if numbers:
-        parts.append(_scaled(x[:, numbers], power))
+        parts.append(_scaled(x[:, numbers], kind))
         blocks.append(numbers)
     for i, column in enumerate(columns):
         if column.kind == "ordinal":
@@ -136,18 +137,25 @@ def _marginals(x: Tensor, columns: Sequence[Column], power: bool) -> OnColumns:
             parts.append(Chain(Dequantise(column.n_levels), histogram))
             blocks.append([i])
         if column.kind == "integer":
-            scaled = _scaled(x[:, [i]] + 0.5, power)
+            scaled = _scaled(x[:, [i]] + 0.5, kind)
             parts.append(Chain(Dequantise(column.n_levels), *scaled.parts))  # type: ignore[arg-type]
             blocks.append([i])
     return OnColumns(parts, blocks)
 
 
-def _scaled(x: Tensor, power: bool) -> Chain:
-    """Zero mean and unit variance, then a power."""
+def _scaled(x: Tensor, marginals: str) -> Chain:
+    """Zero mean and unit variance; then a power about the mean; or a power of the ratio to the mean, about zero."""
     mean = x.nanmean(0)
     std = (x - mean).square().nanmean(0).sqrt()
     scale = Affine(mean, torch.where(std > 0, std, 1.0))
-    return Chain(scale, YeoJohnson.fit(scale(x)[0])) if power else Chain(scale)
+    if marginals == "none":
+        return Chain(scale)
+    if marginals == "ratio":
+        # what cannot be negative is often a product of others, and then its logarithm is a sum: a power of 1 + 5 x / mean
+        # is near a logarithm but where x is a small part of its mean
+        positive = (x.nan_to_num(nan=0.0) >= 0).all(0) & (mean > 0)
+        scale = Affine(torch.where(positive, 0.0, scale.shift), torch.where(positive, 0.2 * mean, scale.scale))
+    return Chain(scale, YeoJohnson.fit(scale(x)[0]))
 
 
 def _rates(codes: Tensor, column: Column) -> Tensor:

@@ -52,8 +52,9 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     types : dict or list, optional
         Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
         "constant". What is not said is inferred (:mod:`quasistatic.estimator.columns`).
-    marginals : {"auto", "none", "power"}
-        Transform of numeric columns: Yeo and Johnson's power, or none but their scale.
+    marginals : {"auto", "none", "power", "ratio"}
+        Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio
+        to the mean, for columns that are never negative. "auto" chooses by cross-validation of the normal law.
     n_members : int
         Diffusions that are trained, from different starts.
     average : bool
@@ -361,14 +362,19 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
         """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
         check_is_fitted(self)
+        if n_draws < 1:
+            raise InputError(f"n_draws must be at least 1, got {n_draws}")
         names = [column.name for column in self.columns_]
-        row = np.full((1, len(names)), None, dtype=object)
+        row: dict[str, Any] = dict.fromkeys(names)
         for key, value in known.items():
             name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
             if name not in names:
                 raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
-            row[0, names.index(name)] = value
-        return self.impute(_Named(row, names), n_draws, random_state=random_state, **settings)
+            row[name] = value
+        x, wrong = self._encoded([np.array([row[name]], dtype=object) for name in names])
+        if wrong.any():
+            raise InputError("a value that was never possible is given as known, so nothing follows from it")
+        return self.impute_coded(x, n_draws, random_state=random_state, **settings)
 
     @property
     def _densities(self) -> list[DiffusionModel | NormalMixture]:
@@ -481,19 +487,6 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         for member in model.members_:
             member.kernel.double()
         return model
-
-
-class _Named:
-    """Cells with the names of their columns."""
-
-    def __init__(self, cells: NDArray[Any], names: list[str]) -> None:
-        self.cells, self.columns, self.shape = cells, names, cells.shape
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.cells[:, self.columns.index(name)]
-
-    def __len__(self) -> int:
-        return len(self.cells)
 
 
 def _has_text(X: Any) -> bool:

@@ -118,12 +118,19 @@ class MixedDiffusion(Diffusion):
         return self._product([part.posterior(x, x_now, t) for (part, x), (_, x_now) in pairs])
 
     def check(self, x: Tensor) -> None:
-        for part, block in zip(self.parts, self.columns, strict=True):
-            for place, column in enumerate(block.tolist()):
-                try:
-                    # the other columns of the block take a class that is always there
-                    alone = torch.zeros_like(x.index_select(1, block))
-                    alone[:, place] = x[:, column]
-                    part.check(alone)  # type: ignore[operator]
-                except InputError as error:
-                    raise InputError(f"column {column} (of 0 to {self.n_columns - 1}): {error}") from None
+        for (part, block), columns in zip(self.blocks(x), self.columns, strict=True):
+            try:
+                part.check(block)
+            except InputError:
+                self._name_the_column(part, block, columns.tolist())
+                raise
+
+    def _name_the_column(self, part: Diffusion, block: Tensor, columns: list[int]) -> None:
+        """Complain once more, of one column at a time: a block does not know where its columns stand."""
+        for place, column in enumerate(columns):
+            alone = torch.zeros_like(block)  # zero is a class of every process
+            alone[:, place] = block[:, place]
+            try:
+                part.check(alone)
+            except InputError as error:
+                raise InputError(f"column {column} (of 0 to {self.n_columns - 1}): {error}") from None

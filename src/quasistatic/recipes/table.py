@@ -39,7 +39,7 @@ class Table(Recipe):
     """The file; ``--data`` sets it."""
     types: str = ""
     """Kinds of columns that are not to be inferred, such as ``quality=ordinal,sex=categorical``; ``--types`` sets it."""
-    marginals: Literal["auto", "none", "power"] = "auto"
+    marginals: Literal["auto", "none", "power", "ratio"] = "auto"
     n_steps: int = 100
     n_components: int = 1
     width: int = 128
