@@ -131,32 +131,52 @@ def test_record_with_a_key_missing_is_named(tmp_path: Path) -> None:
         table_tool.read_rows(tmp_path)
 
 
-def test_only_the_block_changes_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    records, readme = tmp_path / "records", tmp_path / "README.md"
-    write_row(records, "roll", [1.0, 3.0], [0.1, 0.1])
-    readme.write_text(f"before\n{table_tool.BEGIN}\nold\n{table_tool.END}\nafter\n")
-    arguments = ["--records", str(records), "--readme", str(readme)]
+def pages(folder: Path) -> tuple[Path, Path, list[str]]:
+    """A README and a page of all results, and the arguments that name them."""
+    readme, page = folder / "README.md", folder / "results.md"
+    for path in (readme, page):
+        path.write_text(f"before\n{table_tool.BEGIN}\nold\n{table_tool.END}\nafter\n")
+    return readme, page, ["--records", str(folder / "records"), "--readme", str(readme), "--page", str(page)]
+
+
+def test_only_the_blocks_change_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    write_row(tmp_path / "records", "roll", [1.0, 3.0], [0.1, 0.1], front=True)
+    readme, page, arguments = pages(tmp_path)
     assert table_tool.main([*arguments, "--check"]) == 1
     assert "old" in readme.read_text()  # --check only looks
     assert table_tool.main(arguments) == 0
-    text = readme.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
-    assert "old" not in text
+    texts = [path.read_text() for path in (readme, page)]
+    for text in texts:
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter\n")
+        assert "old" not in text
     assert table_tool.main([*arguments, "--check"]) == 0
     assert table_tool.main(arguments) == 0
-    assert readme.read_text() == text
+    assert [path.read_text() for path in (readme, page)] == texts
+    page.write_text(texts[1].replace("swiss", "Swiss"))
+    assert table_tool.main([*arguments, "--check"]) == 1  # one old page is enough
 
 
-def test_readme_without_the_two_markers_is_refused_in_one_sentence(
+def test_the_readme_shows_the_front_rows_and_the_page_shows_all(tmp_path: Path) -> None:
+    write_row(tmp_path / "records", "roll", [1.0], [0.1], front=True)
+    write_row(tmp_path / "records", "beat", [1.0], [0.1], title="heartbeat")
+    readme, page, arguments = pages(tmp_path)
+    assert table_tool.main(arguments) == 0
+    assert ["heartbeat" in path.read_text() for path in (readme, page)] == [False, True]
+    assert "[swiss roll](records/roll)" in readme.read_text()
+    assert "swiss roll (`roll`)" in page.read_text()
+
+
+def test_a_page_without_the_two_markers_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = tmp_path / "README.md"
+    (tmp_path / "records").mkdir()
+    readme, _, arguments = pages(tmp_path)
     readme.write_text(f"{table_tool.END} {table_tool.BEGIN}")
-    assert table_tool.main(["--records", str(tmp_path), "--readme", str(readme)]) == 2
+    assert table_tool.main(arguments) == 2
     assert "needs one <!-- results: begin --> followed by one" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="there is no README here")
-def test_the_readme_is_up_to_date() -> None:
+def test_the_tables_are_up_to_date() -> None:
     assert table_tool.main(["--check"]) == 0

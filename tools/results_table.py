@@ -1,10 +1,10 @@
-"""Write the README's table of results from the folders in ``records/``.
+"""Write the tables of results from the folders in ``records/``: rows marked ``front`` to the README, all to docs/results.md.
 
 A row of the table is a folder: ``records/<row>/record.json`` says what was asked, and one
 ``records/<row>/seed-<k>/result.json`` per seed says what came out. Nothing in the table is typed by hand.
 
-    python tools/results_table.py            rewrite the block in README.md
-    python tools/results_table.py --check    exit 1 if the block is not what the records say
+    python tools/results_table.py            rewrite the blocks in README.md and docs/results.md
+    python tools/results_table.py --check    exit 1 if a block is not what the records say
 """
 
 from __future__ import annotations
@@ -109,18 +109,18 @@ def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     return dict(content)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a markdown table."""
-    lines = [[name for name, _ in COLUMNS], [align for _, align in COLUMNS], *map(_cells, rows)]
+def table(rows: Sequence[Row], *, linked: bool = True) -> str:
+    """The rows as a markdown table, each linked to its folder or, on pages of another home, naming it."""
+    lines = [[name for name, _ in COLUMNS], [align for _, align in COLUMNS], *(_cells(row, linked) for row in rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, linked: bool) -> list[str]:
     record = row.record
     relation = "≥" if record["higher_is_better"] else "≤"
     target = NOTHING if record["target"] is None else f"{relation} {_given(record['target'])}"
     asked = [
-        f"[{record['title']}](records/{row.name})",
+        f"[{record['title']}](records/{row.name})" if linked else f"{record['title']} (`{row.name}`)",
         record["unit"],
         record["first_step"] or NOTHING,
         _given(record.get("paper")),
@@ -161,33 +161,38 @@ def _given(value: float | str | None) -> str:
     return value if isinstance(value, str) else str(value).replace("-", MINUS)
 
 
-def updated(readme: str, block: str) -> str:
-    """The README's text with what stands between the two markers replaced by ``block``."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise RecordError(f"the README needs one {BEGIN} followed by one {END}")
-    before, rest = readme.split(BEGIN)
+def updated(page: str, block: str) -> str:
+    """A page's text with what stands between the two markers replaced by ``block``."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise RecordError(f"a page of results needs one {BEGIN} followed by one {END}")
+    before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     root = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(description="Write the README's table of results from records/.")
+    parser = argparse.ArgumentParser(description="Write the tables of results from records/.")
     parser.add_argument("--records", type=Path, default=root / "records")
     parser.add_argument("--readme", type=Path, default=root / "README.md")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the table is old")
+    parser.add_argument("--page", type=Path, default=root / "docs" / "results.md")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a table is old")
     options = parser.parse_args(arguments)
     try:
-        old = options.readme.read_text(encoding="utf-8")
-        new = updated(old, table(read_rows(options.records)))
+        rows = read_rows(options.records)
+        front = [row for row in rows if row.record.get("front")]
+        blocks = {options.readme: table(front), options.page: table(rows, linked=False)}
+        old = {path: path.read_text(encoding="utf-8") for path in blocks}
+        new = {path: updated(old[path], block) for path, block in blocks.items()}
     except (RecordError, OSError) as error:
         print(f"results_table: {error}", file=sys.stderr)
         return 2
-    if new == old:
-        return 0
-    if options.check:
-        print("README.md is not what records/ says; run: python tools/results_table.py", file=sys.stderr)
-        return 1
-    options.readme.write_text(new, encoding="utf-8")
+    for path, text in new.items():
+        if text == old[path]:
+            continue
+        if options.check:
+            print(f"{path} is not what records/ says; run: python tools/results_table.py", file=sys.stderr)
+            return 1
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
