@@ -77,8 +77,9 @@ class DeadLeaves(UNetRecipe):
         return DiffusionModel(Chain(), diffusion, kernel, (1, self.size, self.size))
 
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor]:
+        fitted = _fitted(splits)
         with torch.no_grad():
-            return "MCGSM, 12 components x 4 scales, same patches", _fitted(splits).log_prob(x)
+            return "MCGSM, 12 components x 4 scales, same patches", fitted.log_prob(x)
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         figures = super().figures(model, splits, generator)
