@@ -49,7 +49,7 @@ def peers(train: NDArray[np.float64], rest: NDArray[np.float64], seed: int) -> d
     """Anomaly scores of each peer; where they take no missing entries, medians stand for them."""
     gaussians = [GaussianMixture(k, reg_covar=1e-2, random_state=seed) for k in (1, 2, 4)]
     named: dict[str, Any] = {
-        "isolation_forest": IsolationForest(300, random_state=seed),
+        "isolation_forest": IsolationForest(n_estimators=300, random_state=seed),
         "one_class_svm": OneClassSVM(nu=0.1),
         "gaussian_mixture": None,
     }

@@ -58,6 +58,18 @@ def test_slopes_of_powers_and_the_way_back(power: float) -> None:
     assert torch.isfinite(layer.inverse(torch.tensor([[-1e6], [1e6]], dtype=torch.float64))).all()
 
 
+def test_draws_stay_within_a_range_of_the_data() -> None:
+    # a power below zero, whose image ends at 1 / |power|: a draw beyond would come from infinitely far
+    x = (numbers(500)[:, :1] - 1.0).exp()
+    layer = YeoJohnson.fit(x)
+    assert layer.power.item() < 0.0
+    spread = x.max() - x.min()
+    back = layer.inverse(torch.tensor([[-1e9], [1e9]], dtype=torch.float64))
+    assert back.flatten().tolist() == pytest.approx([(x.min() - spread).item(), (x.max() + spread).item()], rel=1e-3)
+    again = build(*describe(layer))
+    assert torch.equal(again.high, layer.high)
+
+
 def test_a_column_that_never_changes_or_is_missing_keeps_its_power() -> None:
     x = torch.stack([torch.ones(10), torch.full((10,), NAN), torch.arange(10.0).exp()], 1).double()
     assert YeoJohnson.fit(x).power[:2].tolist() == [1.0, 1.0]

@@ -188,13 +188,16 @@ class YeoJohnson(Elementwise):
         \qquad \log \frac{dz}{dx} = \mathrm{sign}(x)\, (\lambda - 1) \log(1 + |x|)
 
     with logarithms where the power is zero. Scale the columns to unit variance first: :math:`\lambda` depends on the unit.
-    For :math:`\lambda` outside [0, 2] the image is an interval, and :meth:`inverse` keeps what lies outside it at its end; a
-    density over z loses the mass it puts there, so a bound stays one.
+    For :math:`\lambda` outside [0, 2] the image is an interval, near whose end the way back leads arbitrarily far: a
+    normal law of z has moments, but what it is the image of has none. So :meth:`inverse` keeps draws within ``low`` and
+    ``high``. What mass a density over z puts on the outside of the image it loses, so a bound stays one.
 
     Parameters
     ----------
     power : Tensor, shape (d,)
         :math:`\lambda` of each column.
+    low, high : Tensor, shape (d,), optional
+        What :meth:`inverse` answers at least and at most; :meth:`fit` sets them one range of the data beyond its ends.
 
     References
     ----------
@@ -208,10 +211,15 @@ class YeoJohnson(Elementwise):
     """
 
     power: Tensor
+    low: Tensor
+    high: Tensor
 
-    def __init__(self, power: Tensor) -> None:
+    def __init__(self, power: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> None:
         super().__init__()
+        far = torch.full_like(power, torch.inf, dtype=torch.float64)
         self.register_buffer("power", power.double(), persistent=False)
+        self.register_buffer("low", -far if low is None else low.double(), persistent=False)
+        self.register_buffer("high", far if high is None else high.double(), persistent=False)
 
     @classmethod
     def fit(cls, x: Tensor, least: float = -8.0, most: float = 8.0) -> YeoJohnson:
@@ -224,7 +232,11 @@ class YeoJohnson(Elementwise):
             if len(seen) and seen.amax() > seen.amin():
                 fitted = PowerTransformer("yeo-johnson", standardize=False).fit(seen.double().numpy()[:, None])
                 powers[column] = float(fitted.lambdas_[0])
-        return cls(powers.nan_to_num(nan=1.0).clamp(least, most))
+        seen, x = ~x.isnan().all(0), x.double()
+        first, last = x.nan_to_num(nan=torch.inf).amin(0), x.nan_to_num(nan=-torch.inf).amax(0)
+        low = torch.where(seen, 2.0 * first - last, -torch.inf)
+        high = torch.where(seen, 2.0 * last - first, torch.inf)
+        return cls(powers.nan_to_num(nan=1.0).clamp(least, most), low, high)
 
     def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         x = x.double()
@@ -237,7 +249,8 @@ class YeoJohnson(Elementwise):
         power = torch.where(z >= 0, self.power, 2.0 - self.power)
         grown = (power * z.abs()).clamp_min(-1.0 + 1e-12)
         log_size = torch.where(power == 0.0, z.abs(), grown.log1p() / power.masked_fill(power == 0.0, 1.0))
-        return torch.expm1(log_size.clamp_max(100.0)).copysign(z)  # finite, however far out
+        x = torch.expm1(log_size.clamp_max(100.0)).copysign(z)  # finite, however far out
+        return x.clamp(self.low, self.high)
 
 
 @saveable

@@ -27,7 +27,7 @@ from quasistatic.errors import InputError
 __all__ = ["KINDS", "Column", "infer", "told"]
 
 KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant")
-MOST_LEVELS = 32  # of an ordinal column
+MOST_LEVELS = 20  # of an ordinal column
 MOST_CLASSES = 64
 MOST_INTEGERS = 2**20
 
@@ -62,7 +62,7 @@ class Column:
         if self.kind == "integer":
             codes[~missing] = self._floats(*there) - self.values[0]
             with np.errstate(invalid="ignore"):
-                wrong = ~missing & ~((codes == np.round(codes)) & (codes >= 0) & (codes < self.n_levels))
+                wrong = ~missing & (codes != np.round(codes))  # one beyond those seen is no impossibility
         else:
             at = {value: code for code, value in enumerate(self.values)}
             found = [at.get(_plain(cell, self.values), -1) for cell in cells[~missing]]
@@ -109,7 +109,7 @@ class Column:
 def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequence[int] | None = None) -> Column:
     """Say what a column is by its values, or make it what it is said to be.
 
-    Two values make it binary, text makes it categorical, whole numbers of at most 32 levels that recur are ordinal, other
+    Two values make it binary, text makes it categorical, whole numbers of at most 20 levels that recur are ordinal, other
     whole numbers integer, all other numbers numeric.
 
     Raises
