@@ -97,6 +97,8 @@ class Train:
     """torch.compile of the network; auto is yes on CUDA."""
     micro_batch: int = 0
     """Rows that go through the network at once, if a whole batch does not fit into memory; 0 for all."""
+    tensorboard: bool = False
+    """Write the numbers of the log to RUN/tensorboard as well."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -126,8 +128,9 @@ class Train:
 
         engine = Engine(self.device, self.compile, self.micro_batch)
         told = train_run(
-            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine
-        )
+            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine,
+            tensorboard=self.tensorboard,
+        )  # fmt: skip
         best = read_json(folder / "checkpoint" / "best.json")
         top = max(read_log(folder), key=lambda line: line["validation"])
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],

@@ -33,7 +33,7 @@ from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.report import save_figure
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
-from quasistatic.train import Engine, fit
+from quasistatic.train import Engine, Scalars, fit
 from quasistatic.train.engine import find_device
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.loop import save_best
@@ -83,10 +83,12 @@ def train_run(
     quiet: bool = False,
     time_budget: float = math.inf,
     engine: Engine | None = None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train a recipe into a folder, or go on with what the same call began there, on whatever device.
 
-    After ``time_budget`` seconds of training it stops at a checkpoint, and the answer says ``stopped_at``.
+    After ``time_budget`` seconds of training it stops at a checkpoint, and the answer says ``stopped_at``. With
+    ``tensorboard`` the numbers of its log go to ``folder/tensorboard``, too.
 
     Raises
     ------
@@ -96,6 +98,7 @@ def train_run(
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be at least 0 and below 2**63, got {seed}")
     recipe = make_recipe(name, settings or {}, preset=preset)
+    scalars = Scalars(folder / "tensorboard") if tensorboard else None
     engine = engine or Engine()
     device = find_device(engine.device)
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
@@ -117,7 +120,7 @@ def train_run(
             model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
             augment=recipe.augment(splits), engine=engine, time_budget=time_budget,
-            on_evaluation=_sheets(recipe, model, splits, folder) if team.first and not quiet else None,
+            on_evaluation=_look(recipe, model, splits, folder, quiet, scalars) if team.first else None,
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
@@ -148,16 +151,19 @@ def train_run(
         return read_json(done)
 
 
-def _sheets(recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path) -> Callable[[dict[str, Any]], None]:
-    """Draw what the model makes at evaluations, beside its other figures."""
+def _look(
+    recipe: Recipe, model: DiffusionModel, splits: Splits, folder: Path, quiet: bool, scalars: Scalars | None
+) -> Callable[[dict[str, Any]], None]:
+    """At evaluations, draw what the model makes beside its other figures, and pass the numbers on."""
 
-    def draw(told: dict[str, Any]) -> None:
-        figure = recipe.sheet(model, splits, told["step"])
-        if figure is not None:
-            with writing(folder):
+    def look(told: dict[str, Any]) -> None:
+        with writing(folder):
+            if scalars is not None:
+                scalars(told)
+            if not quiet and (figure := recipe.sheet(model, splits, told["step"])) is not None:
                 save_figure(figure, folder / "figures" / f"samples-{told['step']:08d}.png")
 
-    return draw
+    return look
 
 
 def _refuse_another(folder: Path, config: dict[str, Any]) -> None:

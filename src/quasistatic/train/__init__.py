@@ -3,6 +3,7 @@
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.engine import Engine
 from quasistatic.train.loop import fit
+from quasistatic.train.scalars import Scalars
 from quasistatic.train.source import Augment
 
-__all__ = ["Augment", "Engine", "TrainConfig", "fit"]
+__all__ = ["Augment", "Engine", "Scalars", "TrainConfig", "fit"]

@@ -83,7 +83,7 @@ def fit(
         Given the model, with its mean weights, and a generator, returns the grid of as many steps on which to train
         from ``config.place_at`` on, such as :func:`quasistatic.regrid` places them.
     on_evaluation : callable, optional
-        Told ``step`` and ``validation`` after each validation bound; the model then has the weights measured.
+        Told the line of the log after each validation bound; the model then has the weights measured.
 
     Raises
     ------
@@ -285,7 +285,7 @@ class _Fit:
                         save_best(self.model, folder, f"best-{state.step:08d}", line)
             if self.on_evaluation is not None:
                 with _own_random_state(self.model):
-                    self.on_evaluation({"step": state.step, "validation": bound.value})
+                    self.on_evaluation(line)
         self.model.train()
         if folder is not None:  # with the live weights again, which training goes on from
             with self._writing(folder):
