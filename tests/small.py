@@ -52,10 +52,14 @@ def trained(name: str) -> Path:
     """A run folder for all tests that only look at it."""
     _homes.append(TemporaryDirectory())
     home = Path(_homes[-1].name)
-    made: dict[str, Callable[[Path], Path]] = {"array": table, "table": mixed_table}
-    data = {"data": str(made[name](home / "table.csv"))} if name in made else {}
-    train(name, home / "run", **data)
+    train(name, home / "run", **own_rows(name, home))
     return home / "run"
+
+
+def own_rows(name: str, home: Path) -> dict[str, str]:
+    """The setting that names a user's file, for the recipes that want one."""
+    made: dict[str, Callable[[Path], Path]] = {"array": table, "table": mixed_table}
+    return {"data": str(made[name](home / "table.csv"))} if name in made else {}
 
 
 def opened(name: str) -> Run:

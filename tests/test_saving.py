@@ -16,10 +16,22 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
-from quasistatic.data.transforms import Affine, Chain, Dequantise, HistogramToNormal, Levels, Transform, Whiten
-from quasistatic.distributions import Distribution, Masked, Mixture
+from quasistatic.data.transforms import (
+    Affine,
+    Chain,
+    Complete,
+    Dequantise,
+    HistogramToNormal,
+    Levels,
+    OnColumns,
+    Transform,
+    Whiten,
+    YeoJohnson,
+)
+from quasistatic.distributions import BlockProduct, Distribution, Masked, Mixture
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion
+from quasistatic.estimator.mixture import NormalMixture
+from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, SteppedMLP, UNet
 from quasistatic.reverse import (
@@ -28,6 +40,7 @@ from quasistatic.reverse import (
     CosineBase,
     GaussianDenoiser,
     ImageDenoiser,
+    MixedDenoiser,
     PerturbationKernel,
     StationaryFirstStep,
     WienerBase,
@@ -81,6 +94,19 @@ def categorical(kind: str = "absorbing") -> CategoricalDiffusion:
     return CategoricalDiffusion(constant_erasure(6), 2, kind, torch.tensor([0.3, 0.7]))
 
 
+def mixed() -> MixedDiffusion:
+    return MixedDiffusion([gaussian(), BinomialDiffusion(geometric(6), RATE[:2])], [[1], [0, 2]])
+
+
+def mixed_denoiser() -> MixedDenoiser:
+    network = ResidualMLP(MixedDenoiser.n_inputs(mixed()), MixedDenoiser.n_outputs(mixed(), "diagonal", 2), 8)
+    return MixedDenoiser(mixed(), network, "diagonal", 2)
+
+
+def completing() -> Complete:
+    return Complete(RATE[:2], torch.eye(2) + 0.5, [0, 1], [torch.tensor([0.3, 0.7])], [2])
+
+
 def base(*event: int) -> WienerBase:
     d = math.prod(event)
     basis = torch.linalg.qr(torch.randn(d, d, generator=Generator().manual_seed(2)))[0]
@@ -100,7 +126,16 @@ MADE: dict[str, Any] = {
     "Whiten": lambda: Whiten(RATE, torch.eye(3) + 0.1),
     "Dequantise": lambda: Dequantise(levels=4),
     "HistogramToNormal": lambda: HistogramToNormal(torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])),
+    "YeoJohnson": lambda: YeoJohnson(torch.tensor([0.5, 1.0, 1.5])),
+    "OnColumns": lambda: OnColumns([Affine(RATE[:2], RATE[:2])], [[2, 0]]),
+    "Complete": completing,
+    "NormalMixture": lambda: NormalMixture(
+        Chain(OnColumns([Affine(RATE[:2], RATE[:2])], [[0, 1]]), completing()),
+        torch.tensor([0.4, 0.6]), torch.eye(2), torch.eye(2).repeat(2, 1, 1),
+    ),
     "GaussianDiffusion": gaussian,
+    "MixedDiffusion": mixed,
+    "MixedDenoiser": mixed_denoiser,
     "BinomialDiffusion": binomial,
     "CategoricalDiffusion": lambda: categorical("uniform"),
     "ResidualMLP": lambda: ResidualMLP(3, 4, 8, depth=2, n_fourier=3),
@@ -130,6 +165,8 @@ def numbers(p: Distribution) -> list[Tensor]:
         return [p.log_weights, *numbers(p.components)]
     if isinstance(p, Masked):
         return numbers(p.dense())
+    if isinstance(p, BlockProduct):
+        return [v for part in p.parts for v in numbers(part)]
     return [v for v in vars(p).values() if isinstance(v, Tensor)]
 
 
@@ -140,10 +177,14 @@ def outputs(module: nn.Module) -> list[Tensor]:
     if isinstance(module, DiffusionModel):
         bound = module.bound(x, generator=Generator().manual_seed(0))
         return [bound.terminal, bound.transitions, bound.data]
+    if isinstance(module, NormalMixture):
+        return [module.log_prob(x)]
+    if isinstance(module, Complete):
+        return list(module(x.masked_fill(x == 0, torch.nan), Generator().manual_seed(0)))
     if isinstance(module, Transform):
         z, log_det = module(x, Generator().manual_seed(0))
         return [z, log_det, module.inverse(z)]
-    if isinstance(module, GaussianDiffusion | BinomialDiffusion | CategoricalDiffusion):
+    if isinstance(module, GaussianDiffusion | BinomialDiffusion | CategoricalDiffusion | MixedDiffusion):
         return [module.beta, *numbers(module.posterior(x, x, t)), *numbers(module.stationary(x.shape))]
     picture, log_snr = torch.linspace(-1, 1, 48).view(2, 1, 4, 6), torch.tensor([1.0, -2.0])
     with torch.no_grad():
