@@ -17,7 +17,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.compose import compose
-from quasistatic.recipes.images import UNetRecipe, grey_levels
+from quasistatic.recipes.images import UNetRecipe, grey_levels, image_training
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -52,17 +52,7 @@ class Bark(UNetRecipe):
     """Side of the picture of Figure 5, and of the hole in it that is filled."""
     hole: int = 100
     sample_steps: int = 100
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=6000,
-            batch_size=32,
-            learning_rate=1e-3,
-            decay_from=0.5,
-            clip=1000.0,
-            evaluate_every=1000,
-            validation_pairs=2000,
-        )
-    )
+    train: TrainConfig = field(default_factory=lambda: image_training(6000))
 
     unit = "bits_per_pixel"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from quasistatic.data.augment import random_flip
 from quasistatic.data.images import load_cifar10
 from quasistatic.recipes.base import Splits
+from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe
 from quasistatic.train import Augment, TrainConfig
 
@@ -18,17 +19,7 @@ class Cifar10(LevelRecipe):
     """CIFAR-10, with mirror images in training."""
 
     widths: tuple[int, ...] = (48, 96)
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=10_000,
-            batch_size=32,
-            learning_rate=1e-3,
-            decay_from=0.5,
-            clip=3000.0,
-            evaluate_every=1000,
-            validation_pairs=2000,
-        )
-    )
+    train: TrainConfig = field(default_factory=lambda: image_training(10_000, clip=3000.0))
 
     denoised = "figure-3"
 

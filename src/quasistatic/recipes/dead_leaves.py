@@ -18,7 +18,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.compose import compose
-from quasistatic.recipes.images import UNetRecipe
+from quasistatic.recipes.images import UNetRecipe, image_training
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -47,17 +47,7 @@ class DeadLeaves(UNetRecipe):
     picture: int = 128
     """Side of the pictures of Figure 4."""
     sample_steps: int = 100
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=9000,
-            batch_size=32,
-            learning_rate=1e-3,
-            decay_from=0.5,
-            clip=1000.0,
-            evaluate_every=1000,
-            validation_pairs=2000,
-        )
-    )
+    train: TrainConfig = field(default_factory=lambda: image_training(9000))
 
     unit = "bits_per_pixel"
 

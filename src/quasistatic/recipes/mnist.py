@@ -16,7 +16,7 @@ from quasistatic.data.transforms import Chain
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import UNetRecipe
+from quasistatic.recipes.images import UNetRecipe, image_training
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import Augment, TrainConfig
@@ -34,15 +34,7 @@ class BinaryMnist(UNetRecipe):
     binarisation: Literal["static", "dynamic"] = "static"
     """Training rows binarised once and for all, or drawn from the grey levels each time they are used."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=8000,
-            batch_size=32,
-            learning_rate=2e-3,
-            decay_from=0.5,
-            clip=300.0,
-            evaluate_every=1000,
-            validation_pairs=4000,
-        )
+        default_factory=lambda: image_training(8000, learning_rate=2e-3, clip=300.0, validation_pairs=4000)
     )
 
     unit = "nats"

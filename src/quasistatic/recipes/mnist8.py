@@ -12,6 +12,7 @@ from torch import Tensor
 from quasistatic.baselines import choose_sd, parzen_log_prob
 from quasistatic.data.images import load_mnist
 from quasistatic.recipes.base import Splits
+from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe
 from quasistatic.train import TrainConfig
 
@@ -24,17 +25,7 @@ class Mnist(LevelRecipe):
 
     widths: tuple[int, ...] = (32, 64, 128)
     sample_steps: int = 100
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=12_000,
-            batch_size=32,
-            learning_rate=1e-3,
-            decay_from=0.5,
-            clip=1000.0,
-            evaluate_every=1000,
-            validation_pairs=2000,
-        )
-    )
+    train: TrainConfig = field(default_factory=lambda: image_training(12_000))
 
     def splits(self, seed: int) -> Splits:
         images = load_mnist()

@@ -16,6 +16,7 @@ from quasistatic.data.augment import random_crop, random_flip
 from quasistatic.data.folders import Images, open_images
 from quasistatic.errors import InputError
 from quasistatic.recipes.base import Splits
+from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe
 from quasistatic.train import Augment, TrainConfig
 
@@ -45,17 +46,7 @@ class OwnImages(LevelRecipe):
     test: float = 0.1
     """Shares of the images held out, at random by ``split_seed``."""
     split_seed: int = 0
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=8000,
-            batch_size=32,
-            learning_rate=1e-3,
-            decay_from=0.5,
-            clip=1000.0,
-            evaluate_every=1000,
-            validation_pairs=2000,
-        )
-    )
+    train: TrainConfig = field(default_factory=lambda: image_training(8000))
 
     def _path(self) -> Path:
         if not self.data:
