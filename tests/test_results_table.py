@@ -93,6 +93,14 @@ def test_target_is_met_on_the_right_side_only(
     assert ("**missed**" in table_tool.table([row])) == (met is False)
 
 
+def test_a_target_of_the_median_is_held_against_the_median_and_says_so(tmp_path: Path) -> None:
+    write_row(tmp_path, "roll", [1.0, 1.5, 9.0], [0.1] * 3, target_of="median")  # the mean is 3.8, the median below 2
+    (row,) = table_tool.read_rows(tmp_path)
+    assert row.met is False
+    assert "| ≥ 2.0 (median) |" in table_tool.table([row])
+    assert "(1.00, 9.00), median 1.50 | **missed** |" in table_tool.table([row])
+
+
 def test_rows_come_in_their_order_and_a_row_without_seeds_is_not_hidden(tmp_path: Path) -> None:
     write_row(tmp_path, "a", [1.0], [0.1], title="second", order=2)
     write_row(tmp_path, "b", [], [], title="first", order=1, paper=None)

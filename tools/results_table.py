@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean, median, variance
 from typing import Any
 
 BEGIN = "<!-- results: begin -->"
@@ -70,11 +70,17 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the mean reaches the target; None where there is no target."""
+        """Whether the mean reaches the target, or the median where the target is one; None where there is no target."""
         target = self.record["target"]
         if target is None:
             return None
-        return self.mean >= target if self.record["higher_is_better"] else self.mean <= target
+        reached = median(result["bound"] for result in self.results) if self.of_median else self.mean
+        return reached >= target if self.record["higher_is_better"] else reached <= target
+
+    @property
+    def of_median(self) -> bool:
+        """Whether the target was set for the median of the seeds, as it is where they are splits of a small table."""
+        return self.record.get("target_of") == "median"
 
 
 def read_rows(records: Path) -> list[Row]:
@@ -118,7 +124,7 @@ def table(rows: Sequence[Row], *, linked: bool = True) -> str:
 def _cells(row: Row, linked: bool) -> list[str]:
     record = row.record
     relation = "≥" if record["higher_is_better"] else "≤"
-    target = NOTHING if record["target"] is None else f"{relation} {_given(record['target'])}"
+    target = NOTHING if record["target"] is None else f"{relation} {_given(record['target'])}{' (median)' if row.of_median else ''}"
     asked = [
         f"[{record['title']}](records/{row.name})" if linked else f"{record['title']} (`{row.name}`)",
         record["unit"],
@@ -141,6 +147,8 @@ def _ours(row: Row) -> str:
     bounds = [result["bound"] for result in row.results]
     mean, low, high = (_number(value, digits) for value in (row.mean, min(bounds), max(bounds)))
     spread = f" ({low}, {high})" if len(bounds) > 1 else " (one seed)"
+    if row.of_median:
+        spread += f", median {_number(median(bounds), digits)}"
     return f"{mean} ± {error:.{digits}f}{spread}"
 
 
