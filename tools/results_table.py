@@ -124,7 +124,8 @@ def table(rows: Sequence[Row], *, linked: bool = True) -> str:
 def _cells(row: Row, linked: bool) -> list[str]:
     record = row.record
     relation = "≥" if record["higher_is_better"] else "≤"
-    target = NOTHING if record["target"] is None else f"{relation} {_given(record['target'])}{' (median)' if row.of_median else ''}"
+    target = NOTHING if record["target"] is None else f"{relation} {_given(record['target'])}"
+    target += " (median)" if row.of_median else ""
     asked = [
         f"[{record['title']}](records/{row.name})" if linked else f"{record['title']} (`{row.name}`)",
         record["unit"],
