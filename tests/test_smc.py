@@ -409,12 +409,13 @@ def test_arviz_gets_equally_weighted_draws_of_one_chain() -> None:
     assert (abs(x.values[0].mean(0) - p.mean.numpy()) < 5 * (error + p.std / 150**0.5).numpy()).all()
 
 
-def test_a_collapse_is_not_kept_quiet() -> None:
+@pytest.mark.parametrize("n", [8, 200])
+def test_a_collapse_is_not_kept_quiet(n: int) -> None:
     # an observation forty deviations away, looked at by a kernel that hardly knows its data's width
-    with pytest.warns(PosteriorWarning, match="of 200 particles count: do not trust"):
+    with pytest.warns(PosteriorWarning, match=f"of {n} particles count: do not trust"):
         posterior_sample(
             Q, prior("diagonal"), LogEvidence(lambda x: -400 * (x - 6.0).square().sum(1), differentiable=False),
-            200, shape=(2,), generator=seed(0),
+            n, shape=(2,), generator=seed(0),
         )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_the_papers_network_starts_as_the_forward_kernel_and_both_first_steps_ar
     back = fresh.kernel(x, 3)
     beta = fresh.diffusion.beta[3].item()
     assert torch.allclose(back.var, torch.full_like(x, beta), rtol=1e-5)
-    assert torch.allclose(back.mean, (1.0 - beta) * x, rtol=1e-5)  # eq. (65) with z = 0
+    assert torch.allclose(back.mean, math.sqrt(1.0 - beta) * x, rtol=1e-5)  # the forward kernel itself
     told = evaluate_run(run)
     edge = told["stationary"]
     assert edge["n"] == told["n"]

@@ -24,7 +24,7 @@ from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig, fit
 
 N_PROBLEMS, LEVEL, NOISE, LEVELS = 500, 0.9, 0.3, 17
-ROLL_PARTICLES, DIGIT_PARTICLES, DIGIT_STEPS = 200, 200, 40
+ROLL_PARTICLES, DIGIT_PARTICLES, DIGIT_STEPS = 200, 2000, 40
 
 
 @cache

@@ -153,7 +153,7 @@ CATALOGUE: dict[str, Entry] = {
         {
             "images": "cifar10",
             "conv_layers": 4,
-            "train.steps": 6000,
+            "train.steps": 4000,
             "train.batch_size": 64,
             "train.clip": 3000.0,
             "train.evaluate_every": 1000,

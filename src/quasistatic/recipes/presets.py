@@ -43,7 +43,7 @@ PATCHES = ((40_000, [96, 128, 256], 2), (200_000, [128, 256, 256], 4))
 PRESETS: dict[str, dict[str, Settings]] = {
     "mnist-binary": _three((12_000, 2e-3, [32, 64, 128], False), *BITS),
     "mnist-binary-flip": _three((8000, 2e-3, [32, 64, 128], False), *BITS),
-    "mnist": _three((12_000, 1e-3, [32, 64, 128], True), *LEVELS),
+    "mnist": _three((6000, 1e-3, [32, 64, 128], True), *LEVELS),
     "cifar10": _three((22_000, 1e-3, [48, 96], True), *LEVELS),
     "dead-leaves": _three((8000, 1e-3, [48, 64, 128], True), *PATCHES),
     "bark": _three((3000, 1e-3, [48, 64, 128], True), *PATCHES),

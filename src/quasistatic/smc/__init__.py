@@ -174,7 +174,8 @@ def _warn_if_poor(posterior: Posterior, null: Tensor | None) -> None:
                 "the evidence contradicts the model: independent noise explains what was seen "
                 f"e^{worse[contradicted].max().item():.0f} times better, so do not trust the samples",
             )
-    poor = (effective < min(10.0, 0.1 * n)) & ~impossible
+    enough = min(10.0, max(0.1 * n, 0.5 * min(n, 4)))  # of a handful, two
+    poor = (effective < enough) & ~impossible
     if poor.any():
         worst = effective[poor].min().item()
         _warn(
