@@ -15,7 +15,7 @@ NAMES = {
     "exact": "nothing",
     "swiss_roll": "swiss-roll",
     "heartbeat": "heartbeat-mixture, and heartbeat if it is there",
-    "ising": "nothing: trains its own model, a minute",
+    "ising": "nothing: trains its own model, three minutes",
     "coverage": "swiss-roll; trains a model of digits, a minute",
     "images": "mnist-binary or cifar10, those that are there, and scikit-image",
 }

@@ -23,7 +23,7 @@ from quasistatic.schedules import constant_erasure
 from quasistatic.train import TrainConfig, fit
 
 ROWS, COLUMNS, COUPLING, FIELD = 4, 3, 0.35, 0.1
-N, N_STEPS, N_COMPONENTS, N_TRAIN, STEPS = 20_000, 50, 6, 200_000, 6000
+N, N_STEPS, N_COMPONENTS, N_TRAIN, STEPS = 20_000, 50, 6, 1_000_000, 20_000
 
 
 @cache
