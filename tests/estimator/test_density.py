@@ -17,7 +17,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from little_tables import Frame, fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
 from quasistatic.errors import InputError
-from quasistatic.estimator import DiffusionDensity
+from quasistatic.estimator import DiffusionDensity, density
+from quasistatic.train import TrainConfig
+from quasistatic.train.patience import Patience
 
 # ------------------------------------------------------------------------------------------------- the contract
 
@@ -113,6 +115,31 @@ def test_the_average_is_no_worse_than_its_parts_on_validation_rows() -> None:
     assert model.bound(x).mean("bits").unit == "bits"
     parts = quick(max_steps=20, average=False).fit(x).bound(x)
     assert parts.transitions.shape == (150, 3)
+
+
+def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrainConfig] = []
+    real_fit = density.fit
+
+    def told(*args: Any, **rest: Any) -> Any:
+        asked.append(args[3])
+        return real_fit(*args, **rest)
+
+    monkeypatch.setattr(density, "fit", told)
+    seen: list[int] = []
+    real = Patience.see
+    monkeypatch.setattr(Patience, "see", lambda self, bounds: (seen.append(self.waited), real(self, bounds))[1])
+    x = normal_rows(40)  # a normal law, which the untrained network is
+    scores = {}
+    for patience in (2, None):
+        seen.clear()
+        model = quick(max_steps=1500, width=32, learning_rate=5e-3, patience=patience).fit(x)
+        scores[patience] = model.validation_score_
+        assert len(seen) <= 8 if patience else len(seen) == 31
+    assert scores[2] >= scores[None] - 0.05
+    assert [config.patience for config in asked] == [2, 0]
+    with pytest.raises(InputError, match="patience must be at least 1, or None to take every step, got 0"):
+        quick(patience=0).fit(x)
 
 
 def test_of_many_rows_some_choose_and_all_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,3 +169,11 @@ def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path):
     assert small.train("digits", run) == told
     with pytest.raises(InputError, match="holds a run with another train"):
         small.train("digits", run, **{"train.amp": True})
+
+
+def test_a_run_whose_patience_is_over_is_finished(tmp_path):
+    settings = {"train.steps": 60, "train.patience": 2, "train.learning_rate": 1e-12}
+    told = small.train("swiss-roll", tmp_path / "run", **settings)
+    assert "stopped_at" not in told
+    assert read_log(tmp_path / "run")[-1]["step"] < 60
+    assert small.train("swiss-roll", tmp_path / "run", **settings) == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,5 +159,9 @@ def test_arrays_of_numbers_are_tables_too(tmp_path: Path) -> None:
     cells = read_cells(tmp_path / "x.npy")
     assert cells.names == ["column 1", "column 2"]
     np.testing.assert_array_equal(cells.columns[1], x[:, 1])
+
+
+def test_without_pyarrow_a_parquet_file_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match="where pyarrow is installed"):
         read_cells(tmp_path / "x.parquet")

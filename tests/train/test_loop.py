@@ -139,9 +139,9 @@ def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp
 
     def score(self: Any) -> Any:
         seen.append([p.detach().clone() for p in self.model.kernel.parameters()])
-        return loop.Estimate(next(scores), 0.1, 50, "bits")
+        return torch.full((50,), next(scores))
 
-    monkeypatch.setattr(loop._Fit, "_validation_bound", score)
+    monkeypatch.setattr(loop._Fit, "_validation_bounds", score)
     model = tiny.train(tmp_path / "run" if filed else None, SHORT)
     assert all(torch.equal(a, b) for a, b in zip(seen[1], model.kernel.parameters(), strict=True))
     if filed:
@@ -204,6 +204,71 @@ def test_the_callback_sees_the_weights_that_were_measured():
     assert [told["step"] for told, _ in seen] == [0, 5, 10]
     best = max(seen, key=lambda pair: pair[0]["validation"])[1]
     assert torch.equal(best, model.kernel.network.last.weight)  # type: ignore[union-attr,operator,arg-type]
+
+
+# Patience
+
+
+EAGER = dataclasses.replace(tiny.CONFIG, steps=3000, evaluate_every=15, patience=3, learning_rate=0.02)
+
+
+def train_on_few(folder: Path | None, config: TrainConfig = EAGER, **kwargs: Any) -> DiffusionModel:
+    """Twelve rows, of which a network soon knows each and none of the others."""
+    return fit(tiny.model(0.1), tiny.rows(12, 1), tiny.rows(50, 2), config, folder=folder, quiet=True, **kwargs)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_without_improvement_training_stops_and_the_best_weights_come_back(tmp_path):
+    model = train_on_few(tmp_path / "run")
+    log = log_of(tmp_path / "run")
+    assert [line["waited"] for line in log[-4:]] == [0, 1, 2, 3]
+    assert log[-1]["step"] == log[-4]["step"] + 45 < 1500
+    best = max(log, key=lambda line: line["validation"])
+    expected = {k: v.clone() for k, v in load(tmp_path / "run").state_dict().items()}
+    assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["step"] == best["step"]
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.items())
+
+
+def test_patience_looks_on_and_changes_nothing_before_it_ends(tmp_path):
+    train_on_few(tmp_path / "run")
+    stopped = log_of(tmp_path / "run")
+    seen: list[dict[str, Any]] = []
+
+    def look(line: dict[str, Any]) -> None:
+        seen.append(line)
+        tiny.stop_at(stopped[-1]["step"])(line)
+
+    with pytest.raises(tiny.Interrupted):
+        train_on_few(None, dataclasses.replace(EAGER, patience=0), on_evaluation=look)
+    assert [line["validation"] for line in seen] == [line["validation"] for line in stopped]
+    assert "waited" not in seen[0]
+
+
+def test_what_is_left_of_patience_outlives_a_break(tmp_path):
+    train_on_few(tmp_path / "whole")
+    for back in (3, 2, 1, 0):  # evaluations before the end
+        with pytest.raises(tiny.Interrupted):
+            train_on_few(tmp_path / "run", on_evaluation=tiny.stop_at(log_of(tmp_path / "whole")[-1 - back]["step"]))
+    train_on_few(tmp_path / "run")
+    assert tiny.same(tmp_path / "whole", tmp_path / "run")
+    train_on_few(tmp_path / "run")  # and the same command after the end changes nothing
+    assert tiny.same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_stop_between_two_evaluations_takes_no_patience(tmp_path):
+    train_on_few(tmp_path / "whole")
+    while log_of(tmp_path / "whole")[-1]["step"] > (step := _steps_after_a_moment(tmp_path / "run")):
+        assert step > 0
+    assert log_of(tmp_path / "run")[-1]["waited"] == 3
+    assert log_of(tmp_path / "run")[-1]["step"] == log_of(tmp_path / "whole")[-1]["step"]
+
+
+def _steps_after_a_moment(folder: Path) -> int:
+    train_on_few(folder, time_budget=0.05)
+    return log_of(folder)[-1]["step"]
 
 
 # Interrupted and continued equals uninterrupted

@@ -174,7 +174,10 @@ def read_cells(path: str | os.PathLike[str]) -> Cells:
     parts = list(read_cells_in_parts(path, rows=2**62))
     if not parts:
         raise InputError(f"{Path(path).name} has no rows")
-    return parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    columns = [np.concatenate(pieces) for pieces in zip(*(part.columns for part in parts), strict=True)]
+    return Cells(parts[0].names, columns, [line for part in parts for line in part.lines])
 
 
 def read_cells_in_parts(path: str | os.PathLike[str], rows: int = 10_000) -> Iterator[Cells]:
@@ -213,7 +216,7 @@ def _text_in_parts(path: Path, rows: int) -> Iterator[Cells]:
 
 def _parquet(path: Path, rows: int) -> Iterator[Cells]:
     try:
-        import pyarrow.parquet as parquet
+        from pyarrow import ArrowInvalid, parquet
     except ImportError:
         raise InputError(
             f"{path.name} can be read where pyarrow is installed, and it is not; save the table as .csv"
@@ -221,10 +224,18 @@ def _parquet(path: Path, rows: int) -> Iterator[Cells]:
     if not path.exists():
         raise InputError(f"there is no file {path}")
     start = 0
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=min(rows, 2**20)):
-        columns = [np.array(column.to_pylist(), dtype=object) for column in batch.columns]
-        yield Cells(list(batch.schema.names), columns, list(range(start + 1, start + len(columns[0]) + 1)))
-        start += len(columns[0])
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=min(rows, 2**20)):
+            columns = [np.array([_as_text(cell) for cell in column.to_pylist()], dtype=object) for column in batch.columns]
+            yield Cells(list(batch.schema.names), columns, list(range(start + 1, start + len(batch) + 1)))
+            start += len(batch)
+    except ArrowInvalid as error:
+        raise InputError(f"{path.name} is no whole Parquet file: {' '.join(str(error).split())}") from None
+
+
+def _as_text(cell: Any) -> Any:
+    """Truth as it is written in text files, so that a model of the one reads the other."""
+    return str(cell) if isinstance(cell, bool) else cell
 
 
 def _names(header: Sequence[str], d: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -20,6 +21,7 @@ from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import Shape, build, preconditioned
 from quasistatic.estimator.columns import Column, infer
+from quasistatic.estimator.frames import Frame, frame_of
 from quasistatic.estimator.imputing import Imputed, draw_holes
 from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.estimator.rows import log_prob_alone
@@ -70,6 +72,9 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     batch_size : int
     validation_fraction : float
         Share of the training rows that choose and stop.
+    patience : int, optional
+        Measurements of the validation rows without an improvement beyond noise after which a member is done; None for all
+        of ``max_steps``. They come every 50 steps on fewer than 2000 rows, else every 250.
     max_time : float, optional
         Seconds of training for each member.
     n_paths : int
@@ -113,6 +118,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         batch_size: int = 256,
         validation_fraction: float = 0.15,
+        patience: int | None = 5,
         max_time: float | None = None,
         n_paths: int = 8,
         random_state: Any = None,
@@ -131,6 +137,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
+        self.patience = patience
         self.max_time = max_time
         self.n_paths = n_paths
         self.random_state = random_state
@@ -141,6 +148,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         return tags
+
+    _frame: Frame | None = None  # what a data frame it was fitted to looked like
 
     # ------------------------------------------------------------------------------------------------ fitting
 
@@ -160,9 +169,9 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         if n < 2:
             raise InputError(f"a density needs at least 2 rows, got n_samples=1: {names[0]!r} is {cells[0][0]!r}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        kinds = self._kinds(names)
+        self.seed_, self._frame = seed, frame_of(X)
+        kinds = ({} if self._frame is None else self._frame.kinds()) | self._kinds(names)
         self.columns_ = [infer(c, name, kinds.get(name)) for c, name in zip(cells, names, strict=True)]
-        self.seed_ = seed
         if not self._modelled:
             raise InputError("every column is constant, so there is nothing to model")
         x, wrong = self._encoded(cells)
@@ -198,6 +207,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     ) -> DiffusionDensity:
         """Take models that were trained elsewhere, of coded rows, and weigh the average on validation rows."""
         self.columns_, self.members_, self.seed_ = list(columns), list(members), seed
+        self._frame = None
         self.n_features_in_ = len(columns)
         self.feature_names_in_ = np.array([column.name for column in columns], dtype=object)
         self._average(train, validation, seed)
@@ -226,9 +236,12 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
 
     def _config(self, n: int) -> TrainConfig:
         steps = (1500 if n < 2000 else 5000) if self.max_steps == "auto" else int(self.max_steps)
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience must be at least 1, or None to take every step, got {self.patience}")
+        every = min(50 if n < 2000 else 250, steps)
         return TrainConfig(
             steps=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
-            evaluate_every=max(1, min(250, steps)), validation_pairs=20_000,
+            evaluate_every=every, validation_pairs=20_000, patience=self.patience or 0,
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ scores
@@ -277,8 +290,12 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
 
     # ------------------------------------------------------------------------------------------------ samples
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
-        """Draw rows, (n_samples, d): floats, or objects where columns hold text."""
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw rows, (n_samples, d): floats, or objects where columns hold text.
+
+        Fitted to a data frame of pandas, it draws one with the same columns and types. There is no ``set_output``: a density
+        is no transformer, and gives back what it got.
+        """
         check_is_fitted(self)
         if n_samples < 1:
             raise InputError(f"the number of samples must be at least 1, got {n_samples}")
@@ -290,7 +307,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             if count:
                 drawn.append(source.sample(count, generator=generator))
         x = torch.cat(drawn)
-        return self._table(x[torch.randperm(n_samples, generator=generator)])
+        cells = self._table(x[torch.randperm(n_samples, generator=generator)])
+        return cells if self._frame is None else self._frame.table(cells)
 
     def impute(
         self,
@@ -318,7 +336,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         Returns
         -------
         Imputed
-            ``draws``, ``mean``, ``quantile``, ``log_evidence`` of what was observed, and ``ess``.
+            ``draws``, ``mean``, ``quantile``, ``log_evidence`` of what was observed, and ``ess``. If X is a data frame of
+            pandas, ``mean``, ``quantile(q)`` and ``draw(k)`` are, too.
 
         Raises
         ------
@@ -332,7 +351,10 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             raise InputError(
                 f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
             )
-        return self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+        told = self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+        if (frame := frame_of(X)) is not None:
+            told = dataclasses.replace(told, frame=self._frame or frame, index=X.index)
+        return told
 
     def impute_coded(
         self,
@@ -374,7 +396,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         x, wrong = self._encoded([np.array([row[name]], dtype=object) for name in names])
         if wrong.any():
             raise InputError("a value that was never possible is given as known, so nothing follows from it")
-        return self.impute_coded(x, n_draws, random_state=random_state, **settings)
+        told = self.impute_coded(x, n_draws, random_state=random_state, **settings)
+        return dataclasses.replace(told, frame=self._frame)
 
     @property
     def _densities(self) -> list[DiffusionModel | NormalMixture]:
@@ -454,6 +477,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             "params": plain, "seed": self.seed_, "columns": [column.plain() for column in self.columns_],
             "weights": self.weights_.tolist(), "validation_score": self.validation_score_, "n_features": self.n_features_in_,
             "names": getattr(self, "feature_names_in_", np.array([])).tolist(),
+            "frame": None if self._frame is None else self._frame.plain(),
         }  # fmt: skip
         try:
             text = json.dumps(told, indent=1)
@@ -481,6 +505,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         model.validation_score_, model.n_features_in_ = told["validation_score"], told["n_features"]
         if told["names"]:
             model.feature_names_in_ = np.array(told["names"], dtype=object)
+        model._frame = Frame.from_plain(told.get("frame"))  # not told by older versions
         n = len(list(folder.glob("density-*")))
         loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
         *model.members_, model.normal_, model.mixture_ = loaded

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Generator, Tensor
 from quasistatic.data.transforms import Complete, OnColumns, Transform
 from quasistatic.errors import InputError
 from quasistatic.estimator.columns import Column
+from quasistatic.estimator.frames import Frame
 from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.evidence import KnownColumns
 from quasistatic.model import DiffusionModel
@@ -30,6 +32,8 @@ AT_ONCE = 256  # rows
 class Imputed:
     """Rows with their holes filled by draws from p(missing | observed), all of equal weight.
 
+    Tables are told as arrays, or as data frames where the rows came in one: its columns, types and index.
+
     Attributes
     ----------
     draws : ndarray, shape (n_draws, n, d)
@@ -39,15 +43,21 @@ class Imputed:
     ess : ndarray, shape (n,)
         Effective number of particles behind the draws; where it is small, do not trust them.
     columns : sequence of Column
+    frame : Frame, optional
+        Of a data frame: its columns and their types.
+    index : optional
+        The data frame's.
     """
 
     draws: NDArray[np.object_] | NDArray[np.float64]
     log_evidence: NDArray[np.float64]
     ess: NDArray[np.float64]
     columns: Sequence[Column]
+    frame: Frame | None = None
+    index: Any = None
 
     @property
-    def mean(self) -> NDArray[np.object_] | NDArray[np.float64]:
+    def mean(self) -> Any:
         """Filled rows: the mean of numbers, integers and levels, the most frequent of bits and classes, (n, d)."""
         filled = self.draws[0].copy()
         for j, column in enumerate(self.columns):
@@ -57,9 +67,15 @@ class Imputed:
             elif column.kind != "constant":
                 counts = np.stack([(cells == value).sum(0) for value in column.values])
                 filled[:, j] = np.array(column.values, dtype=filled.dtype)[counts.argmax(0)]
-        return filled
+        return filled if self.frame is None else self.frame.table(filled, self.index, drawn=False)
 
-    def quantile(self, q: float) -> NDArray[np.float64]:
+    def draw(self, k: int) -> Any:
+        """Filled rows of one draw, (n, d): a table as it could have been."""
+        if not 0 <= k < len(self.draws):
+            raise InputError(f"there are draws 0 to {len(self.draws) - 1}, got {k}")
+        return self.draws[k] if self.frame is None else self.frame.table(self.draws[k], self.index)
+
+    def quantile(self, q: float) -> Any:
         """Quantile of each entry over the draws, (n, d); nan for classes, which have no order."""
         if not 0.0 <= q <= 1.0:
             raise InputError(f"a quantile must lie between 0 and 1, got {q}")
@@ -67,7 +83,7 @@ class Imputed:
         for j, column in enumerate(self.columns):
             if not any(isinstance(value, str) for value in column.values):
                 told[:, j] = np.quantile(self.draws[:, :, j].astype(np.float64), q, axis=0)
-        return told
+        return told if self.frame is None else self.frame.numbers(told, self.index)
 
 
 def draw_holes(

@@ -125,7 +125,9 @@ def train_run(
         )  # fmt: skip
         trained = time.perf_counter()
         last = read_log(folder)[-1]
-        if (step := last["step"]) < recipe.train.steps:
+        patience = recipe.train.patience
+        tired = 0 < patience <= last.get("waited", 0)
+        if (step := last["step"]) < recipe.train.steps and not tired:
             return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:

@@ -42,6 +42,8 @@ class TrainConfig:
     """Steps between validation bounds, each with a checkpoint."""
     validation_pairs: int = 40000
     """(example, step) pairs of one validation bound, the same draws each time."""
+    patience: int = 0
+    """Evaluations without improvement beyond noise after which training stops; 0 for never."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "validation_pairs"):
@@ -50,7 +52,7 @@ class TrainConfig:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay"):
+        for name in ("warmup", "weight_decay", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         for name in ("decay_from", "ema", "first_share"):

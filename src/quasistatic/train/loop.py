@@ -27,6 +27,7 @@ from quasistatic.train.ema import Ema
 from quasistatic.train.engine import Engine, compiled, eagerly
 from quasistatic.train.lock import sole_writer
 from quasistatic.train.objective import Batch, Objective, draw_batch
+from quasistatic.train.patience import Patience
 from quasistatic.train.source import Augment, Rows, Source, draw_rows
 from quasistatic.train.state import TrainState, prune
 from quasistatic.train.update import Update
@@ -53,6 +54,7 @@ def fit(
 ) -> DiffusionModel:
     """Train a model's kernel and leave it with the weights of its best validation bound.
 
+    Where ``config.patience`` is set, training ends after as many evaluations without an improvement beyond noise.
     The same call on the same ``folder`` continues where it stopped, to the same bits as if it had not. Under
     ``torchrun`` all processes share one global batch and write one folder. Torch's global generator, which
     dropout draws from, is left as it was.
@@ -156,7 +158,10 @@ class _Fit:
         )
         self.ema = Ema(parameters, config.ema)
         self.update = Update(self.optimiser, self.ema, config.clip)
-        self.state = TrainState(model.kernel, self.optimiser, self.ema, self.sampler, self.generator, self.noise)
+        self.patience = Patience(config.patience)
+        self.state = TrainState(
+            model.kernel, self.optimiser, self.ema, self.sampler, self.generator, self.noise, self.patience
+        )
         self.state.beta = model.diffusion.beta[1:]
         self.recent: list[Tensor] = []
 
@@ -164,6 +169,7 @@ class _Fit:
         config, state = self.config, self.state
         torch.manual_seed(self.seed)  # dropout
         resumed = self._resume()
+        self.over = self.team.any(self.patience.over)
         wrapped = self.team.wrap(self.objective)
         began = time.perf_counter()
         self.from_step, started = state.step, began - state.seconds
@@ -177,7 +183,7 @@ class _Fit:
         ) as bar:  # fmt: skip
             if not resumed:
                 self._evaluate(bar, started, began)
-            while state.step < config.steps:
+            while state.step < config.steps and not self.over:
                 if state.step == self.place_at > 0:
                     self._place()
                 self._step(wrapped)
@@ -263,7 +269,11 @@ class _Fit:
         self.recent.clear()
         self.model.eval()
         with self.ema.weights(), torch.no_grad(), eagerly(self.model.kernel):
-            bound = self._validation_bound()
+            bounds = self._validation_bounds()
+            bound = Estimate.of(bounds, self.unit, self.model.event_shape)
+            if state.step % self.config.evaluate_every == 0:  # a stop between two evaluations must leave no trace
+                self.patience.see(bounds)
+                self.over = self.team.any(self.patience.over)
             self._require_number("validation bound", bound.value, infinite=True)
             state.seconds = time.perf_counter() - started
             state.cpu_seconds = self.cpu_before + self.team.total(time.process_time() - self.cpu_began)
@@ -276,6 +286,8 @@ class _Fit:
                 "validation_se": bound.standard_error,
                 "unit": bound.unit,
             }
+            if self.config.patience:
+                line["waited"] = self.patience.waited
             if bound.value > state.best or state.step == 0:
                 state.best = bound.value
                 self.best_mean = [mean.clone() for mean in self.ema.mean]
@@ -306,12 +318,12 @@ class _Fit:
         left = tqdm.format_interval(seconds * (self.config.steps - self.state.step))
         return f", {self.config.batch_size / seconds:.3g} examples/s, {left} left"
 
-    def _validation_bound(self) -> Estimate:
+    def _validation_bounds(self) -> Tensor:
         z, log_det = self.validation
         draws = Generator().manual_seed(self.seed + 2)
         pairs = self.config.validation_pairs
         total = quick_bound(self.model.diffusion, self.model.kernel, z, n_pairs=pairs, generator=draws)
-        return Estimate.of(total + log_det, self.unit, self.model.event_shape)
+        return total + log_det
 
     def _require_number(self, name: str, value: float | None, *, infinite: bool = False) -> None:
         if value is None or math.isfinite(value) or (infinite and math.isinf(value)):

@@ -16,12 +16,13 @@ from quasistatic.errors import InputError
 from quasistatic.saving import new_folder, read_pair, save_tensors, write_text
 from quasistatic.steps import StepSampler
 from quasistatic.train.ema import Ema
+from quasistatic.train.patience import Patience
 
 __all__ = ["TrainState"]
 
 
 class TrainState:
-    """Live weights, optimiser, running mean, step sampler and every random state.
+    """Live weights, optimiser, running mean, step sampler, what patience is left and every random state.
 
     ``save`` writes a new folder and then moves a one-line pointer to it, so a kill at any instant leaves the
     last complete checkpoint in force; ``restore`` falls back to the one before if the newest is damaged.
@@ -35,10 +36,12 @@ class TrainState:
         sampler: StepSampler | None,
         generator: Generator,
         noise: Generator | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.module, self.optimiser, self.ema = module, optimiser, ema
         self.sampler, self.generator = sampler, generator
         self.noise = None if noise is generator else noise
+        self.patience = patience or Patience(0)
         self.step = 0
         self.best = -float("inf")
         self.seconds = 0.0
@@ -53,6 +56,8 @@ class TrainState:
         if self.sampler is not None:
             tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
         tensors["schedule.beta"] = self.beta
+        if self.patience.reference is not None:
+            tensors["patience.reference"] = self.patience.reference
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
         if self.noise is not None:
             tensors["random.noise"] = self.noise.get_state()
@@ -71,6 +76,7 @@ class TrainState:
                 "seconds": self.seconds,
                 "cpu_seconds": self.cpu_seconds,
                 "ema_updates": self.ema.updates,
+                "waited": self.patience.waited,
             }
             write_text(new / "state.json", json.dumps(told, indent=1))
         write_text(folder / "latest.json", json.dumps({"folder": name}))
@@ -128,6 +134,8 @@ class TrainState:
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self.step, self.best, self.ema.updates = told["step"], told["best"], told["ema_updates"]
         self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
+        self.patience.waited = told.get("waited", 0)  # not told by older versions
+        self.patience.reference = tensors.get("patience.reference")
 
 
 def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:

@@ -1,0 +1,115 @@
+"""Data frames of pandas: what a table came as, so that samples and filled rows can go back as the same.
+
+pandas is never imported unless a table came as a data frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasistatic.estimator.columns import MOST_CLASSES
+
+__all__ = ["Frame", "frame_of"]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Type of one column: its name, and the values of a categorical one."""
+
+    name: Any
+    dtype: str
+    categories: tuple[Any, ...] = ()
+    ordered: bool = False
+    truths: bool = False
+    """Whether it is a column of objects that are True, False or missing."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Names and types of the columns of a data frame."""
+
+    casts: tuple[Cast, ...]
+
+    def plain(self) -> list[dict[str, Any]] | None:
+        """The same for JSON; None where names or categories are more than text and numbers, such as intervals."""
+        values = [value for cast in self.casts for value in (cast.name, *cast.categories)]
+        return [asdict(cast) for cast in self.casts] if all(isinstance(v, str | int | float) for v in values) else None
+
+    @classmethod
+    def from_plain(cls, told: list[dict[str, Any]] | None) -> Frame | None:
+        """Read what :meth:`plain` told."""
+        if told is None:
+            return None
+        return cls(tuple(Cast(**{**cast, "categories": tuple(cast["categories"])}) for cast in told))
+
+    def kinds(self) -> dict[str, str]:
+        """What the types say of columns: between categories there is nothing, even if they are numbers."""
+        few = [cast for cast in self.casts if cast.dtype == "category" and len(cast.categories) <= MOST_CLASSES]
+        return {str(cast.name): "categorical" for cast in few}
+
+    def table(self, cells: NDArray[Any], index: Any = None, *, drawn: bool = True) -> Any:
+        """Put cells (n, d) into a data frame of these columns, each in its type.
+
+        What was drawn for a column of integers is rounded, as wide ones are modelled as numbers; a mean is not, and halves
+        turn the column into one of floats.
+        """
+        import pandas
+
+        columns = [_cast(cells[:, j], cast, drawn) for j, cast in enumerate(self.casts)]
+        frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
+        frame.columns = pandas.Index([cast.name for cast in self.casts])
+        return frame if index is None else frame.set_axis(index, axis=0)
+
+    def numbers(self, cells: NDArray[np.float64], index: Any = None) -> Any:
+        """Put numbers (n, d) into a data frame of floats with these columns."""
+        import pandas
+
+        return pandas.DataFrame(cells, columns=[cast.name for cast in self.casts], index=index)
+
+
+def frame_of(X: Any) -> Frame | None:
+    """What a data frame of pandas is; None of any other table."""
+    if type(X).__module__.split(".")[0] != "pandas" or not hasattr(X, "dtypes"):
+        return None
+    return Frame(tuple(_cast_of(X.iloc[:, j], name) for j, name in enumerate(X.columns)))
+
+
+def _cast_of(column: Any, name: Any) -> Cast:
+    dtype = str(column.dtype)
+    if dtype == "category":
+        levels = column.cat.categories
+        return Cast(name, dtype, tuple(levels.tolist()), bool(column.cat.ordered))
+    there = column.dropna() if dtype == "object" else []
+    return Cast(name, dtype, truths=len(there) > 0 and all(isinstance(cell, bool | np.bool_) for cell in there))
+
+
+def _cast(cells: NDArray[Any], cast: Cast, drawn: bool) -> Any:
+    import pandas
+
+    if cast.dtype == "category":
+        told = _like(cells, cast.categories)
+        if None in told:  # it was said to be a column of numbers, and they are no categories
+            return pandas.Series(cells).astype(np.float64)
+        return pandas.Series(pandas.Categorical(told, categories=list(cast.categories), ordered=cast.ordered))
+    if cast.truths:
+        return pandas.Series(_like(cells, (False, True)), dtype=object)
+    if cast.dtype == "object" or any(isinstance(cell, str) for cell in cells):
+        return pandas.Series(cells, dtype=object).astype(cast.dtype)
+    numbers = pandas.Series(cells).astype(np.float64)
+    if not pandas.api.types.is_integer_dtype(cast.dtype):
+        return numbers.astype(cast.dtype)
+    if drawn:
+        bounds = np.iinfo(cast.dtype.lower())
+        numbers = numbers.round().clip(bounds.min, bounds.max)
+    return numbers.astype(cast.dtype) if (numbers == numbers.round()).all() else numbers
+
+
+def _like(cells: NDArray[Any], values: Sequence[Any]) -> list[Any]:
+    """Cells as the values that they were: columns know 1.0 of True and of 1, and the text of all that is no number."""
+    known = {value: value for value in values} | {str(value): value for value in values}
+    return [known.get(cell) for cell in cells]
