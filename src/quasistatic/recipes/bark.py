@@ -91,11 +91,11 @@ class Bark(UNetRecipe):
         known[low : low + self.hole, low : low + self.hole] = False
         noise = torch.randn(image.shape, generator=generator)
         with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
-            filled = compose(model, image, known, n_steps=min(self.sample_steps, self.n_steps), generator=generator)
+            filled = compose(model, image, known, repeats=2, generator=generator)
         panels = {"held out": image, "middle lost": torch.where(known, image, noise), "filled in": filled}
         caption = (
             f"{side} x {side} pixels of held-out bark; the middle {self.hole} x {self.hole} replaced by noise; and drawn "
-            f"given what is round it, by a model of {self.size} x {self.size} patches, patch by patch from the rim inwards."
+            f"given what is round it, by a model of {self.size} x {self.size} patches, composed."
         )
         return image_panels([(name, self.shown(x[None], splits)) for name, x in panels.items()], caption)
 

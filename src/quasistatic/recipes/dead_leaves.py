@@ -86,7 +86,7 @@ class DeadLeaves(UNetRecipe):
         shape = (1, side, side)
         with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
             nothing = torch.zeros(shape), torch.zeros(shape[1:], dtype=torch.bool)
-            ours = compose(model, *nothing, n_steps=min(self.sample_steps, self.n_steps), generator=generator)
+            ours = compose(model, *nothing, generator=generator)
         panels = {
             "training image": torch.as_tensor(whole.train[0, :, :side, :side]),
             "MCGSM": _fitted(splits).sample(1, (side, side), generator=generator),
@@ -94,7 +94,7 @@ class DeadLeaves(UNetRecipe):
         }
         caption = (
             f"{side} x {side} pixels of dead leaves with noise {self.noise}: a training image; a draw of the MCGSM, pixel "
-            f"by pixel; and one of a model of {self.size} x {self.size} patches, each drawn given what it overlaps."
+            f"by pixel; and one of a model of {self.size} x {self.size} patches, composed."
         )
         return image_panels([(name, self.shown(x.view(1, *shape), splits)) for name, x in panels.items()], caption)
 
