@@ -57,13 +57,14 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     marginals : {"auto", "none", "power", "ratio"}
         Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio
         to the mean, for columns that are never negative. "auto" chooses by cross-validation of the normal law.
-    n_members : int
-        Diffusions that are trained, from different starts.
+    n_members : int or "auto"
+        Diffusions that are trained, from different starts; by default 4 for a table of fewer than 2000 rows, else 1.
     average : bool
         Whether the normal law and a mixture of normals join the average.
     n_steps, n_components, max_steps : int or "auto"
         Steps T of the chain, components of its kernels, and steps of the optimiser. By default a table of fewer than 2000
-        rows or more than 16 columns gets T = 100 and one normal a step; others T = 30 and mixtures of 4.
+        rows or more than 16 columns gets T = 100 and one normal a step; others T = 30 and mixtures of 4, or, of two columns
+        at most, T = 10 and mixtures of 16.
     width, depth : int
         Of the network.
     dropout : float or "auto"
@@ -107,7 +108,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         *,
         types: Any = None,
         marginals: str = "auto",
-        n_members: int = 1,
+        n_members: int | str = "auto",
         average: bool = True,
         n_steps: int | str = "auto",
         n_components: int | str = "auto",
@@ -193,7 +194,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         transform = preconditioned(train, columns, self.marginals, seed=seed)
         shape, config = self._shape(len(train), len(columns)), self._config(len(train))
         self.members_ = []
-        for k in range(self.n_members):
+        for k in range(self._n_members(len(train))):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + k)
                 model = build(transform, columns, shape)
@@ -225,13 +226,17 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         self.weights_ = _mixing_weights(scores).numpy()
         self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
 
+    def _n_members(self, n: int) -> int:
+        return (4 if n < 2000 else 1) if self.n_members == "auto" else int(self.n_members)
+
     def _shape(self, n: int, d: int) -> Shape:
         large = n >= 2000 and d <= 16
-        m = (4 if large else 1) if self.n_components == "auto" else int(self.n_components)
-        n_steps = (30 if m > 1 else 100) if self.n_steps == "auto" else int(self.n_steps)
-        dropout = (0.0 if d <= 2 and large else 0.1 if large else 0.3) if self.dropout == "auto" else float(self.dropout)
-        # a plane's covariance has a closed form, and its curves are worth fine features
         plane = d <= 2
+        m = ((16 if plane else 4) if large else 1) if self.n_components == "auto" else int(self.n_components)
+        few = 10 if plane and m > 4 else 30  # what a step can say, it need not leave to another
+        n_steps = (few if m > 1 else 100) if self.n_steps == "auto" else int(self.n_steps)
+        dropout = (0.0 if plane and large else 0.1 if large else 0.3) if self.dropout == "auto" else float(self.dropout)
+        # a plane's covariance has a closed form, and its curves are worth fine features
         return Shape(n_steps, m, self.width, self.depth, dropout, "full" if plane else "diagonal", 3 if plane else 0)
 
     def _config(self, n: int) -> TrainConfig:
