@@ -44,7 +44,7 @@ def test_only_the_order_of_surprise_within_a_column_makes_cells_dark() -> None:
     surprise[:, 0] = 1e-9 * np.arange(21)
     surprise[4, 0] = np.nan
     axes = draw(cells, scores, surprise, n=10).axes[0]
-    shade = [p.get_alpha() for p in axes.patches if isinstance(p, Rectangle)]  # of rows 20 down to 11
+    shade: list[Any] = [p.get_alpha() for p in axes.patches if isinstance(p, Rectangle)]  # of rows 20 down to 11
     assert shade[0] == 0.75
     assert shade == sorted(shade, reverse=True)
     assert len(shade) == 10

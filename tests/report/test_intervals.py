@@ -30,7 +30,7 @@ def test_intervals_half_as_wide_as_they_should_be_cover_by_the_normal_law() -> N
 def test_the_band_holds_all_but_a_twentieth_of_calibrated_points_at_a_level() -> None:
     draw = np.random.default_rng(0)
     (band, *_) = coverage_curve(draw.random(80)).axes[0].collections
-    edge = band.get_paths()[0].vertices
+    edge = np.asarray(band.get_paths()[0].vertices)
     low, high = edge[edge[:, 0] == 50.0, 1].min(), edge[edge[:, 0] == 50.0, 1].max()
     inside = np.mean([low <= 100 * np.mean(np.abs(draw.random(80) - 0.5) <= 0.25) <= high for _ in range(2000)])
     assert 0.93 < inside < 0.99  # 0.964 by the binomial law, as it is discrete; 4.9 of 2000 trials' errors are 0.02
