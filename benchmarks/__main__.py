@@ -18,7 +18,7 @@ from benchmarks.measure import Row
 BENCHMARKS = {
     "training_step": 15, "pictures": 15, "scaling": 6,
     "sampling_step": 25, "whole_bound": 25, "step_variance": 8, "imports": 9,
-    "posterior_step": 9,
+    "posterior_step": 9, "tables": 4,
 }  # fmt: skip
 
 

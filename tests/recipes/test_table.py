@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import small
+from little_tables import fitted_normal, untrained
 from quasistatic.data.tables import read_cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.recipes.run import evaluate_run
 from quasistatic.recipes.settings import make_recipe
-from quasistatic.recipes.table import Table, averaged, encoded
+from quasistatic.recipes.table import Table, averaged, encoded, hidden_ranks, surprise
 from quasistatic.recipes.table_files import impute_file, score_file
+from quasistatic.report import rank_test
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -144,7 +147,29 @@ def test_samples_are_written_with_the_columns_of_the_table() -> None:
 
 def test_figures_of_a_table() -> None:
     run = small.opened("table")
-    assert set(run.recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))) == {"columns", "pairs"}
+    assert set(run.recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))) == {
+        "columns", "pairs", "gaps", "rows",
+    }  # fmt: skip
+
+
+def test_a_cell_that_contradicts_its_row_is_the_surprising_one_and_hidden_entries_are_ranked_evenly() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(400, 1)) + 0.1 * draw.normal(size=(400, 3))
+    model = untrained(marginals="none", n_steps=6).fit(x)
+    model.mixture_ = model.normal_
+    rows = torch.as_tensor(x[:50]).clone()
+    rows[7, 1] = -rows[7, 1].sign() * 2.0  # nothing odd by itself
+    rows[9, 2] = math.nan
+    told = surprise(model, rows)
+    assert np.nanargmax(told[:, 1]) == 7
+    assert math.isnan(told[9, 2])
+    mean, cov = fitted_normal(model)
+    gain = cov[0, 1:] @ np.linalg.inv(cov[1:, 1:])
+    law = stats.norm(mean[0] + (rows[0, 1:].numpy() - mean[1:]) @ gain, math.sqrt(cov[0, 0] - gain @ cov[1:, 0]))
+    assert told[0, 0] == pytest.approx(-law.logpdf(rows[0, 0].item()), abs=1e-6)
+    u = hidden_ranks(model, torch.as_tensor(x[:300]), torch.Generator().manual_seed(0))
+    assert len(u) > 100
+    assert rank_test(u, bins=10) > 1e-4  # two-sided false alarm
 
 
 def test_another_recipe_has_no_table() -> None:

@@ -371,6 +371,22 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         random_state: Any = None,
     ) -> Imputed:
         """Fill the holes of rows that are coded by ``columns_``, (n, columns that are not constant)."""
+        draws, log_evidence, ess = self.draw_coded(
+            x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state
+        )
+        cells = self._table(draws.flatten(0, 1)).reshape(n_draws, len(x), -1)
+        return Imputed(cells, log_evidence.numpy(), ess.numpy(), self.columns_)
+
+    def draw_coded(
+        self,
+        x: Tensor,
+        n_draws: int,
+        *,
+        n_particles: int | None = None,
+        n_steps: int | None = 25,
+        random_state: Any = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw the holes of coded rows: (n_draws, n, d), still coded; log evidence and effective particles, (n,)."""
         generator = self._generator(random_state)
         draws = x.repeat(n_draws, 1, 1)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
@@ -382,9 +398,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
                 n_particles=particles, n_steps=n_steps, generator=generator,
             )  # fmt: skip
             draws[:, holes], log_evidence[holes], ess[holes] = filled
-        table = self._table(draws.flatten(0, 1))
-        cells = table.reshape(n_draws, len(x), -1)
-        return Imputed(cells, log_evidence.numpy(), ess.numpy(), self.columns_)
+        return draws, log_evidence, ess
 
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
         """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""

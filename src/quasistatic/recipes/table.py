@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from quasistatic.recipes.run import Run
 
 __all__ = ["Table", "averaged"]
+
+
+HIDDEN, HIDDEN_DRAWS = 0.2, 39  # share of entries, and draws of each, by which intervals are judged in a report
+MOST_PIERCED, MOST_SCORED = 200, 500  # rows
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,65 @@ class Table(Recipe):
         whole = real[~real.isnan().any(1)]
         if len(whole) > 1 and real.shape[1] > 1:
             drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), list(splits.names))
+        return drawn | self._judged(model, splits, real, generator)
+
+    def _judged(self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator) -> dict[str, Figure]:
+        """What the average of densities makes of held-out rows: gaps made in them, and how likely they are."""
+        from quasistatic.report import coverage_curve, extreme_rows
+
+        columns = self.columns()
+        density = DiffusionDensity(random_state=0)
+        density.adopt(columns, [copy.deepcopy(model)], splits.train, splits.validation, seed=0)  # it changes its members
+        drawn = {}
+        u = hidden_ranks(density, real[:MOST_PIERCED], generator)
+        if len(u):
+            drawn["gaps"] = coverage_curve(u, "entries hidden at random in held-out rows and filled again")
+        if len(real) > 1:
+            real = real[:MOST_SCORED]
+            scores, lines = density.score_coded(real), self._lines(splits)
+            labels = [f"line {line}" for line in lines[: len(real)]]
+            names = [column.name for column in columns]
+            drawn["rows"] = extreme_rows(decoded(columns, real), scores, surprise(density, real), names, labels)
         return drawn
+
+    def _lines(self, splits: Splits) -> list[int]:
+        """Lines of the held-out rows that figures show."""
+        lines = read_cells(self._file()).lines
+        _, validation, test = split_rows(len(lines), self.split_seed, self.validation, self.test)
+        return [lines[i] for i in (test if len(splits.test) else validation)]
+
+
+def hidden_ranks(density: DiffusionDensity, x: Tensor, generator: Generator) -> NDArray[np.float64]:
+    """Ranks among draws of entries that are hidden from coded rows, a fifth at random, (m,): of numbers and levels only."""
+    from quasistatic.report import ranks
+
+    columns = [column for column in density.columns_ if column.kind != "constant"]
+    hide = (torch.rand(x.shape, generator=generator) < HIDDEN) & ~x.isnan()
+    hide &= (hide.sum(1) < (~x.isnan()).sum(1))[:, None]  # something is left to go by
+    seed = int(torch.randint(2**31 - 1, (), generator=generator))
+    draws = density.draw_coded(x.masked_fill(hide, np.nan), HIDDEN_DRAWS, random_state=seed)[0]
+    hide &= torch.tensor([column.kind in NUMERIC for column in columns])
+    truth, told = x[hide], draws[:, hide].T
+    if not len(truth):
+        return np.empty(0)
+    return ranks(truth[:, None], told[:, :, None], seed=seed)[:, 0]
+
+
+def surprise(density: DiffusionDensity, x: Tensor) -> NDArray[np.float64]:
+    """Minus log density of each cell given the rest of its row, (n, all columns), under the mixture.
+
+    It has that in closed form. Of constant columns zero, of what is missing nan.
+    """
+    whole, told = density.mixture_.log_prob(x), []
+    at = iter(range(x.shape[1]))
+    for column in density.columns_:
+        if column.kind == "constant":
+            told.append(torch.zeros(len(x), dtype=torch.float64))
+            continue
+        rest = x.clone()
+        rest[:, (j := next(at))] = np.nan
+        told.append(torch.where(x[:, j].isnan(), np.nan, density.mixture_.log_prob(rest) - whole))
+    return torch.stack(told, 1).numpy()
 
 
 def encoded(columns: list[Column], cells: Cells) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,12 @@ from quasistatic.report.calibration import (
     ranks,
     sliced_wasserstein,
 )
+from quasistatic.report.extremes import extreme_rows
 from quasistatic.report.figures import align_to_first_one, heartbeat_figure, swiss_roll_figure
 from quasistatic.report.files import save_figure, whole_file
 from quasistatic.report.html import Section, write_report
 from quasistatic.report.images import image_sheet
+from quasistatic.report.intervals import coverage_curve
 from quasistatic.report.learning import learning_curve
 from quasistatic.report.marginals import column_marginals
 from quasistatic.report.pairs import pair_plot
@@ -34,8 +36,10 @@ __all__ = [
     "bit_rates",
     "column_marginals",
     "coverage",
+    "coverage_curve",
     "energy_score",
     "entropy_band",
+    "extreme_rows",
     "format_estimate",
     "heartbeat_figure",
     "html_table",
