@@ -21,7 +21,7 @@ from quasistatic.posterior import Posterior, PosteriorWarning
 from quasistatic.recipes.run import Run, open_run
 from quasistatic.report import posterior_images, save_figure
 
-N_IMAGES, N_PARTICLES, N_STEPS, SHOWN = 16, 32, 100, 4
+N_IMAGES, N_PARTICLES, N_STEPS, SHOWN = 16, 32, 50, 4
 PEAK = {"mnist-binary": 1.0, "cifar10": 255.0}
 
 
@@ -60,7 +60,6 @@ def of_run(run: Run, name: str, of_seed: int) -> dict[str, Measured]:
         if task == "denoise":
             psnr["seen"] = decibels(seen, x, where, PEAK[name])
         gain = psnr["posterior mean"] - psnr["classical"]
-        save_figure(picture(run, seen, weighted), run.folder / f"posterior-{task}.png")
         details: dict[str, Any] = {
             "psnr_db": {k: {"value": v.mean().item(), "standard_error": _error(v)} for k, v in psnr.items()},
             "noise_std": s, "n_images": len(x), "n_particles": N_PARTICLES, "n_steps": N_STEPS,
@@ -69,6 +68,7 @@ def of_run(run: Run, name: str, of_seed: int) -> dict[str, Measured]:
             "log_evidence": weighted.log_evidence.tolist(), "n_resampled": weighted.n_resampled.tolist(),
         }  # fmt: skip
         say(f"{name}, {task}: {details['psnr_db']}")
+        save_figure(picture(run, seen, weighted), run.folder / f"posterior-{task}.png")
         short = name.split("-")[0]
         rows[f"posterior-{short}-{task}"] = Measured(gain.mean().item(), _error(gain), len(x), details)
     return rows
@@ -91,7 +91,9 @@ def decibels(made: Tensor, x: Tensor, where: Tensor, peak: float) -> Tensor:
 
 
 def picture(run: Run, seen: Tensor, p: Posterior) -> Any:
-    shown = run.recipe.shown  # type: ignore[attr-defined]
+    def shown(x: Tensor) -> Any:
+        return run.recipe.shown(x, run.splits)  # type: ignore[attr-defined]
+
     n, event = min(8, len(seen)), seen.shape[1:]
     draws = shown(p.resample(SHOWN, generator=seed(1))[:n].reshape(-1, *event))
     spread = np.abs(shown(p.std[:n]) - shown(torch.zeros_like(p.std[:n])))
