@@ -249,6 +249,19 @@ def test_steps_placed_between_two_checkpoints_are_placed_again_after_a_break(tmp
     assert not torch.equal(model.diffusion.beta, tiny.model().diffusion.beta)
 
 
+def test_a_unet_continues_bit_for_bit(tmp_path):
+    # its weights lie in memory with the channels last, and so must the moments that come back from disk
+    def train(folder: Path, on_evaluation: Callable[[dict[str, Any]], None] | None = None) -> None:
+        x = tiny.image_rows()
+        fit(tiny.images_model(), x, x[:20], tiny.IMAGES, folder=folder, quiet=True, on_evaluation=on_evaluation)
+
+    train(tmp_path / "whole")
+    with pytest.raises(tiny.Interrupted):
+        train(tmp_path / "run", tiny.stop_at(8))
+    train(tmp_path / "run")
+    assert tiny.same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_mixture_of_bits_continues_bit_for_bit(tmp_path):
     def train(folder: Path, on_evaluation: Callable[[dict[str, Any]], None] | None = None) -> None:
         torch.manual_seed(0)

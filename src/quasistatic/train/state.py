@@ -115,7 +115,7 @@ class TrainState:
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in under("optimiser.").items():
             place, name = key.split(".", 1)
-            slots.setdefault(int(place), {})[name] = value
+            slots.setdefault(int(place), {})[name] = _laid_like(self.ema.live[int(place)], value)
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         if self.sampler is not None:
             self.sampler.load(under("sampler."))
@@ -128,6 +128,11 @@ class TrainState:
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self.step, self.best, self.ema.updates = told["step"], told["best"], told["ema_updates"]
         self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
+
+
+def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
+    """The moment in its weight's memory format: files have but one, and fused AdamW goes through memory, not indices."""
+    return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
 
 
 def prune(folder: Path) -> None:
