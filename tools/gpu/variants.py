@@ -150,7 +150,10 @@ def _measured(recipe: Recipe, way: Way, device: torch.device, tiny: bool) -> dic
     line["images_per_s"] = 1e3 * way.batch / line["step_ms"]
     if device.type == "cuda" and way.compile == "no" and not way.foreach:
         whole = plain_step(fresh[1], x, time, n_out, batch=way.batch, amp=amp, capturable=True)
-        line["plain_graph_ms"] = milliseconds(graphed(whole), device, rounds, repeats)
+        try:
+            line["plain_graph_ms"] = milliseconds(graphed(whole), device, rounds, repeats)
+        except RuntimeError as error:  # a step that cannot be captured is still one that can be run
+            line["plain_graph_failed"] = " ".join(str(error).split())[:300]
     return line
 
 
