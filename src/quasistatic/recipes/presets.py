@@ -38,13 +38,14 @@ def _three(
 
 BITS = ((40_000, [64, 128, 256], 2), (200_000, [128, 256, 512], 3))
 LEVELS = ((40_000, [128, 256], 3), (300_000, [256, 256], 8))
+PHOTOGRAPHS = ((100_000, [128, 256], 3), LEVELS[1])
 PATCHES = ((40_000, [96, 128, 256], 2), (200_000, [128, 256, 256], 4))
 
 PRESETS: dict[str, dict[str, Settings]] = {
     "mnist-binary": _three((12_000, 2e-3, [32, 64, 128], False), *BITS),
     "mnist-binary-flip": _three((8000, 2e-3, [32, 64, 128], False), *BITS),
     "mnist": _three((6000, 1e-3, [32, 64, 128], True), *LEVELS),
-    "cifar10": _three((22_000, 1e-3, [48, 96], True), *LEVELS),
+    "cifar10": _three((22_000, 1e-3, [48, 96], True), *PHOTOGRAPHS),
     "dead-leaves": _three((8000, 1e-3, [48, 64, 128], True), *PATCHES),
     "bark": _three((3000, 1e-3, [48, 64, 128], True), *PATCHES),
     "images": _three((8000, 1e-3, [32, 64, 128], True), *LEVELS),
