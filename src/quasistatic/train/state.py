@@ -143,11 +143,6 @@ def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
 
 
-def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
-    """The moment in its weight's memory format: files have but one, and fused AdamW goes through memory, not indices."""
-    return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
-
-
 def prune(folder: Path) -> None:
     """Delete all but the checkpoint in force, the one before it, and the best model."""
     for pointer, names, n in (("latest.json", "step-*", 2), ("best.json", "best-*", 1)):
