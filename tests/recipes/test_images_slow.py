@@ -39,7 +39,8 @@ def measured(name: str, folder: Path) -> tuple[Estimate, Estimate]:
     model, x = run.model, run.splits.validation
     with torch.autocast("cpu", torch.bfloat16, run.recipe.train.amp):
         total = model.quick_bound(x, run.recipe.visits, generator=seeded(0)).total
-    bound, gain = (Estimate.of(each, run.recipe.unit, model.event_shape) for each in (total, total - run.recipe.null_log_prob(model, x, seeded(0)).cpu()))
+    null = run.recipe.null_log_prob(model, x, seeded(0)).cpu()
+    bound, gain = (Estimate.of(each, run.recipe.unit, model.event_shape) for each in (total, total - null))
     print(f"{name}: {bound}, {gain} above null, {told['cpu_seconds']} s of CPU")
     return bound, gain
 
