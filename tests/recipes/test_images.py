@@ -16,6 +16,7 @@ import yaml
 import pictures
 from quasistatic.baselines import parzen_log_prob
 from quasistatic.errors import InputError
+from quasistatic.recipes.mnist import BinaryMnist
 from quasistatic.recipes.mnist8 import parzen
 from quasistatic.recipes.run import Run, evaluate_run, open_run, train_run
 from quasistatic.recipes.settings import make_recipe
@@ -226,3 +227,10 @@ def test_the_middle_of_bark_is_filled_and_its_surroundings_are_the_pictures(trai
         make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "hole": 20}).figures(
             run.model, run.splits, torch.Generator()
         )
+
+
+def test_of_binary_pixels_masks_alone_are_neither_black_nor_white():
+    run = BinaryMnist()
+    x = torch.tensor([0.0, 1.0, 1.0 + 1e-7, -0.4, 1.7, 2.0, torch.nan]).view(1, 1, 1, 7)
+    assert run.shown(x, None).flatten()[:5].tolist() == [1.0, 0.0, 0.0, 1.0, 0.0]  # noise and a rounded mean are ink or none
+    assert np.isnan(run.shown(x, None).flatten()[5:]).all()

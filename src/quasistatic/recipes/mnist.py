@@ -23,6 +23,8 @@ from quasistatic.train import Augment, TrainConfig
 
 __all__ = ["BinaryMnist"]
 
+MASK = 2.0  # code of a masked bit
+
 
 @dataclass(frozen=True)
 class BinaryMnist(UNetRecipe):
@@ -66,5 +68,6 @@ class BinaryMnist(UNetRecipe):
         return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), shape)
 
     def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
-        shown = 1.0 - x[:, 0].double().numpy()
-        return np.where(shown < 0.0, np.nan, shown)  # masks are neither black nor white
+        ink = x[:, 0].double().numpy()
+        # masks are neither black nor white; what else passes 1 is noise, or the rounding of a mean
+        return np.where(ink == MASK, np.nan, (1.0 - ink).clip(0.0, 1.0))
