@@ -111,10 +111,12 @@ def paragraph(told: dict[str, Any]) -> str:
     most = max(one["peak_megabytes"] for over in ("rows", "columns") for one in told[over])
     return (
         f"With {told['steps']} steps of training, from {first['rows']:,} to {last['rows']:,} rows of "
-        f"{first['columns']} columns a fit went from {first['fit_seconds']:.1f} to {last['fit_seconds']:.1f} seconds of one core. "
+        f"{first['columns']} columns a fit went from {first['fit_seconds']:.1f} to "
+        f"{last['fit_seconds']:.1f} seconds of one core. "
         f"From {few['columns']} to {many['columns']} columns, at {few['rows']:,} rows, it went from "
         f"{few['fit_seconds']:.1f} to {many['fit_seconds']:.1f}, and a score of {told['scored_rows']:,} rows from "
-        f"{few['score_seconds']:.1f} to {many['score_seconds']:.1f}. Over the upper half of these columns the fitted powers are "
+        f"{few['score_seconds']:.1f} to {many['score_seconds']:.1f}. Over the upper half of these "
+        f"columns the fitted powers are "
         f"{fit:.2f} and {score:.2f}. No fit and score took more than {most:.0f} MB beside what was loaded before."
     )
 
