@@ -131,7 +131,9 @@ MADE: dict[str, Any] = {
     "Complete": completing,
     "NormalMixture": lambda: NormalMixture(
         Chain(OnColumns([Affine(RATE[:2], RATE[:2])], [[0, 1]]), completing()),
-        torch.tensor([0.4, 0.6]), torch.eye(2), torch.eye(2).repeat(2, 1, 1),
+        torch.tensor([0.4, 0.6]),
+        torch.eye(2),
+        torch.eye(2).repeat(2, 1, 1),
     ),
     "GaussianDiffusion": gaussian,
     "MixedDiffusion": mixed,
@@ -150,9 +152,7 @@ MADE: dict[str, Any] = {
     "MultiscaleNetwork": lambda: MultiscaleNetwork(1, (4, 6), 6, 2, 3, 2, dense_layers=1, dense_width=5, n_bumps=3),
     "WienerBase": lambda: base(3),
     "CosineBase": lambda: CosineBase(torch.zeros(1), torch.rand(1, 4, 6), torch.eye(1)),
-    "ImageDenoiser": lambda: ImageDenoiser(
-        gaussian(), UNet(ImageDenoiser.n_inputs(1, 4), 2, widths=(4,)), base(1, 4, 6), 4
-    ),
+    "ImageDenoiser": lambda: ImageDenoiser(gaussian(), UNet(ImageDenoiser.n_inputs(1, 4), 2, widths=(4,)), base(1, 4, 6), 4),
     "ConditionalGSM": lambda: ConditionalGSM(2, 3, 2),
     "MCGSM": lambda: MCGSM(1, 3, 2),
     "StationaryFirstStep": lambda: StationaryFirstStep(denoiser(), gaussian()),

@@ -233,5 +233,5 @@ def test_of_binary_pixels_masks_alone_are_neither_black_nor_white():
     run = BinaryMnist()
     splits: Any = None  # bits have no scale
     x = torch.tensor([0.0, 1.0, 1.0 + 1e-7, -0.4, 1.7, 2.0, torch.nan]).view(1, 1, 1, 7)
-    assert run.shown(x, splits).flatten()[:5].tolist() == [1.0, 0.0, 0.0, 1.0, 0.0]  # noise and a rounded mean are ink or none
+    assert run.shown(x, splits).flatten()[:5].tolist() == [1.0, 0.0, 0.0, 1.0, 0.0]  # noise, and means
     assert np.isnan(run.shown(x, splits).flatten()[5:]).all()
