@@ -164,7 +164,11 @@ def measure(name: str, number: int) -> dict[str, Any]:
         "bound_of_the_same_rows": cost(bound[: len(few)]),
         "diffusion_alone": cost(model.members_[0].bound(split.test, method="trajectory").total.numpy() + unit),
         "normal_law_alone": cost(model.normal_.log_prob(torch.as_tensor(split.test)).numpy() + unit),
-        "weights": dict(zip(("diffusion", "normal", "mixture"), model.weights_.round(4).tolist(), strict=True)),
+        "weights": {
+            "diffusions": model.weights_[:-2].round(4).tolist(),
+            "normal": round(model.weights_[-2], 4),
+            "mixture": round(model.weights_[-1], 4),
+        },
     }
     layer = model.members_[0].transform.parts[0] if settings["marginals"] != "none" else None  # type: ignore[union-attr,index]
     told |= _beside(split, bound, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -63,7 +64,9 @@ class ImageRecipe(Recipe):
     ) -> Splits:
         """Take as many rows as the settings ask for."""
         parts = (train, validation[: self.n_validation], test[: self.n_test])
-        first, second, third = (torch.as_tensor(np.ascontiguousarray(part)) for part in parts)
+        with warnings.catch_warnings():  # nothing writes to what may be a file mapped into memory
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            first, second, third = (torch.as_tensor(np.ascontiguousarray(part)) for part in parts)
         return Splits(first, second, third, mean=mean, sd=sd)
 
     @abstractmethod
