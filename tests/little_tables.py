@@ -8,7 +8,15 @@ import numpy as np
 
 from quasistatic.estimator import DiffusionDensity
 
-QUICK: dict[str, Any] = {"max_steps": 3, "n_steps": 4, "width": 8, "depth": 1, "n_paths": 2, "random_state": 0}
+QUICK: dict[str, Any] = {
+    "n_members": 1,
+    "max_steps": 3,
+    "n_steps": 4,
+    "width": 8,
+    "depth": 1,
+    "n_paths": 2,
+    "random_state": 0,
+}
 
 
 def quick(**settings: Any) -> DiffusionDensity:
