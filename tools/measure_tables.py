@@ -165,8 +165,9 @@ def measure(name: str, number: int) -> dict[str, Any]:
         "diffusion_alone": cost(model.members_[0].bound(split.test, method="trajectory").total.numpy() + unit),
         "normal_law_alone": cost(model.normal_.log_prob(torch.as_tensor(split.test)).numpy() + unit),
         "weights": {
-            "diffusions": model.weights_[:-2].round(4).tolist(),
-            "normal": round(model.weights_[-2], 4),
+            "diffusions": model.weights_[:-3].round(4).tolist(),
+            "normal": round(model.weights_[-3], 4),
+            "tailed": round(model.weights_[-2], 4),
             "mixture": round(model.weights_[-1], 4),
         },
     }

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Generator, Tensor
 
 from chance import check_covariance, check_mean
-from quasistatic.data.normal import Normal, cross_validated_shrinkage
+from quasistatic.data.normal import Normal, Shrinkage, cross_validated_shrinkage, held_out
 from quasistatic.errors import InputError
 
 NAN = math.nan
@@ -114,12 +114,50 @@ def test_columns_that_determine_each_other_still_fill() -> None:
 
 def test_shrinkage_is_strong_where_rows_are_few_and_weak_where_they_are_many() -> None:
     wide = torch.randn(25, 20, generator=Generator().manual_seed(0), dtype=torch.float64)
-    strong, scores = cross_validated_shrinkage(wide)
-    weak, _ = cross_validated_shrinkage(rows(3000))
-    assert strong >= 0.3
-    assert weak <= 1e-2
-    assert len(scores) == 11
-    assert cross_validated_shrinkage(pierced(rows(300), 0.2))[0] <= 0.1
+    assert cross_validated_shrinkage(wide)[0] >= (0.3, 0)
+    assert cross_validated_shrinkage(rows(3000))[0] <= (1e-2, 0)
+    assert cross_validated_shrinkage(pierced(rows(300), 0.2))[0] <= (0.1, 0)
+
+
+def of_factors(n: int, d: int = 20, rank: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows with so many common factors, and their covariance."""
+    draw = Generator().manual_seed(seed)
+    load = torch.randn(d, rank, generator=draw, dtype=torch.float64)
+    own = 0.2 + torch.rand(d, generator=draw, dtype=torch.float64)
+    common = torch.randn(n, rank, generator=draw, dtype=torch.float64) @ load.T
+    x = common + own.sqrt() * torch.randn(n, d, generator=draw, dtype=torch.float64)
+    return x, load @ load.T + torch.diag(own)
+
+
+def test_a_law_of_factors_is_shrunk_to_itself_whole() -> None:
+    _, cov = of_factors(2)
+    law = Normal(torch.zeros(20), cov)
+    torch.testing.assert_close(law.shrunk(1.0, 2).cov, cov, rtol=1e-3, atol=1e-3)
+    fewer = law.shrunk(0.5, 1).cov
+    torch.testing.assert_close(fewer.diagonal(), cov.diagonal())
+    assert torch.linalg.eigvalsh(fewer)[0] > 0
+
+
+def test_few_rows_of_many_columns_with_factors_are_shrunk_towards_them() -> None:
+    x, cov = of_factors(60)
+    chosen, score = cross_validated_shrinkage(x)
+    assert chosen.rank in (2, 5)
+    assert chosen.amount >= 0.6
+    assert cross_validated_shrinkage(of_factors(2000)[0])[0].rank == 0  # many rows say it themselves
+    fresh = of_factors(2000, seed=0)[0]
+    law = Normal.fit(x)
+    diagonal = max(law.shrunk(s).log_prob(fresh).mean().item() for s in (1e-2, 3e-2, 0.1, 0.3))
+    truth = Normal(torch.zeros(20), cov).log_prob(fresh).mean().item()
+    ours = law.shrunk(*chosen).log_prob(fresh).mean().item()
+    assert diagonal < ours < truth
+    assert score == pytest.approx(ours, abs=1.0)
+
+
+def test_rows_left_out_are_told_under_each_scale() -> None:
+    scales = torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
+    told = held_out(rows(2000), Shrinkage(1e-6), scales).mean(0)
+    expected = -0.5 * (3 * (2 * math.pi * scales).log() + COV.logdet() + 3 / scales)  # of a normal law known exactly
+    torch.testing.assert_close(told, expected, rtol=0, atol=0.15)  # five standard errors at scale 1/4
 
 
 def test_shrinking_keeps_variances() -> None:

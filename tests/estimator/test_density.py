@@ -112,7 +112,7 @@ def test_the_average_is_no_worse_than_its_parts_on_validation_rows() -> None:
     model = quick(max_steps=20, n_members="auto").fit(x)
     assert model.weights_.sum() == pytest.approx(1.0)
     assert len(model.members_) == 4  # of few rows
-    assert len(model.weights_) == 6
+    assert len(model.weights_) == 7
     assert model.bound(x).mean("bits").unit == "bits"
     parts = quick(max_steps=20, average=False).fit(x).bound(x)
     assert parts.transitions.shape == (150, 3)

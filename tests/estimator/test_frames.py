@@ -99,9 +99,9 @@ def test_a_mean_of_integers_keeps_its_halves() -> None:
     holes = frame.iloc[:4].astype({"a": "Int64"})
     holes["a"] = pd.NA
     told = model.impute(holes, n_draws=7)
-    mean = told.draws[:, :, 0].astype(float).mean(0)
+    mean = told.mean["a"]
     assert (mean != mean.round()).any()
-    np.testing.assert_allclose(told.mean["a"], mean)
+    np.testing.assert_allclose(mean, np.asarray(told.expected)[:, 0])
     assert told.draw(0)["a"].dtype == np.int64
 
 

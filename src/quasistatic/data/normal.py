@@ -7,17 +7,27 @@ at random*: whether one is missing may depend on what was observed in its row, b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
 
-__all__ = ["Normal", "cross_validated_shrinkage"]
+__all__ = ["Normal", "Shrinkage", "cross_validated_shrinkage", "held_out"]
 
 LOG_2PI = math.log(2.0 * math.pi)
 SHRINKAGES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+TO_FACTORS = (0.1, 0.3, 0.6, 1.0)
+RANKS = (2, 5, 10, 20)  # of the factors that many columns with few rows are shrunk towards
+LEAST_COLUMNS, MOST_ROWS_A_COLUMN = 8, 50
+
+
+class Shrinkage(NamedTuple):
+    """How far a covariance is shrunk, and towards how many factors; towards none of them, independent columns."""
+
+    amount: float
+    rank: int = 0
 
 
 class Normal:
@@ -73,9 +83,25 @@ class Normal:
         cov = ((filled - mean).T @ (filled - mean) + spread) / len(x)
         return Normal(mean, 0.5 * (cov + cov.T))
 
-    def shrunk(self, amount: float) -> Normal:
-        r"""Shrink correlations towards none, :math:`(1 - s) C + s\, \mathrm{diag}\, C`."""
-        return Normal(self.mean, (1.0 - amount) * self.cov + amount * torch.diag(self.cov.diagonal()))
+    def shrunk(self, amount: float, rank: int = 0) -> Normal:
+        r"""Shrink the covariance, :math:`(1 - s) C + s\, F`, towards its diagonal, or a model of ``rank`` factors."""
+        target = self._of_factors(rank) if rank else torch.diag(self.cov.diagonal())
+        return Normal(self.mean, (1.0 - amount) * self.cov + amount * target)
+
+    def _of_factors(self, rank: int, n_iterations: int = 50) -> Tensor:
+        r"""Covariance :math:`W W^\top + \mathrm{diag}\, \psi` of factor analysis, the likeliest by turns."""
+        scale = self.cov.diagonal().sqrt()
+        corr = self.cov / (scale * scale[:, None])
+        psi = torch.full_like(scale, 0.5)
+        common = torch.zeros_like(corr)
+        for _ in range(n_iterations):
+            root = psi.sqrt()
+            value, vector = torch.linalg.eigh(corr / (root * root[:, None]))
+            w = root[:, None] * vector[:, -rank:] * (value[-rank:] - 1.0).clamp_min(0.0).sqrt()
+            common = w @ w.T
+            psi = (1.0 - common.diagonal()).clamp_min(1e-6)
+        scale = scale / (common.diagonal() + psi).sqrt()  # variances are kept
+        return (common + torch.diag(psi)) * scale * scale[:, None]
 
     def with_still_columns(self) -> Normal:
         """Give columns without variance that of one unit: what never changed in some rows may change in others."""
@@ -159,34 +185,53 @@ class Normal:
         return gain, torch.linalg.cholesky(within) * (hole.unsqueeze(2) & hole.unsqueeze(1))
 
 
-def cross_validated_shrinkage(
-    x: Tensor, amounts: Sequence[float] = SHRINKAGES, *, n_folds: int = 5, seed: int = 0
-) -> tuple[float, list[float]]:
-    """Choose how far to shrink by the log density of rows left out, and tell the mean of each amount.
+def cross_validated_shrinkage(x: Tensor, *, n_folds: int = 5, seed: int = 0) -> tuple[Shrinkage, float]:
+    """Choose how far to shrink, and towards what, by the log density of rows left out.
+
+    Factors are tried where there are many columns and few rows for each: smooth signals, questions about one thing.
 
     Parameters
     ----------
     x : Tensor, shape (n, d)
         Rows with or without holes, at least two.
-    amounts : sequence of float
-        From 0 (not included by default: it may be singular) to 1, independent columns.
 
     Returns
     -------
-    best : float
-    scores : list of float
-        Mean log density of a row left out, for each amount, nats.
+    best : Shrinkage
+    score : float
+        Mean log density of a row left out, nats.
     """
-    n = len(x)
-    if n < 2:
+    n, d = x.shape
+    choices = [Shrinkage(amount) for amount in SHRINKAGES]
+    if d >= LEAST_COLUMNS and n < MOST_ROWS_A_COLUMN * d:
+        choices += [Shrinkage(amount, rank) for rank in RANKS if 2 * rank < d for amount in TO_FACTORS]
+    total = torch.zeros(len(choices), dtype=torch.float64)
+    for law, rows in _folds(x, n_folds, seed):
+        far = {rank: law.shrunk(1.0, rank).cov for rank in {choice.rank for choice in choices}}
+        for i, (amount, rank) in enumerate(choices):
+            total[i] += Normal(law.mean, (1.0 - amount) * law.cov + amount * far[rank]).log_prob(rows).sum().cpu()
+    return choices[int(total.argmax())], total.max().item() / n
+
+
+def held_out(x: Tensor, shrinkage: Shrinkage, scales: Tensor, *, n_folds: int = 5, seed: int = 0) -> Tensor:
+    """Log density of rows left out under laws whose covariance is multiplied by each scale, (n, K), in another order."""
+    each = []
+    for law, rows in _folds(x, n_folds, seed):
+        law = law.shrunk(*shrinkage)
+        each.append(torch.stack([Normal(law.mean, scale * law.cov).log_prob(rows) for scale in scales], 1))
+    return torch.cat(each)
+
+
+def _folds(x: Tensor, n_folds: int, seed: int) -> list[tuple[Normal, Tensor]]:
+    """A law for each fold, of the rows outside it, and the rows inside."""
+    if (n := len(x)) < 2:
         raise InputError(f"a covariance needs at least 2 rows, got {n}")
     fold = torch.randperm(n, generator=Generator().manual_seed(seed)).to(x.device) % min(n_folds, n)
-    total = torch.zeros(len(amounts), dtype=torch.float64)
+    found = []
     for k in range(int(fold.max()) + 1):
         try:
             law = Normal.fit(x[fold != k], n_iterations=30).with_still_columns()
         except InputError:  # a column that is observed in this fold alone tells nothing
             continue
-        for i, amount in enumerate(amounts):
-            total[i] += law.shrunk(amount).log_prob(x[fold == k]).sum().cpu()
-    return amounts[int(total.argmax())], (total / n).tolist()
+        found.append((law, x[fold == k]))
+    return found

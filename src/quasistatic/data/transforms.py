@@ -197,7 +197,8 @@ class YeoJohnson(Elementwise):
     power : Tensor, shape (d,)
         :math:`\lambda` of each column.
     low, high : Tensor, shape (d,), optional
-        What :meth:`inverse` answers at least and at most; :meth:`fit` sets them one range of the data beyond its ends.
+        What :meth:`inverse` answers at least and at most; :meth:`fit` sets them one range of the data beyond its ends, a
+        quarter of it where the image ends.
 
     References
     ----------
@@ -234,9 +235,12 @@ class YeoJohnson(Elementwise):
                 powers[column] = float(fitted.lambdas_[0])
         seen, x = ~x.isnan().all(0), x.double()
         first, last = x.nan_to_num(nan=torch.inf).amin(0), x.nan_to_num(nan=-torch.inf).amax(0)
-        low = torch.where(seen, 2.0 * first - last, -torch.inf)
-        high = torch.where(seen, 2.0 * last - first, torch.inf)
-        return cls(powers.nan_to_num(nan=1.0).clamp(least, most), low, high)
+        powers = powers.nan_to_num(nan=1.0).clamp(least, most)
+        # a bounded image says little of how far the tail goes: its end is near whatever was last seen
+        below, above = torch.where(powers > 2.0, 0.25, 1.0), torch.where(powers < 0.0, 0.25, 1.0)
+        low = torch.where(seen, first - below * (last - first), -torch.inf)
+        high = torch.where(seen, last + above * (last - first), torch.inf)
+        return cls(powers, low, high)
 
     def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         x = x.double()

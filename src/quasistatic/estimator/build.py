@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.data.normal import Normal, cross_validated_shrinkage
+from quasistatic.data.normal import Normal, Shrinkage, cross_validated_shrinkage
 from quasistatic.data.transforms import (
     Affine,
     Chain,
@@ -21,7 +21,7 @@ from quasistatic.data.transforms import (
     YeoJohnson,
 )
 from quasistatic.errors import InputError
-from quasistatic.estimator.columns import Column
+from quasistatic.estimator.columns import NUMERIC, Column
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
@@ -30,7 +30,6 @@ from quasistatic.schedules import geometric
 
 __all__ = ["Shape", "build", "preconditioned"]
 
-NUMERIC = ("numeric", "integer", "ordinal")
 MOST_ROWS = 20_000  # that marginals and shrinkage are chosen by
 PRIOR = 0.5  # added to every count of a level or class
 
@@ -51,7 +50,7 @@ class Shape:
 
 
 def preconditioned(
-    x: Tensor, columns: Sequence[Column], marginals: str = "auto", *, shrinkage: float | None = None, seed: int = 0
+    x: Tensor, columns: Sequence[Column], marginals: str = "auto", *, shrinkage: Shrinkage | None = None, seed: int = 0
 ) -> Chain:
     """Fit marginals, the normal law behind them, and its whitening to coded rows (n, d), nan where missing.
 
@@ -61,8 +60,8 @@ def preconditioned(
         Of numeric columns: their scale only; Yeo and Johnson's power of what is left of the mean, in deviations; or of the
         ratio to the mean, where a column is never negative. "auto" takes what gives rows left out the highest density
         under the normal law.
-    shrinkage : float, optional
-        Of the correlations; chosen by cross-validation if not given.
+    shrinkage : Shrinkage, optional
+        Of the covariance; chosen by cross-validation if not given.
     """
     numeric = [i for i, column in enumerate(columns) if column.kind in NUMERIC]
     kinds = ("none", "power", "ratio")
@@ -79,13 +78,11 @@ def preconditioned(
             best = (0.0, layer, Normal(torch.zeros(0), torch.zeros(0, 0)))
             break
         y = y[:, numeric]
-        amount, scores = shrinkage, [0.0]
-        if amount is None:
-            amount, scores = cross_validated_shrinkage(y, seed=seed)
+        chosen, score = (shrinkage, 0.0) if shrinkage is not None else cross_validated_shrinkage(y, seed=seed)
         if few is not x:
             y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
-        law = Normal.fit(y).with_still_columns().shrunk(amount)
-        score = max(scores) + log_det.mean().item()
+        law = Normal.fit(y).with_still_columns().shrunk(*chosen)
+        score += log_det.mean().item()
         if best is None or score > best[0]:
             best = (score, layer, law)
     assert best is not None

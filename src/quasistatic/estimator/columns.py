@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from quasistatic.errors import InputError
 
-__all__ = ["KINDS", "Column", "infer", "told"]
+__all__ = ["KINDS", "NUMERIC", "Column", "infer", "told"]
 
 KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant")
+NUMERIC = ("numeric", "integer", "ordinal")  # kinds whose values can be averaged
 MOST_LEVELS = 20  # of an ordinal column
 MOST_CLASSES = 64
 MOST_INTEGERS = 2**20

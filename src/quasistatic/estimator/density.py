@@ -20,10 +20,10 @@ from quasistatic.bound import Bound
 from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import Shape, build, preconditioned
-from quasistatic.estimator.columns import Column, infer
+from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
-from quasistatic.estimator.imputing import Imputed, draw_holes
-from quasistatic.estimator.mixture import NormalMixture
+from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, values_of
+from quasistatic.estimator.mixture import NormalMixture, mixing_weights
 from quasistatic.estimator.rows import log_prob_alone
 from quasistatic.model import DiffusionModel
 from quasistatic.saving import load_module, new_folder, save_module, write_text
@@ -89,9 +89,10 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     columns_ : list of Column
         What each column is.
     members_ : list of DiffusionModel
-    mixture_ : NormalMixture
+    normal_, tailed_, mixture_ : NormalMixture
+        The normal law that members start from, the same with heavy tails, and several normals.
     weights_ : ndarray
-        Of the members, then of the normal law and the mixture.
+        Of the members, then of these three.
 
     Examples
     --------
@@ -221,9 +222,12 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         assert isinstance(transform, Chain)
         self.normal_ = NormalMixture.single(transform)
         held_out, few = held_out[:MOST_VALIDATION], train[:MOST_MIXED]
-        self.mixture_ = NormalMixture.fit(transform, few, held_out, seed=seed) if self.average else self.normal_
+        self.tailed_ = self.mixture_ = self.normal_
+        if self.average:
+            self.tailed_ = NormalMixture.tailed(transform, few, seed=seed)
+            self.mixture_ = NormalMixture.fit(transform, few, held_out, seed=seed)
         scores = self._each(held_out)
-        self.weights_ = _mixing_weights(scores).numpy()
+        self.weights_ = mixing_weights(scores).numpy()
         self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
 
     def _n_members(self, n: int) -> int:
@@ -256,7 +260,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         paths = self.n_paths if n_paths is None else n_paths
         scores = [log_prob_alone(member, x, paths, self.seed_) for member in self.members_]
         if self.average:
-            scores += [law.log_prob(x, seed=self.seed_) for law in (self.normal_, self.mixture_)]
+            scores += [law.log_prob(x, seed=self.seed_) for law in self._laws]
         return torch.stack(scores, 1)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -371,11 +375,13 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         random_state: Any = None,
     ) -> Imputed:
         """Fill the holes of rows that are coded by ``columns_``, (n, columns that are not constant)."""
-        draws, log_evidence, ess = self.draw_coded(
-            x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state
-        )
-        cells = self._table(draws.flatten(0, 1)).reshape(n_draws, len(x), -1)
-        return Imputed(cells, log_evidence.numpy(), ess.numpy(), self.columns_)
+        told = self.draw_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+        cells = self._table(told.draws.flatten(0, 1)).reshape(n_draws, len(x), -1)
+        expected = np.full(cells.shape[1:], np.nan)
+        for j, mean in zip(self._modelled, told.mean.T, strict=True):
+            if self.columns_[j].kind in NUMERIC:
+                expected[:, j] = mean
+        return Imputed(cells, told.log_evidence.numpy(), told.ess.numpy(), self.columns_, expected)
 
     def draw_coded(
         self,
@@ -385,20 +391,21 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         n_particles: int | None = None,
         n_steps: int | None = 25,
         random_state: Any = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw the holes of coded rows: (n_draws, n, d), still coded; log evidence and effective particles, (n,)."""
+    ) -> Filling:
+        """Draw the holes of coded rows, and leave the draws in codes."""
+        columns = [self.columns_[j] for j in self._modelled]
         generator = self._generator(random_state)
-        draws = x.repeat(n_draws, 1, 1)
+        draws, mean = x.repeat(n_draws, 1, 1), values_of(x, columns)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
         holes = x.isnan().any(1).nonzero().flatten()
         if len(holes):
             particles = max(32, 2 * n_draws) if n_particles is None else n_particles
             filled = draw_holes(
-                self._densities, self.weights_.tolist(), x[holes], n_draws,
+                self._densities, self.weights_.tolist(), x[holes], columns, n_draws,
                 n_particles=particles, n_steps=n_steps, generator=generator,
             )  # fmt: skip
-            draws[:, holes], log_evidence[holes], ess[holes] = filled
-        return draws, log_evidence, ess
+            draws[:, holes], mean[holes], log_evidence[holes], ess[holes] = filled
+        return Filling(draws, mean, log_evidence, ess)
 
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
         """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
@@ -420,7 +427,12 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
 
     @property
     def _densities(self) -> list[DiffusionModel | NormalMixture]:
-        return [*self.members_, *([self.normal_, self.mixture_] if self.average else [])]
+        return [*self.members_, *(self._laws if self.average else [])]
+
+    @property
+    def _laws(self) -> list[NormalMixture]:
+        """What is known in closed form."""
+        return [self.normal_, self.tailed_, self.mixture_]
 
     def _generator(self, random_state: Any) -> Generator:
         draws = self.random_state if random_state is None else random_state
@@ -504,7 +516,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             raise InputError("the parameters of this estimator cannot be written as JSON") from None
         with new_folder(Path(path)) as folder:
             write_text(folder / "estimator.json", text)
-            for k, member in enumerate([*self.members_, self.normal_, self.mixture_]):
+            for k, member in enumerate([*self.members_, *self._laws]):
                 (folder / f"density-{k}").mkdir()
                 save_module(member, folder / f"density-{k}")
 
@@ -527,7 +539,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         model._frame = Frame.from_plain(told.get("frame"))  # not told by older versions
         n = len(list(folder.glob("density-*")))
         loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
-        *model.members_, model.normal_, model.mixture_ = loaded
+        *model.members_, model.normal_, model.tailed_, model.mixture_ = loaded
         for member in model.members_:
             member.kernel.double()
         return model
@@ -543,13 +555,3 @@ def _has_text(X: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return array.ndim == 2 and any(isinstance(cell, str) and cell != "" for cell in array.flat)
-
-
-def _mixing_weights(scores: Tensor, n_iterations: int = 100) -> Tensor:
-    """Weights of an average that validation rows like best, with one row's worth of doubt, (n, J) -> (J,)."""
-    n, j = scores.shape
-    weights = torch.full((j,), 1.0 / j, dtype=torch.float64)
-    for _ in range(n_iterations):
-        share = torch.softmax(scores + weights.log(), 1)
-        weights = (share.sum(0) + 1.0 / j) / (n + 1.0)
-    return weights / weights.sum()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +15,15 @@ from torch import Generator, Tensor
 
 from quasistatic.data.transforms import Complete, OnColumns, Transform
 from quasistatic.errors import InputError
-from quasistatic.estimator.columns import Column
+from quasistatic.estimator.columns import NUMERIC, Column
 from quasistatic.estimator.frames import Frame
 from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.evidence import KnownColumns
 from quasistatic.model import DiffusionModel
 from quasistatic.posterior import PosteriorWarning
-from quasistatic.smc import posterior_sample
+from quasistatic.smc import posterior_sample, systematic
 
-__all__ = ["Imputed", "draw_holes"]
+__all__ = ["Filling", "Imputed", "draw_holes", "values_of"]
 
 AT_ONCE = 256  # rows
 
@@ -43,6 +43,8 @@ class Imputed:
     ess : ndarray, shape (n,)
         Effective number of particles behind the draws; where it is small, do not trust them.
     columns : sequence of Column
+    expected : ndarray, shape (n, d), optional
+        Conditional means of numbers, integers and levels, over all particles and not the draws alone; nan for classes.
     frame : Frame, optional
         Of a data frame: its columns and their types.
     index : optional
@@ -53,6 +55,7 @@ class Imputed:
     log_evidence: NDArray[np.float64]
     ess: NDArray[np.float64]
     columns: Sequence[Column]
+    expected: NDArray[np.float64] | None = None
     frame: Frame | None = None
     index: Any = None
 
@@ -62,8 +65,8 @@ class Imputed:
         filled = self.draws[0].copy()
         for j, column in enumerate(self.columns):
             cells = self.draws[:, :, j]
-            if column.kind in ("numeric", "integer", "ordinal"):
-                filled[:, j] = cells.astype(np.float64).mean(0)
+            if column.kind in NUMERIC:
+                filled[:, j] = cells.astype(np.float64).mean(0) if self.expected is None else self.expected[:, j]
             elif column.kind != "constant":
                 counts = np.stack([(cells == value).sum(0) for value in column.values])
                 filled[:, j] = np.array(column.values, dtype=filled.dtype)[counts.argmax(0)]
@@ -86,53 +89,79 @@ class Imputed:
         return told if self.frame is None else self.frame.numbers(told, self.index)
 
 
+class Filling(NamedTuple):
+    """Coded rows with their holes filled."""
+
+    draws: Tensor
+    """(n_draws, n, d), codes."""
+    mean: Tensor
+    """(n, d), values; of no use for classes."""
+    log_evidence: Tensor
+    ess: Tensor
+    """Both (n,)."""
+
+
 def draw_holes(
     densities: Sequence[DiffusionModel | NormalMixture],
     weights: Sequence[float],
     x: Tensor,
+    columns: Sequence[Column],
     n_draws: int,
     *,
     n_particles: int,
     n_steps: int | None = None,
     generator: Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Fill the holes of coded rows (n, d): draws (n_draws, n, d), log evidence (n,) and effective sample sizes (n,)."""
-    parts = [_filled(densities, weights, rows, n_draws, n_particles, n_steps, generator) for rows in x.split(AT_ONCE)]
-    draws, log_evidence, ess = zip(*parts, strict=True)
-    return torch.cat(draws, 1), torch.cat(log_evidence), torch.cat(ess)
+) -> Filling:
+    """Fill the holes of coded rows (n, d) of these columns."""
+    parts = [
+        _filled(densities, weights, rows, columns, n_draws, n_particles, n_steps, generator) for rows in x.split(AT_ONCE)
+    ]
+    draws, mean, log_evidence, ess = zip(*parts, strict=True)
+    return Filling(torch.cat(draws, 1), torch.cat(mean), torch.cat(log_evidence), torch.cat(ess))
 
 
 def _filled(
     densities: Sequence[DiffusionModel | NormalMixture],
     weights: Sequence[float],
     x: Tensor,
+    columns: Sequence[Column],
     n_draws: int,
     n_particles: int,
     n_steps: int | None,
     generator: Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    draws, evidence, ess = [], [], []
+) -> Filling:
+    each: list[Filling] = []
     for density, weight in zip(densities, weights, strict=True):
         if weight < 1e-3:  # below what draws would show
             continue
         if isinstance(density, NormalMixture):
-            many = density.draw(x.repeat(n_draws, 1), generator).view(n_draws, *x.shape)
-            told, effective = density.log_prob(x), torch.full((len(x),), float(n_draws), dtype=torch.float64)
+            n = max(n_draws, n_particles)
+            many = density.draw(x.repeat(n, 1), generator).view(n, *x.shape)
+            effective = torch.full((len(x),), float(n_draws), dtype=torch.float64)
+            told = Filling(many[:n_draws], values_of(many, columns).mean(0), density.log_prob(x), effective)
         else:
-            many, told, effective = _particles(density, x, n_draws, n_particles, n_steps, generator)
-        draws.append(many)
-        evidence.append(told + math.log(weight))
-        ess.append(effective)
-    log_evidence = torch.logsumexp(torch.stack(evidence), 0)
-    share = torch.softmax(torch.stack(evidence), 0)
+            told = _particles(density, x, columns, n_draws, n_particles, n_steps, generator)
+        each.append(told._replace(log_evidence=told.log_evidence + math.log(weight)))
+    evidence = torch.stack([told.log_evidence for told in each])
+    share = torch.softmax(evidence, 0)
     pick = torch.multinomial(share.T, n_draws, replacement=True, generator=generator).T  # which density each draw is of
-    chosen = torch.stack(draws).gather(0, pick[None, :, :, None].expand(1, *draws[0].shape))[0]
-    return chosen, log_evidence, (share * torch.stack(ess)).sum(0)
+    many = torch.stack([told.draws for told in each])
+    chosen = many.gather(0, pick[None, :, :, None].expand(1, *many[0].shape))[0]
+    mean = (share.unsqueeze(-1) * torch.stack([told.mean for told in each])).sum(0)
+    mean = torch.where(x.isnan(), mean, values_of(x, columns))  # no weights, that may not add up to one, touch what is known
+    ess = (share * torch.stack([told.ess for told in each])).sum(0)
+    return Filling(chosen, mean, torch.logsumexp(evidence, 0), ess)
 
 
 def _particles(
-    model: DiffusionModel, x: Tensor, n_draws: int, n_particles: int, n_steps: int | None, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+    model: DiffusionModel,
+    x: Tensor,
+    columns: Sequence[Column],
+    n_draws: int,
+    n_particles: int,
+    n_steps: int | None,
+    generator: Generator,
+) -> Filling:
     """Draws of one diffusion by sequential Monte Carlo, resampled to equal weights."""
     layer, *_ = model.transform.parts  # type: ignore[union-attr,misc]
     assert isinstance(layer, Transform)
@@ -152,6 +181,22 @@ def _particles(
             model.diffusion, model.kernel, evidence, n_particles,
             shape=model.event_shape, n_steps=steps, generator=generator, chunk=4096,
         )  # fmt: skip
-    z = p.resample(n_draws, generator=generator).movedim(1, 0)
-    drawn = model.transform.inverse(z.reshape(-1, x.shape[1])).view(n_draws, *x.shape)
-    return torch.where(x.isnan(), drawn, x), p.log_evidence + log_det, torch.minimum(p.ess, p.n_founders)
+    drawn = model.transform.inverse(p.x.reshape(-1, x.shape[1])).view(p.x.shape)
+    q = replace(p, x=torch.where(x.isnan()[:, None], drawn, x[:, None]))
+    mean = replace(q, x=values_of(q.x, columns)).mean
+    # no particle is drawn twice whose weight does not ask for it, or few particles would make narrow intervals
+    kept = systematic(p.log_weights, generator, n=n_draws)
+    kept = kept.gather(1, torch.rand(kept.shape, generator=generator).argsort(1))
+    draws = q.x[torch.arange(len(x))[:, None], kept].movedim(1, 0)
+    return Filling(draws, mean, p.log_evidence + log_det, torch.minimum(p.ess, p.n_founders))
+
+
+def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Values of the codes of numbers and levels, (..., d); classes keep their codes."""
+    told = x.clone()
+    for j, column in enumerate(columns):
+        if column.kind == "integer":
+            told[..., j] += column.values[0]
+        elif column.kind == "ordinal":
+            told[..., j] = torch.tensor(column.values, dtype=x.dtype)[x[..., j].nan_to_num().long()]
+    return told

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.data.normal import Normal
+from quasistatic.data.normal import Normal, cross_validated_shrinkage, held_out
 from quasistatic.data.transforms import Chain, Complete, Transform
 from quasistatic.saving import saveable
 
-__all__ = ["NormalMixture"]
+__all__ = ["NormalMixture", "mixing_weights"]
+
+SCALES = 2.0 ** torch.arange(-2.0, 6.1, 0.5, dtype=torch.float64)
+MOST_SCALED = 2000  # rows that the weights of scales are fitted to
 
 
 @saveable
@@ -43,6 +46,25 @@ class NormalMixture(nn.Module):
         """The normal law of the preconditioning itself."""
         (complete,) = (part for part in transform.parts if isinstance(part, Complete))
         return cls(transform, torch.ones(1), complete.mean[None], complete.cov[None])
+
+    @classmethod
+    def tailed(cls, transform: Chain, train: Tensor, *, seed: int = 0) -> NormalMixture:
+        r"""The same law with heavy tails, :math:`\sum_k w_k\, \mathcal{N}(y; \mu, s_k C)`.
+
+        Some rows are farther out than others in all directions. Weights of the scales are the likeliest for training rows
+        left out of the fit, in turn.
+        """
+        single = cls.single(transform)
+        numeric = single.complete.numeric
+        if not numeric or len(train) < 2:
+            return single
+        y = single.behind(train[:MOST_SCALED], Generator().manual_seed(seed))[0][:, numeric]
+        shrinkage, _ = cross_validated_shrinkage(y, seed=seed)
+        weights = mixing_weights(held_out(y, shrinkage, SCALES, seed=seed))
+        kept = weights > 1e-3 * weights.max()
+        law = single.laws[0]
+        covs = SCALES[kept, None, None] * law.cov
+        return cls(transform, weights[kept] / weights[kept].sum(), law.mean.expand(len(covs), -1), covs)
 
     @classmethod
     def fit(
@@ -139,3 +161,13 @@ class NormalMixture(nn.Module):
         """Draw n coded rows."""
         d = len(self.complete.numeric) + len(self.complete.discrete)
         return self.draw(torch.full((n, d), math.nan, dtype=torch.float64), generator)
+
+
+def mixing_weights(scores: Tensor, n_iterations: int = 100) -> Tensor:
+    """Weights of an average that rows like best, with one row's worth of doubt: scores (n, J) -> (J,)."""
+    n, j = scores.shape
+    weights = torch.full((j,), 1.0 / j, dtype=torch.float64)
+    for _ in range(n_iterations):
+        share = torch.softmax(scores + weights.log(), 1)
+        weights = (share.sum(0) + 1.0 / j) / (n + 1.0)
+    return weights / weights.sum()

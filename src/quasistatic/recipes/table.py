@@ -18,8 +18,8 @@ from torch import Generator, Tensor
 from quasistatic.data.tables import MIN_ROWS, Cells, read_cells, split_rows
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.estimator.build import NUMERIC, Shape, build, preconditioned
-from quasistatic.estimator.columns import KINDS, Column, infer
+from quasistatic.estimator.build import Shape, build, preconditioned
+from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.train import TrainConfig
@@ -168,7 +168,7 @@ def hidden_ranks(density: DiffusionDensity, x: Tensor, generator: Generator) -> 
     hide = (torch.rand(x.shape, generator=generator) < HIDDEN) & ~x.isnan()
     hide &= (hide.sum(1) < (~x.isnan()).sum(1))[:, None]  # something is left to go by
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    draws = density.draw_coded(x.masked_fill(hide, np.nan), HIDDEN_DRAWS, random_state=seed)[0]
+    draws = density.draw_coded(x.masked_fill(hide, np.nan), HIDDEN_DRAWS, random_state=seed).draws
     hide &= torch.tensor([column.kind in NUMERIC for column in columns])
     truth, told = x[hide], draws[:, hide].T
     if not len(truth):
