@@ -14,9 +14,11 @@ from torch import Generator
 from chance import check_covariance, check_frequencies, check_mean
 from little_tables import fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
 from oracles import model_log_prob, roughen
-from quasistatic.distributions import FullGaussian
+from quasistatic.distributions import BlockProduct, FullGaussian, Gaussian, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence import KnownColumns
+from quasistatic.evidence.laws import take
+from quasistatic.evidence.low_rank import LowRankGaussian
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, MixedDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import MixedDenoiser
@@ -81,6 +83,46 @@ def test_products_with_known_columns_integrate_to_the_marginal() -> None:
     assert log_z.item() == pytest.approx(stats.norm(y_mean[1], y_cov[1, 1].sqrt()).logpdf(0.9), abs=1e-9)
     y = law.sample(Generator().manual_seed(0)) @ matrix.T + shift  # type: ignore[attr-defined]
     assert y[0, 1].item() == pytest.approx(0.9)
+
+
+def test_independent_numbers_seen_through_a_matrix_are_conditioned_like_any_others() -> None:
+    seed = Generator().manual_seed(0)
+    matrix = torch.randn(4, 4, generator=seed, dtype=torch.float64)
+    shift = torch.randn(4, generator=seed, dtype=torch.float64)
+    known = torch.tensor(list(itertools.product([False, True], repeat=4)))  # every pattern, in batches of one width and all
+    values = torch.randn(16, 4, generator=seed, dtype=torch.float64)
+    mean = torch.randn(16, 4, generator=seed, dtype=torch.float64)
+    var = torch.rand(16, 4, generator=seed, dtype=torch.float64) + 0.1
+    for rows in (torch.arange(16), torch.tensor([15]), torch.tensor([0]), torch.tensor([1, 15])):
+        seen = KnownColumns(known[rows], values[rows], matrix, shift)
+        where = (seen.known, seen.values)
+        narrow, log_z = seen._of_block(Gaussian(mean[rows], var[rows]), *where)
+        full, expected = seen._of_block(FullGaussian(mean[rows], torch.diag_embed(var[rows].sqrt())), *where)
+        assert isinstance(narrow, LowRankGaussian)
+        assert isinstance(full, FullGaussian)
+        torch.testing.assert_close(log_z, expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(narrow.mean, full.mean, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(narrow.root @ narrow.root.mT, full.cov, rtol=1e-6, atol=1e-8)
+        p = BlockProduct([Gaussian(mean[rows], var[rows])], [torch.arange(4)])
+        torch.testing.assert_close(seen.lookahead(p), log_z)
+        twice = Mixture(
+            torch.full((len(rows), 2), 0.5, dtype=torch.float64).log(), take(p, torch.arange(len(rows)).repeat_interleave(2))
+        )
+        torch.testing.assert_close(seen.lookahead(twice), log_z)
+        torch.testing.assert_close(seen.product(twice).log_lookahead, log_z)
+
+
+def test_a_law_of_few_directions_is_the_normal_law_it_says() -> None:
+    seed = Generator().manual_seed(0)
+    mean, root = torch.randn(1, 3, generator=seed).double(), torch.randn(1, 3, 2, generator=seed).double()
+    var = torch.tensor([[0.3, 0.5, 1e-6]], dtype=torch.float64)
+    law = LowRankGaussian(mean, root, var)
+    cov = (root @ root.mT)[0] + torch.diag(var[0])
+    x = take(law, torch.zeros(50_000, dtype=torch.long)).sample(seed)
+    check_mean(x, mean[0])
+    check_covariance(x, cov)
+    dense = torch.distributions.MultivariateNormal(mean[0], cov)
+    torch.testing.assert_close(take(law, torch.zeros(20, dtype=torch.long)).log_prob(x[:20]), dense.log_prob(x[:20]))
 
 
 def test_mixed_rows_are_filled_with_values_their_columns_have() -> None:

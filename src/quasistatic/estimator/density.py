@@ -336,7 +336,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
             nan or None for what is missing.
         n_draws : int
         n_particles : int, optional
-            Of sequential Monte Carlo, for each row: 32, or twice the draws, if not given. More come closer to the model.
+            Of sequential Monte Carlo, for each row: 50, or five times the draws, if not given. More come closer to the
+            model.
         n_steps : int, optional
             Steps of the chain that are walked; None for all.
         random_state : int, RandomState or None
@@ -399,7 +400,7 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
         holes = x.isnan().any(1).nonzero().flatten()
         if len(holes):
-            particles = max(32, 2 * n_draws) if n_particles is None else n_particles
+            particles = max(50, 5 * n_draws) if n_particles is None else n_particles
             filled = draw_holes(
                 self._densities, self.weights_.tolist(), x[holes], columns, n_draws,
                 n_particles=particles, n_steps=n_steps, generator=generator,

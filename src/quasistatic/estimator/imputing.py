@@ -113,11 +113,14 @@ def draw_holes(
     generator: Generator,
 ) -> Filling:
     """Fill the holes of coded rows (n, d) of these columns."""
+    order = x.isnan().sum(1).argsort(stable=True)  # rows that are treated together take as long as that with most holes
     parts = [
-        _filled(densities, weights, rows, columns, n_draws, n_particles, n_steps, generator) for rows in x.split(AT_ONCE)
+        _filled(densities, weights, x[rows], columns, n_draws, n_particles, n_steps, generator)
+        for rows in order.split(AT_ONCE)
     ]
     draws, mean, log_evidence, ess = zip(*parts, strict=True)
-    return Filling(torch.cat(draws, 1), torch.cat(mean), torch.cat(log_evidence), torch.cat(ess))
+    back = order.argsort()
+    return Filling(torch.cat(draws, 1)[:, back], torch.cat(mean)[back], torch.cat(log_evidence)[back], torch.cat(ess)[back])
 
 
 def _filled(

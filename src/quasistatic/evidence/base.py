@@ -103,6 +103,10 @@ class Evidence(ABC):
         Where there is no closed form it is the paper's first order (eq. 61), or, ``refined``, something better.
         """
 
+    def lookahead(self, p: Distribution) -> Tensor:
+        """Best guess of log E r under each row's law, (batch,): of the ``refined`` product what a look ahead needs."""
+        return self.product(p, refined=True).log_lookahead
+
     def entry_logs(self, values: Tensor) -> Tensor:
         r"""Log :math:`r_i(v)` of each entry at each of K values, (batch or 1, \*event, K), for evidence of entries."""
         raise InputError(f"evidence of type {type(self).__name__} is not about entries one by one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,9 +20,23 @@ from quasistatic.distributions import (
 )
 from quasistatic.evidence.base import Evidence, Tilt
 from quasistatic.evidence.laws import unsupported
+from quasistatic.evidence.low_rank import LowRankGaussian
 from quasistatic.evidence.observe import observe_bits
 
 __all__ = ["KnownColumns"]
+
+
+class _Plane(NamedTuple):
+    """What known numbers leave of a normal law with independent coordinates."""
+
+    centre: Tensor
+    """(n, k), the mean."""
+    across: Tensor
+    """(n, k, h), directions of the hidden numbers."""
+    lower: Tensor
+    """(n, h, h), Cholesky factor of their precision."""
+    log_z: Tensor
+    """(n,), log density of the known numbers."""
 
 
 class KnownColumns(Evidence):
@@ -58,6 +73,7 @@ class KnownColumns(Evidence):
         self.known, self.values = known, values.double()
         self.matrix, self.shift = matrix.double(), shift.double()
         self.inverse = torch.linalg.inv(self.matrix)
+        self.log_det = torch.linalg.slogdet(self.inverse).logabsdet
         self.n_observations = len(known)
 
     def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> KnownColumns:
@@ -81,15 +97,34 @@ class KnownColumns(Evidence):
             return self._of_mixture(p, share)
         if not isinstance(p, BlockProduct):
             raise unsupported(p)
-        parts, total = [], torch.zeros((), dtype=torch.float64)
+        pairs = [self._of_block(part, *self._about(columns)) for part, columns in zip(p.parts, p.columns, strict=True)]
+        total = torch.stack([log_z for _, log_z in pairs]).sum(0)
+        return Tilt(BlockProduct([law for law, _ in pairs], p.columns), total, total)
+
+    def lookahead(self, p: Distribution) -> Tensor:
+        if isinstance(p, Mixture):
+            index = torch.arange(len(p.log_weights)).repeat_interleave(p.n_components)
+            inner = self.rows(index).lookahead(p.components)
+            return torch.logsumexp(p.log_weights + inner.view_as(p.log_weights), 1)
+        if not isinstance(p, BlockProduct):
+            raise unsupported(p)
+        each = []
         for part, columns in zip(p.parts, p.columns, strict=True):
-            law, log_z = self._of_block(part, self.known[:, columns], self.values[:, columns])
-            parts.append(law)
-            total = total + log_z
-        return Tilt(BlockProduct(parts, p.columns), total, total)
+            if isinstance(part, Gaussian):
+                each.append(self._plane(part, *self._about(columns)).log_z)
+            else:
+                each.append(self._of_block(part, *self._about(columns))[1])
+        return torch.stack(each).sum(0)
+
+    def _about(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        return self.known[:, columns], self.values[:, columns]
 
     def _of_block(self, p: Distribution, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
-        if isinstance(p, Gaussian | FullGaussian):
+        if isinstance(p, Gaussian):
+            plane = self._plane(p, known, values)
+            root = torch.linalg.solve_triangular(plane.lower, plane.across.mT, upper=False).mT
+            return LowRankGaussian(plane.centre, root, torch.zeros_like(plane.centre)), plane.log_z
+        if isinstance(p, FullGaussian):
             return self._of_numbers(p, known, values)
         if isinstance(p, Bernoulli):
             never = torch.full_like(p.probs, -torch.inf)
@@ -103,9 +138,33 @@ class KnownColumns(Evidence):
             return Categorical(torch.where(known.unsqueeze(-1), sure, p.log_probs)), log_z.sum(1)
         raise unsupported(p)
 
-    def _of_numbers(self, p: Gaussian | FullGaussian, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
-        root = p.scale_tril if isinstance(p, FullGaussian) else torch.diag_embed(p.var.sqrt())
-        factor = self.matrix @ root
+    def _plane(self, p: Gaussian, known: Tensor, values: Tensor) -> _Plane:
+        r"""Where z can be, :math:`m + \delta + A_h u` with A the inverse of B and u the hidden numbers off their mean.
+
+        There log p is a square in u, with the precision :math:`A_h^\top V^{-1} A_h`: as large as there are hidden numbers.
+        """
+        mean = p.mean @ self.matrix.T + self.shift
+        known = known.expand(mean.shape)
+        hidden = (~known).sum(1)
+        width = max(1, int(hidden.max()))
+        which = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :width]  # hidden columns first, then some to fill up
+        there = torch.arange(width, device=which.device) < hidden.unsqueeze(1)
+        across = torch.where(there.unsqueeze(1), self.inverse.T[which].mT, 0.0)
+        std = p.var.sqrt()
+        off = torch.where(known, values - mean, 0.0) @ self.inverse.T
+        scaled = across / std.unsqueeze(2)
+        precision = scaled.mT @ scaled + torch.diag_embed((~there).to(mean.dtype))
+        lower = torch.linalg.cholesky(precision)
+        best = torch.cholesky_solve(scaled.mT @ (off / std).unsqueeze(2), lower)
+        left = off - (across @ best).squeeze(2)
+        log_z = (
+            -0.5 * (left / std).square().sum(1) - std.log().sum(1) - lower.diagonal(dim1=1, dim2=2).log().sum(1)
+            + self.log_det - 0.5 * LOG_2PI * known.sum(1, dtype=mean.dtype)
+        )  # fmt: skip
+        return _Plane(p.mean + left, across, lower, log_z)
+
+    def _of_numbers(self, p: FullGaussian, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
+        factor = self.matrix @ p.scale_tril
         cov, mean = factor @ factor.mT, p.mean @ self.matrix.T + self.shift
         known = known.expand(mean.shape)
         seen, hidden = known.unsqueeze(2), ~known.unsqueeze(2)

@@ -33,6 +33,7 @@ from quasistatic.distributions import (
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence
 from quasistatic.evidence.laws import covariance_factor, joined, take, unsupported
+from quasistatic.evidence.low_rank import LowRankGaussian
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, MixedDiffusion
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 
@@ -60,6 +61,10 @@ def back(diffusion: Diffusion, given: Distribution, x_t: Tensor, t: int) -> Dist
         line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
         assert isinstance(line, Gaussian)
         return Gaussian(line.mean, line.var + share.square() * given.var)
+    if isinstance(given, LowRankGaussian):
+        line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
+        assert isinstance(line, Gaussian)
+        return LowRankGaussian(line.mean, share.unsqueeze(-1) * given.root, line.var + share.square() * given.var)
     if isinstance(given, FullGaussian):
         line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
         assert isinstance(line, Gaussian)
@@ -229,7 +234,7 @@ class TiltedKernel(ReverseKernel):
         """Evaluate the network at x_t, with ``evidence`` one for each row."""
         if self.spread == "lookahead":
             law, step = data_law(self.diffusion, self.kernel, x_t, t)
-            return Sight(law, step, evidence.product(law, refined=True).log_lookahead)
+            return Sight(law, step, evidence.lookahead(law))
         share = self.share(t)
         log_psi = share * evidence.log_r(x_t) if share > 0.0 else x_t.new_zeros(len(x_t))
         return Sight(self.kernel(x_t, t), None, log_psi)

@@ -19,6 +19,7 @@ from quasistatic.distributions import (
 )
 from quasistatic.errors import InputError
 from quasistatic.evidence.levels import ObservedLevels
+from quasistatic.evidence.low_rank import LowRankGaussian
 
 __all__ = ["covariance_factor", "covariance_times", "joined", "mean", "span", "take", "unsupported"]
 
@@ -33,6 +34,8 @@ def take(p: Distribution, rows: Tensor) -> Distribution:
         return Gaussian(p.mean[rows], p.var[rows])
     if isinstance(p, FullGaussian):
         return FullGaussian(p.mean[rows], p.scale_tril[rows])
+    if isinstance(p, LowRankGaussian):
+        return LowRankGaussian(p.mean[rows], p.root[rows], p.var[rows])
     if isinstance(p, Bernoulli):
         return Bernoulli(p.probs[rows], p.complement[rows])
     if isinstance(p, Categorical):
