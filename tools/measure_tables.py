@@ -134,8 +134,8 @@ SETTINGS: dict[str, tuple[Callable[[int], Split], dict[str, Any], int]] = {
     "breast-cancer": (breast_cancer, {"marginals": "none"}, 200),
     "breast-cancer-power": (breast_cancer, {"marginals": "power"}, 200),
     "breast-cancer-ratio": (raw_breast_cancer, {"marginals": "auto"}, 200),
-    "checkerboard": (checkerboard, PLANE, 1000),
-    "swiss-roll-half": (swiss_roll, PLANE, 1000),
+    "checkerboard": (checkerboard, PLANE, 10_000),
+    "swiss-roll-half": (swiss_roll, PLANE, 10_000),
 }
 
 

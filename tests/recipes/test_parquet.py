@@ -13,6 +13,7 @@ import small
 from quasistatic.cli import main
 from quasistatic.data.tables import read_cells, read_cells_in_parts
 from quasistatic.errors import InputError
+from quasistatic.recipes import table_files
 
 pytest.importorskip("pyarrow", reason="Parquet files need pyarrow")
 
@@ -66,6 +67,40 @@ def test_it_is_scored_filled_and_sampled(home: Path, capsys: pytest.CaptureFixtu
     # what was filled is a table that the model of the Parquet file can score
     main(["score", run, "--data", str(home / "filled.csv"), "--out", str(home / "again.csv")])
     assert all(np.isfinite(float(row["log_density_nats"])) for row in rows_of(home / "again.csv"))
+
+
+def test_what_it_writes_is_the_same_in_both_formats(home: Path) -> None:
+    data, run = str(home / "shells.parquet"), str(home / "run")
+    for ending in (".csv", ".parquet"):
+        main(["score", run, "--data", data, "--out", str(home / f"both-scores{ending}")])
+        main(["impute", run, "--data", data, "--out", str(home / f"both-filled{ending}"), "--draws", "3"])
+        main(["sample", run, "-n", "20", "--out", str(home / f"both-more{ending}")])
+    for name in ("both-scores", "both-filled", "both-filled-draws", "both-more"):
+        text, typed = pd.read_csv(home / f"{name}.csv", dtype=str), pd.read_parquet(home / f"{name}.parquet")
+        assert list(text) == list(typed)
+        for column in typed:
+            told = typed[column]
+            if told.dtype.kind in "if":
+                np.testing.assert_allclose(told, text[column].astype(float), rtol=1e-8)
+            else:
+                assert told.tolist() == text[column].tolist(), (name, column)
+    kinds = pd.read_parquet(home / "both-filled.parquet").dtypes
+    assert kinds["length"] == np.float64
+    assert kinds["rings"] == np.int64
+    with pytest.raises(SystemExit):
+        main(["impute", run, "--data", data, "--out", str(home / "filled.xlsx")])
+    assert not list(home.glob("*.xlsx"))
+
+
+def test_a_table_is_filled_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "PART", 32)
+    main(["impute", str(home / "run"), "--data", str(home / "shells.parquet"), "--out", str(home / "parts.csv")])
+    filled = rows_of(home / "parts.csv")
+    assert len(filled) == 90
+    assert all(cell != "" for row in filled for cell in row.values())
+    lines = [int(row["line"]) for row in rows_of(home / "parts-draws.csv")]
+    holes = frame().isna().sum(axis=1).tolist()
+    assert lines == [line for line, n in enumerate(holes, 1) for _ in range(n)]
 
 
 def test_in_parts_it_is_the_same(home: Path) -> None:

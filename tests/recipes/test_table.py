@@ -139,8 +139,9 @@ def test_samples_are_written_with_the_columns_of_the_table() -> None:
     run = small.opened("table")
     told = run.recipe.cells(run.model.sample(9, generator=torch.Generator().manual_seed(0)))
     assert told is not None
-    names, cells = told
-    assert names == ["sex", "length", "rings", "site"]
+    names, types, cells = told
+    assert names == ("sex", "length", "rings", "site")
+    assert types == [str, float, int, int]
     assert set(cells[:, 0]) <= {"F", "M", "I"}
     assert set(cells[:, 3]) == {7.0}
 

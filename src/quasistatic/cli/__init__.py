@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -206,7 +206,7 @@ class Sample:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many."""
     out: Path | None = None
-    """A .npy or .csv file; samples.npy in the run folder if not given."""
+    """A .npy, .csv or .parquet file; samples.npy in the run folder if not given."""
     n_steps: int | None = None
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
@@ -218,32 +218,32 @@ class Sample:
 
     def run(self) -> dict[str, Any]:
         out = self.out or self.run_folder / "samples.npy"
-        if out.suffix not in (".npy", ".csv"):
-            raise InputError(f"samples are written as .npy or .csv, got {out.name!r}")
+        if out.suffix not in (".npy", ".csv", ".parquet"):
+            raise InputError(f"samples are written as .npy, .csv or .parquet, got {out.name!r}")
         if self.n < 1:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
         from quasistatic.recipes.run import draw_samples, open_run, sentences
-        from quasistatic.report import whole_file
 
         run = open_run(self.run_folder)
-        names = run.splits.names if out.suffix == ".csv" else ()
+        names = () if out.suffix == ".npy" else run.splits.names
         _progress(f"drawing {self.n} samples of {run.name}")
         with sentences():  # n_steps may not suit the model
             drawn = draw_samples(run, self.n, seed=self.seed, n_steps=self.n_steps, device=self.device)
-        x = drawn.numpy()
-        if out.suffix == ".csv" and (cells := run.recipe.cells(drawn)) is not None:
-            from quasistatic.recipes.table_files import write_rows, writing_text
+        x: NDArray[Any] = drawn.numpy()
+        if out.suffix == ".npy":
+            _write_array(out, x)
+        else:
+            from quasistatic.recipes.table_writing import writing_table
 
-            with writing_text(out) as text:
-                write_rows(text, [cells[0], *cells[1]])
-            return {"file": str(out), "n": self.n, "shape": list(cells[1].shape)}
-        try:
-            with whole_file(out) as file:
-                _write_table(file, x, names, out.suffix)
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error.strerror}") from error
+            types: list[type] = [float] * x.shape[-1]
+            if (cells := run.recipe.cells(drawn)) is not None:
+                names, types, x = cells
+            if x.ndim != 2:
+                raise InputError(f"one sample has shape {x.shape[1:]}, which is no row of a table: write a .npy file")
+            with writing_table(out, names or [f"column {i + 1}" for i in range(x.shape[1])], types) as write:
+                write(x.tolist())
         return {"file": str(out), "n": self.n, "shape": list(x.shape)}
 
     def tell(self, answer: dict[str, Any]) -> None:
@@ -262,7 +262,7 @@ class Score:
     data: Path
     """A table with the same columns; it may be larger than memory."""
     out: Path = Path("scores.csv")
-    """A .csv file: line, log density, anomaly score."""
+    """A .csv or .parquet file: line, log density, anomaly score."""
     unit: str = "nats"
     """nats, bits, nats_per_dim or bits_per_dim."""
     json: bool = False
@@ -300,9 +300,9 @@ class Impute:
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder of the table recipe."""
     data: Path
-    """A table with the same columns."""
+    """A table with the same columns; it may be larger than memory."""
     out: Path = Path("filled.csv")
-    """A .csv file with the same columns; FILE-draws.csv beside it has the draws and intervals of every gap."""
+    """A .csv or .parquet file with the same columns; FILE-draws beside it has the draws and intervals of every gap."""
     draws: int = 20
     """For each gap."""
     seed: int = 0
@@ -453,17 +453,16 @@ def _progress(what: str) -> None:
         print(what, file=sys.stderr)
 
 
-def _write_table(file: BinaryIO, x: NDArray[Any], names: Sequence[str], suffix: str) -> None:
-    import csv
-
+def _write_array(path: Path, x: NDArray[Any]) -> None:
     import numpy as np
 
-    if suffix == ".npy":
-        np.save(file, x, allow_pickle=False)
-        return
-    header = io.StringIO()
-    csv.writer(header, lineterminator="").writerow(names or [f"column {i + 1}" for i in range(x.shape[1])])
-    np.savetxt(file, x, delimiter=",", fmt="%.9g", header=header.getvalue(), comments="", encoding="utf-8")
+    from quasistatic.report import whole_file
+
+    try:
+        with whole_file(path) as file:
+            np.save(file, x, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -153,8 +153,8 @@ class Recipe(ABC):
         """Draw what a model half trained makes, if it is this step's turn to be looked at."""
         return None
 
-    def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]] | None:
-        """Names of columns and cells of draws (n, d), where the draws are codes of a table; None where they are the data."""
+    def cells(self, x: Tensor) -> tuple[tuple[str, ...], list[type], NDArray[Any]] | None:
+        """Names and types of columns, and cells of draws (n, d), where these are codes; None where they are the data."""
         return None
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:

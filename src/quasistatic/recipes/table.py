@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from quasistatic.recipes.run import Run
 
-__all__ = ["Table", "averaged"]
+__all__ = ["Table", "averaged", "cell_type", "encoded"]
 
 
 HIDDEN, HIDDEN_DRAWS = 0.2, 39  # share of entries, and draws of each, by which intervals are judged in a report
@@ -117,9 +117,9 @@ class Table(Recipe):
         names = [f.name for f in dataclasses.fields(Shape) if f.name in {g.name for g in dataclasses.fields(self)}]
         return build(transform, columns, Shape(**{name: getattr(self, name) for name in names}))
 
-    def cells(self, x: Tensor) -> tuple[list[str], NDArray[Any]]:
+    def cells(self, x: Tensor) -> tuple[tuple[str, ...], list[type], NDArray[Any]]:
         columns = self.columns()
-        return [column.name for column in columns], decoded(columns, x)
+        return tuple(column.name for column in columns), [cell_type(column) for column in columns], decoded(columns, x)
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import column_marginals, pair_plot
@@ -209,6 +209,13 @@ def decoded(columns: list[Column], x: Tensor) -> NDArray[Any]:
     coded = iter(x.T.numpy())
     each = [column.decode(np.zeros(len(x)) if column.kind == "constant" else next(coded)) for column in columns]
     return np.stack([cells.astype(object) for cells in each], 1)
+
+
+def cell_type(column: Column) -> type:
+    """Type of the cells of a column where they are written with types."""
+    if any(isinstance(value, str) for value in column.values):
+        return str
+    return float if column.kind == "numeric" or any(value != round(value) for value in column.values) else int
 
 
 def _spelled(value: Any) -> str:

@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.data.tables import read_cells, read_cells_in_parts
+from quasistatic.data.tables import Cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, unit_divisor
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.table import encoded
+from quasistatic.estimator.columns import Column
+from quasistatic.estimator.imputing import Imputed
+from quasistatic.recipes.table import cell_type, encoded
+from quasistatic.recipes.table_writing import ENDINGS, is_missing, writing_table
 
-__all__ = ["impute_file", "score_file", "write_rows", "writing_text"]
+__all__ = ["impute_file", "score_file"]
 
 PART = 5000  # rows that are read, scored and written at once
-
-
-@contextmanager
-def writing_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file that is there whole or not at all."""
-    from quasistatic.report import whole_file
-
-    if path.suffix != ".csv":
-        raise InputError(f"tables are written as .csv, got {path.name!r}")
-    try:
-        with whole_file(path) as file:
-            text = io.TextIOWrapper(file, "utf-8", newline="")
-            yield text
-            text.detach().flush()  # type: ignore[attr-defined]
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-
-
-def write_rows(file: TextIO, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows of cells; numbers with all the digits that they need, whole ones without a point."""
-    writer = csv.writer(file, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_spelled(cell) for cell in row])
-
-
-def _spelled(cell: Any) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, float | np.floating):
-        number = float(cell)
-        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else f"{number:.9g}"
-    return str(cell)
 
 
 def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "nats") -> dict[str, Any]:
@@ -68,12 +36,11 @@ def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "na
 
     divisor = unit_divisor(unit, (len(density.columns_),))
     scores: list[NDArray[np.float64]] = []
-    with writing_text(out) as file:
-        write_rows(file, [["line", f"log_density_{unit}", "anomaly_score"]])
+    with writing_table(out, ["line", f"log_density_{unit}", "anomaly_score"], [int, float, float]) as write:
         for cells in read_cells_in_parts(data, PART):
             x, wrong = encoded(density.columns_, cells)
             told = density.score_coded(x).masked_fill(wrong, -math.inf).numpy() / divisor
-            write_rows(file, zip(cells.lines, told.tolist(), (-told).tolist(), strict=True))
+            write(zip(cells.lines, told.tolist(), (-told).tolist(), strict=True))
             scores.append(told)
     if not scores:
         raise InputError(f"{data.name} has no rows")
@@ -87,44 +54,56 @@ def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "na
 
 
 def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, seed: int) -> dict[str, Any]:
-    """Write a file again with its holes filled, and beside it the draws of every hole.
+    """Write a file again with its holes filled, and beside it the draws of every hole; some rows at a time.
 
-    A number gets the mean of its draws, a whole number or level the nearest one to it, a bit or class the most frequent.
-    ``OUT-draws.csv`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
+    A number gets its conditional mean, a whole number or level the nearest one to it, a bit or class the most frequent.
+    ``OUT-draws`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
     """
-    cells = read_cells(data)
-    x, wrong = encoded(density.columns_, cells)
-    if wrong.any():
-        line = cells.lines[int(wrong.int().argmax())]
-        raise InputError(f"line {line} of {data.name} holds a value that was never possible, so it cannot be filled")
-    imputed = density.impute_coded(x, n_draws, random_state=seed)
-    filled, low, middle, high = imputed.mean, *(imputed.quantile(q) for q in (0.05, 0.5, 0.95))
-    beside = out.with_name(f"{out.stem}-draws.csv")
-    n_holes = 0
-    with writing_text(out) as file, writing_text(beside) as draws:
-        write_rows(file, [cells.names])
-        draw_names = [f"draw_{k + 1}" for k in range(n_draws)]
-        write_rows(draws, [["line", "column", "q05", "q50", "q95", *draw_names]])
-        for i, line in enumerate(cells.lines):
-            row: list[Any] = []
-            for j, column in enumerate(density.columns_):
-                cell = cells.columns[j][i]
-                if not _is_missing(cell):
-                    row.append(cell)
-                    continue
-                value = filled[i, j]
-                row.append(round(float(value)) if column.kind in ("integer", "ordinal") else value)
-                if column.kind != "constant":
-                    n_holes += 1
-                    quantiles = [low[i, j], middle[i, j], high[i, j]]
-                    write_rows(draws, [[line, column.name, *quantiles, *imputed.draws[:, i, j]]])
-            write_rows(file, [row])
-    ess = imputed.ess[~np.isnan(imputed.ess)]
-    answer = {"file": str(out), "draws": str(beside), "n": len(x), "holes": n_holes, "n_draws": n_draws}
+    if out.suffix not in ENDINGS:
+        raise InputError(f"tables are written as .csv or .parquet, got {out.name!r}")
+    columns, beside = density.columns_, out.with_name(f"{out.stem}-draws{out.suffix}")
+    random_state = np.random.RandomState(seed)
+    n, n_holes, ess = 0, 0, np.empty(0)
+    names = ["line", "column", "q05", "q50", "q95", *(f"draw_{k + 1}" for k in range(n_draws))]
+    kind = str if any(cell_type(column) is str for column in columns) else float
+    with (
+        writing_table(out, [c.name for c in columns], [cell_type(c) for c in columns]) as write,
+        writing_table(beside, names, [int, str, float, float, float, *[kind] * n_draws]) as write_draws,
+    ):
+        for cells in read_cells_in_parts(data, PART):
+            x, wrong = encoded(columns, cells)
+            if wrong.any():
+                line = cells.lines[int(wrong.int().argmax())]
+                raise InputError(f"line {line} of {data.name} holds a value that was never possible, so it cannot be filled")
+            imputed = density.impute_coded(x, n_draws, random_state=random_state)
+            rows, holes = _filled(columns, cells, imputed)
+            write(rows)
+            write_draws(holes)
+            n, n_holes = n + len(rows), n_holes + len(holes)
+            ess = np.concatenate([ess, imputed.ess[~np.isnan(imputed.ess)]])
+    if not n:
+        raise InputError(f"{data.name} has no rows")
+    answer = {"file": str(out), "draws": str(beside), "n": n, "holes": n_holes, "n_draws": n_draws}
     if len(ess):
         answer |= {"least_effective_particles": float(ess.min()), "median_effective_particles": float(np.median(ess))}
     return answer
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+def _filled(columns: Sequence[Column], cells: Cells, imputed: Imputed) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows with their holes filled, and a line for each hole."""
+    filled, low, middle, high = imputed.mean, *(imputed.quantile(q) for q in (0.05, 0.5, 0.95))
+    rows: list[list[Any]] = []
+    holes: list[list[Any]] = []
+    for i, line in enumerate(cells.lines):
+        row: list[Any] = []
+        for j, column in enumerate(columns):
+            cell = cells.columns[j][i]
+            if not is_missing(cell):
+                row.append(cell)
+                continue
+            value = filled[i, j]
+            row.append(round(float(value)) if column.kind in ("integer", "ordinal") else value)
+            if column.kind != "constant":
+                holes.append([line, column.name, low[i, j], middle[i, j], high[i, j], *imputed.draws[:, i, j]])
+        rows.append(row)
+    return rows, holes
