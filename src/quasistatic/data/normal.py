@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
+from quasistatic.noise import normal
 
 __all__ = ["Normal", "Shrinkage", "cross_validated_shrinkage", "held_out"]
 
@@ -139,7 +140,7 @@ class Normal:
         r"""Rows with their holes drawn from :math:`q(x_m \mid x_o)`, (n, d), and the log density of the draws, (n,)."""
         filled = self.filled(x)
         log_q = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        noise = normal(x.double(), generator)
         for index, _, _, factor in self._patterns(x):
             pattern, row = index
             hole = x[row].isnan()

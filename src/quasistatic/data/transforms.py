@@ -577,7 +577,8 @@ class Complete(Transform):
             hole = z[:, column].isnan()
             if hole.any():
                 rate = rate.to(x.device)
-                drawn = torch.multinomial(rate, int(hole.sum()), replacement=True, generator=generator)
+                u = uniform((len(z),), generator, like=z)
+                drawn = torch.searchsorted(rate.cumsum(0)[:-1].contiguous(), u[hole], right=True)
                 z[hole, column] = drawn.double()
                 log_det[hole] -= rate.log()[drawn]
         return z, log_det

@@ -127,12 +127,13 @@ def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
     if numbers:
         parts.append(_scaled(x[:, numbers], kind))
         blocks.append(numbers)
+    ordinal = {i: column.n_levels for i, column in enumerate(columns) if column.kind == "ordinal"}
+    for levels in sorted(set(ordinal.values())):
+        block = [i for i, n in ordinal.items() if n == levels]
+        mass = torch.stack([_rates(x[:, i], columns[i]) for i in block])
+        parts.append(Chain(Dequantise(levels), HistogramToNormal(mass)))
+        blocks.append(block)
     for i, column in enumerate(columns):
-        if column.kind == "ordinal":
-            seen = x[~x[:, i].isnan(), i]
-            histogram = HistogramToNormal.fit(seen[:, None], column.n_levels, PRIOR)
-            parts.append(Chain(Dequantise(column.n_levels), histogram))
-            blocks.append([i])
         if column.kind == "integer":
             scaled = _scaled(x[:, [i]] + 0.5, kind)
             parts.append(Chain(Dequantise(column.n_levels), *scaled.parts))  # type: ignore[arg-type]

@@ -124,14 +124,9 @@ class NormalMixture(nn.Module):
 
     def log_prob(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """Log density of the observed entries of coded rows (n, d), (n,), nats."""
-        from quasistatic.estimator.rows import seed_of
+        from quasistatic.estimator.rows import noise_of
 
-        layer = self.transform.parts[0]
-        if layer.random:  # type: ignore[union-attr]
-            pairs = [self.behind(row[None], Generator().manual_seed(seed_of(row, seed))) for row in x]
-            y, log_p = torch.cat([y for y, _ in pairs]), torch.cat([log_p for _, log_p in pairs])
-        else:
-            y, log_p = self.behind(x, None)
+        y, log_p = self.behind(x, noise_of(x, seed) if self.transform.parts[0].random else None)  # type: ignore[union-attr]
         if not self.complete.numeric:
             return log_p
         return log_p + torch.logsumexp(self.of_numbers(y[:, self.complete.numeric]), 1)

@@ -13,8 +13,9 @@ from quasistatic.distributions import Bernoulli, BlockProduct, Categorical, Dist
 from quasistatic.errors import InputError
 from quasistatic.forward import MixedDiffusion
 from quasistatic.model import DiffusionModel
+from quasistatic.noise import RowNoise
 
-__all__ = ["encode_alone", "log_prob_alone", "seed_of"]
+__all__ = ["encode_alone", "log_prob_alone", "noise_of", "seed_of"]
 
 
 def seed_of(row: Tensor, seed: int) -> int:
@@ -23,12 +24,16 @@ def seed_of(row: Tensor, seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+def noise_of(x: Tensor, seed: int) -> RowNoise:
+    """Noise for rows (n, d) that is drawn from the numbers of each."""
+    return RowNoise([seed_of(row, seed) for row in x])
+
+
 def encode_alone(model: DiffusionModel, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Take rows to model units, each with noise of its own."""
     if not model.transform.random and not x.isnan().any():
         return model.encode(x)
-    pairs = [model.encode(row[None], Generator().manual_seed(seed_of(row, seed))) for row in x]
-    return torch.cat([z for z, _ in pairs]), torch.cat([log_det for _, log_det in pairs])
+    return model.encode(x, noise_of(x, seed))
 
 
 def log_prob_alone(model: DiffusionModel, x: Tensor, n_paths: int, seed: int) -> Tensor:
