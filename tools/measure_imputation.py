@@ -1,6 +1,6 @@
 """Measure how well gaps are filled, beside scikit-learn's imputers, and write the records.
 
-    python tools/measure_imputation.py wine-red 0.3       one table, one share of entries made missing
+    python tools/measure_imputation.py wine-red 0.3 0 1     one table, one share of entries made missing, one record a seed
 
 Tables: wine-red, wine-white, wisconsin, abalone, breast-cancer. Entries are hidden at random, each on its own; all methods
 see the same rows with the same gaps, and nothing else. Told over the hidden entries of numbers and levels, each column in
@@ -94,7 +94,7 @@ def peers(x: Rows, seed: int) -> dict[str, Rows]:
         }
 
 
-def main(name: str, share: float, seed: int = 0) -> None:
+def main(name: str, share: float, seed: int) -> None:
     torch.set_num_threads(1)
     draw = np.random.default_rng(seed)
     whole = load(name)
@@ -112,7 +112,7 @@ def main(name: str, share: float, seed: int = 0) -> None:
     draws, mean = filled.draws.astype(float), filled.mean.astype(float)
     told: dict[str, Any] = {"diffusion": scores(whole, draws, asked, std, mean)}
     told |= {peer: scores(whole, draws, asked, std) for peer, draws in peers(x, seed).items()}
-    place = RECORDS / f"imputation-{name}" / f"hidden-{round(100 * share)}"
+    place = RECORDS / f"imputation-{name}" / f"hidden-{round(100 * share)}" / f"seed-{seed}"
     place.mkdir(parents=True, exist_ok=True)
     result = {
         "table": name, "hidden": share, "rows": len(x), "entries": int(asked.sum()), "seed": seed, **spent,
@@ -121,8 +121,9 @@ def main(name: str, share: float, seed: int = 0) -> None:
     }  # fmt: skip
     (place / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     shown = {k: {m: round(v, 3) for m, v in s.items() if not math.isnan(v)} for k, s in told.items()}
-    print(name, share, shown, "weights", result["weights"], "cpu", spent["cpu_seconds"], fitted, flush=True)
+    print(name, share, seed, shown, "weights", result["weights"], "cpu", spent["cpu_seconds"], fitted, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    for word in sys.argv[3:] or ["0"]:
+        main(sys.argv[1], float(sys.argv[2]), int(word))

@@ -127,7 +127,7 @@ def powered(split: Split, layer: Transform) -> tuple[Split, Rows]:
 # ------------------------------------------------------------------------------------------------- measurements
 
 # chosen on validation rows of the checkerboard
-PLANE = {"marginals": "none", "max_steps": 12_000, "batch_size": 512, "learning_rate": 2e-3, "patience": None}
+PLANE = {"marginals": "none", "max_steps": 15_000, "batch_size": 512, "learning_rate": 2e-3, "patience": None}
 
 SETTINGS: dict[str, tuple[Callable[[int], Split], dict[str, Any], int]] = {
     # splits, settings of the estimator that are not its defaults, test rows of the weighted estimate

@@ -1,0 +1,101 @@
+"""Write the tables of docs/tables.md, filled gaps and anomalies beside other methods, from the folders in ``records/``.
+
+python tools/peer_tables.py            rewrite the two blocks
+python tools/peer_tables.py --check    exit 1 if a block is not what the records say
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "tables.md"
+PEERS = {
+    "chained_draws": "chained, draws", "chained": "chained, means", "neighbours": "10 neighbours",
+    "forest": "chained forests", "isolation_forest": "isolation forest",
+    "one_class_svm": "one-class SVM", "gaussian_mixture": "normal mixture",
+}  # fmt: skip
+
+
+def _results(pattern: str, records: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text("utf-8")) for path in sorted(records.glob(pattern))]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    ruled = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in ruled)
+
+
+def gaps(records: Path) -> str:
+    """Filled gaps: ours and the best other method by NRMSE, means over the seeds of each table and share."""
+    rows = []
+    for folder in sorted(records.glob("imputation-*/hidden-*")):
+        results = _results(f"{folder.parent.name}/{folder.name}/seed-*/result.json", records)
+        scores = [result["scores"] for result in results]
+
+        def mean(who: str, what: str, scores: list[dict[str, Any]] = scores) -> float:
+            return fmean(score[who][what] for score in scores)
+
+        others = {who: mean(who, "nrmse") for who in scores[0] if who != "diffusion"}
+        best = min(others, key=lambda who: others[who])
+        ours = mean("diffusion", "nrmse")
+        error = math.sqrt(fmean(s["diffusion"]["nrmse_standard_error"] ** 2 for s in scores) / len(scores))
+        rows.append([
+            f"{results[0]['table']}, {100 * results[0]['hidden']:.0f} %",
+            f"{len(results)} × {fmean(result['entries'] for result in results):.0f}",
+            f"{ours:.3f} ± {error:.3f}", f"{others[best]:.3f} ({PEERS[best]})", f"{ours / others[best]:.3f}",
+            *(f"{mean(who, 'crps'):.3f}" for who in ("diffusion", "chained_draws")),
+            *(f"{100 * mean(who, 'coverage'):.1f}" for who in ("diffusion", "chained_draws")),
+            f"{fmean(result['cpu_seconds'] for result in results):.0f}",
+        ])  # fmt: skip
+    header = [
+        "table, hidden", "n", "NRMSE", "best other", "ratio", "CRPS", "of chained draws", "coverage, %", "of chained draws",
+        "CPU s",
+    ]  # fmt: skip
+    return _table(header, rows)
+
+
+def anomalies(records: Path) -> str:
+    """AUROC of each split, ours and the others."""
+    rows = []
+    for result in _results("anomalies-*/split-*/result.json", records):
+        scores = result["auroc"]
+        rows.append([
+            f"{result['set']}, split {result['split']}",
+            f"{result['trained_on']} / {result['scored']}",
+            *(f"{scores[who]:.3f}" for who in ("diffusion", "isolation_forest", "one_class_svm", "gaussian_mixture")),
+            f"{result['cpu_seconds']:.0f}",
+        ])  # fmt: skip
+    names = [PEERS[who] for who in ("isolation_forest", "one_class_svm", "gaussian_mixture")]
+    return _table(["set", "rows trained on / scored", "ours", *names, "CPU s"], rows)
+
+
+def updated(page: str, name: str, block: str) -> str:
+    """A page's text with what stands between the two markers of this name replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise SystemExit(f"{PAGE.name} needs one {begin} followed by one {end}")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    old = PAGE.read_text("utf-8")
+    new = updated(updated(old, "gaps", gaps(ROOT / "records")), "anomalies", anomalies(ROOT / "records"))
+    if new == old:
+        return 0
+    if "--check" in arguments:
+        print(f"{PAGE} is not what records/ says; run: python tools/peer_tables.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(new, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
