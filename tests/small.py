@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "heartbeat-paper": TRAINING | MEASURING | BEAT,
     "heartbeat-mixture": TRAINING | MEASURING | BEAT | NETWORK,
     "digits": TRAINING | MEASURING | NETWORK | {"n_steps": 4, "n_draws": 2},
-    "table": TRAINING | MEASURING | NETWORK | {"n_steps": 5},
+    "table": TRAINING | MEASURING | NETWORK | {"n_steps": 5, "members": 2},
     "array": TRAINING | MEASURING | NETWORK | {"n_steps": 5},
 }
 

@@ -30,6 +30,24 @@ def test_what_a_column_of_numbers_is(cells: list[float], kind: str) -> None:
     assert infer(np.array(cells), "x").kind == kind
 
 
+def test_a_range_may_be_said_beyond_what_was_seen() -> None:
+    still = infer(np.array([2.0, 2.0, 2.0]), "x", "ordinal:0..3")
+    assert (still.kind, still.n_levels) == ("ordinal", 4)
+    assert still.encode(np.array([0.0, 3.0, 4.0]))[1].tolist() == [False, False, True]
+    assert infer(np.array([5.0, 9.0]), "x", "integer:-10..100").values == (-10.0, 100.0)
+    for kind, sentence in (
+        ("ordinal:0..8", "said to hold 0 to 8, but holds 9"),
+        ("integer:6..20", "said to hold 6 to 20, but holds 5"),
+        ("ordinal:8..0", "may say a range as in"),
+        ("numeric:0..9", "may say a range as in"),
+        ("ordinal:0-9", "may say a range as in"),
+        ("levels:0..9", "must be one of"),
+        ("ordinal:0..99", "may hold 64"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            infer(np.array([5.0, 9.0]), "x", kind)
+
+
 def test_what_a_column_of_text_is() -> None:
     assert infer(TEXT, "sex") == Column("sex", "categorical", ("F", "I", "M"))
     assert infer(TEXT[[0, 1, 3]], "sex").kind == "binary"

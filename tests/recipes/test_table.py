@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from little_tables import fitted_normal, untrained
 from quasistatic.data.tables import read_cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import evaluate_run
+from quasistatic.recipes.run import evaluate_run, open_run
 from quasistatic.recipes.settings import make_recipe
 from quasistatic.recipes.table import Table, averaged, encoded, hidden_ranks, surprise
 from quasistatic.recipes.table_files import impute_file, score_file
@@ -171,6 +172,36 @@ def test_a_cell_that_contradicts_its_row_is_the_surprising_one_and_hidden_entrie
     u = hidden_ranks(model, torch.as_tensor(x[:300]), torch.Generator().manual_seed(0))
     assert len(u) > 100
     assert rank_test(u, bins=10) > 1e-4  # two-sided false alarm
+
+
+def test_the_average_has_members_of_its_own_that_are_trained_once(tmp_path: Path) -> None:
+    small.train("table", tmp_path / "run", data=str(small.mixed_table(tmp_path / "t.csv")), members=3)
+    assert not (tmp_path / "run" / "members").exists()
+    first = averaged(open_run(tmp_path / "run"))
+    assert len(first.members_) == 3
+    assert [folder.name for folder in sorted((tmp_path / "run" / "members").iterdir())] == ["1", "2"]
+    x = open_run(tmp_path / "run").splits.test
+    starts = [next(member.kernel.parameters()) for member in first.members_]
+    assert not torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[1], starts[2])
+    shutil.rmtree(tmp_path / "run" / "estimator")
+    (tmp_path / "run" / "estimator-of.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "members").rglob("*.safetensors")}
+    again = averaged(open_run(tmp_path / "run"))
+    assert torch.equal(again.score_coded(x), first.score_coded(x))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_is_left_open_is_chosen_as_the_estimator_does(tmp_path: Path) -> None:
+    recipe = make_recipe("table", {"data": str(small.mixed_table(tmp_path / "t.csv", n=60))})
+    assert recipe.n_steps is recipe.members is None  # type: ignore[attr-defined]
+    assert recipe.build(recipe.splits(0)).diffusion.n_steps == 100
+    given = make_recipe("table", {"data": str(tmp_path / "t.csv"), "n_steps": 7, "n_components": None})
+    assert given.build(given.splits(0)).diffusion.n_steps == 7
+    with pytest.raises(InputError, match="members must be at least 1, got 0"):
+        make_recipe("table", {"members": 0})
+    with pytest.raises(InputError, match="n_steps must be a whole number, got 'many'"):
+        make_recipe("table", {"n_steps": "many"})
 
 
 def test_another_recipe_has_no_table() -> None:

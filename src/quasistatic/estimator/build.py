@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -28,9 +29,10 @@ from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import MixedDenoiser
 from quasistatic.schedules import geometric
 
-__all__ = ["Shape", "build", "preconditioned"]
+__all__ = ["FEW_ROWS", "MANY_COLUMNS", "Shape", "build", "preconditioned", "shape_for"]
 
 MOST_ROWS = 20_000  # that marginals and shrinkage are chosen by
+FEW_ROWS, MANY_COLUMNS = 2000, 32  # fewer rows make a small table, more columns a wide one
 PRIOR = 0.5  # added to every count of a level or class
 
 
@@ -47,6 +49,23 @@ class Shape:
     n_fourier: int = 0
     log_snr_max: float = 9.0
     log_snr_min: float = -6.0
+
+
+def shape_for(
+    n: int, d: int, n_steps: int | None = None, n_components: int | None = None, dropout: float | None = None, **rest: Any
+) -> Shape:
+    """Choose what is not given by the numbers of rows and columns: few rows, or many columns, ask for simple kernels."""
+    large, plane = n >= FEW_ROWS and d <= 16, d <= 2
+    m = ((16 if plane else 4) if large else 1) if n_components is None else n_components
+    if n_steps is None:
+        n_steps = (
+            (200 if d > MANY_COLUMNS else 100) if m == 1 else 10 if plane and m > 4 else 30
+        )  # what a step can say, it need not leave to another
+    if dropout is None:
+        dropout = (0.0 if plane else 0.1) if large else 0.3
+    # a plane's covariance has a closed form, and its curves are worth fine features
+    extra: dict[str, Any] = {"covariance": "full", "n_fourier": 3} if plane else {}
+    return Shape(n_steps=n_steps, n_components=m, dropout=dropout, **extra, **rest)
 
 
 def preconditioned(

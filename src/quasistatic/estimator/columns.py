@@ -15,6 +15,7 @@ kind             values                                                     its 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from quasistatic.errors import InputError
 
-__all__ = ["KINDS", "NUMERIC", "Column", "infer", "told"]
+__all__ = ["KINDS", "NUMERIC", "Column", "infer", "parsed", "told"]
 
 KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant")
 NUMERIC = ("numeric", "integer", "ordinal")  # kinds whose values can be averaged
@@ -111,7 +112,8 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     """Say what a column is by its values, or make it what it is said to be.
 
     Two values make it binary, text makes it categorical, whole numbers of at most 20 levels that recur are ordinal, other
-    whole numbers integer, all other numbers numeric.
+    whole numbers integer, all other numbers numeric. "ordinal:0..16" and "integer:0..150" also say what values there can be,
+    where not all were seen.
 
     Raises
     ------
@@ -122,11 +124,12 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     --------
     >>> infer(np.array([3.0, 5.0, 4.0] * 10), "quality")
     Column(name='quality', kind='ordinal', values=(3.0, 4.0, 5.0))
+    >>> infer(np.array([3.0, 5.0, 4.0] * 10), "quality", "ordinal:3..6").n_levels
+    4
     >>> infer(np.array(["M", "F", None], dtype=object), "sex").kind
     'binary'
     """
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"the type of column {name!r} must be one of {', '.join(KINDS)}, got {kind!r}")
+    kind, span = parsed(kind, name)
     missing = _missing(cells)
     there = cells[~missing]
     if not len(there):
@@ -142,6 +145,11 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     whole = bool((distinct == np.round(distinct)).all())
     if kind is None:
         kind = _kind_of_numbers(distinct, whole, len(x))
+    if span is not None:
+        if not whole or distinct[0] < span[0] or distinct[-1] > span[1]:
+            wrong = next(value for value in x if value != round(value) or not span[0] <= value <= span[1])
+            raise InputError(f"column {name!r} is said to hold {span[0]} to {span[1]}, but holds {wrong:g}")
+        distinct = np.arange(span[0], span[1] + 1.0)
     if kind == "constant" or (kind in ("binary", "categorical", "ordinal") and len(distinct) == 1):
         return _with_levels(name, "constant", distinct.tolist())
     if kind == "numeric":
@@ -156,6 +164,21 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     if kind == "ordinal" and distinct[-1] - distinct[0] < 2 * MOST_LEVELS:
         distinct = np.arange(distinct[0], distinct[-1] + 1)  # a level between others may come yet
     return _with_levels(name, kind, distinct.tolist())
+
+
+def parsed(kind: str | None, name: str) -> tuple[str | None, tuple[int, int] | None]:
+    """Read what is said of a column: its kind, and after a colon, of levels and whole numbers, the least and the greatest."""
+    if kind is None:
+        return None, None
+    word, colon, span = kind.partition(":")
+    if word not in KINDS:
+        raise InputError(f"the type of column {name!r} must be one of {', '.join(KINDS)}, got {word!r}")
+    if not colon:
+        return word, None
+    match = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", span)
+    if word not in ("ordinal", "integer") or match is None or int(match[1]) >= int(match[2]):
+        raise InputError(f"the type of column {name!r} may say a range as in ordinal:0..16 or integer:0..150, got {kind!r}")
+    return word, (int(match[1]), int(match[2]))
 
 
 def _kind_of_numbers(distinct: NDArray[np.float64], whole: bool, n: int) -> str:

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from quasistatic.bound import Bound
 from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
-from quasistatic.estimator.build import Shape, build, preconditioned
+from quasistatic.estimator.build import FEW_ROWS, MANY_COLUMNS, Shape, build, preconditioned, shape_for
 from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
 from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, values_of
@@ -53,18 +53,20 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
     ----------
     types : dict or list, optional
         Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
-        "constant". What is not said is inferred (:mod:`quasistatic.estimator.columns`).
+        "constant"; "ordinal:0..16" also says which levels there are. What is not said is inferred
+        (:mod:`quasistatic.estimator.columns`).
     marginals : {"auto", "none", "power", "ratio"}
         Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio
         to the mean, for columns that are never negative. "auto" chooses by cross-validation of the normal law.
     n_members : int or "auto"
-        Diffusions that are trained, from different starts; by default 4 for a table of fewer than 2000 rows, else 1.
+        Diffusions that are trained, from different starts; by default 4 for a table of fewer than 2000 rows, 2 if it has
+        more than 32 columns as well, else 1.
     average : bool
         Whether the normal law and a mixture of normals join the average.
     n_steps, n_components, max_steps : int or "auto"
         Steps T of the chain, components of its kernels, and steps of the optimiser. By default a table of fewer than 2000
-        rows or more than 16 columns gets T = 100 and one normal a step; others T = 30 and mixtures of 4, or, of two columns
-        at most, T = 10 and mixtures of 16.
+        rows or more than 16 columns gets T = 100, of more than 32 columns T = 200, and one normal a step; others T = 30 and
+        mixtures of 4, or, of two columns at most, T = 10 and mixtures of 16.
     width, depth : int
         Of the network.
     dropout : float or "auto"
@@ -75,7 +77,8 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         Share of the training rows that choose and stop.
     patience : int, optional
         Measurements of the validation rows without an improvement beyond noise after which a member is done; None for all
-        of ``max_steps``. They come every 50 steps on fewer than 2000 rows, else every 250.
+        of ``max_steps``. They come every 50 steps on fewer than 2000 rows, every 150 on as few of more than 32 columns, else
+        every 250.
     max_time : float, optional
         Seconds of training for each member.
     n_paths : int
@@ -193,9 +196,9 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         train = train[~train.isnan().all(1)]
         columns = [self.columns_[i] for i in self._modelled]
         transform = preconditioned(train, columns, self.marginals, seed=seed)
-        shape, config = self._shape(len(train), len(columns)), self._config(len(train))
+        shape, config = self._shape(len(train), len(columns)), self._config(len(train), len(columns))
         self.members_ = []
-        for k in range(self._n_members(len(train))):
+        for k in range(self._n_members(len(train), len(columns))):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + k)
                 model = build(transform, columns, shape)
@@ -230,24 +233,24 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         self.weights_ = mixing_weights(scores).numpy()
         self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
 
-    def _n_members(self, n: int) -> int:
-        return (4 if n < 2000 else 1) if self.n_members == "auto" else int(self.n_members)
+    def _n_members(self, n: int, d: int) -> int:
+        few = n < FEW_ROWS
+        return ((2 if d > MANY_COLUMNS else 4) if few else 1) if self.n_members == "auto" else int(self.n_members)
 
     def _shape(self, n: int, d: int) -> Shape:
-        large = n >= 2000 and d <= 16
-        plane = d <= 2
-        m = ((16 if plane else 4) if large else 1) if self.n_components == "auto" else int(self.n_components)
-        few = 10 if plane and m > 4 else 30  # what a step can say, it need not leave to another
-        n_steps = (few if m > 1 else 100) if self.n_steps == "auto" else int(self.n_steps)
-        dropout = (0.0 if plane and large else 0.1 if large else 0.3) if self.dropout == "auto" else float(self.dropout)
-        # a plane's covariance has a closed form, and its curves are worth fine features
-        return Shape(n_steps, m, self.width, self.depth, dropout, "full" if plane else "diagonal", 3 if plane else 0)
+        given: dict[str, Any] = {
+            name: None if (value := getattr(self, name)) == "auto" else kind(value)
+            for name, kind in (("n_steps", int), ("n_components", int), ("dropout", float))
+        }
+        return shape_for(n, d, **given, width=self.width, depth=self.depth)
 
-    def _config(self, n: int) -> TrainConfig:
-        steps = (1500 if n < 2000 else 5000) if self.max_steps == "auto" else int(self.max_steps)
+    def _config(self, n: int, d: int) -> TrainConfig:
+        few, wide = n < FEW_ROWS, d > MANY_COLUMNS
+        steps = (6000 if wide else 1500 if few else 5000) if self.max_steps == "auto" else int(self.max_steps)
         if self.patience is not None and self.patience < 1:
             raise InputError(f"patience must be at least 1, or None to take every step, got {self.patience}")
-        every = min(50 if n < 2000 else 250, steps)
+        # a wide correction is worse than none for its first few hundred steps
+        every = min((150 if wide else 50) if few else 250, steps)
         return TrainConfig(
             steps=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
             evaluate_every=every, validation_pairs=20_000, patience=self.patience or 0,

@@ -28,7 +28,7 @@ FirstStep = Literal["learned", "stationary"]
 # what settings of these names must be, in every recipe that has them
 LEAST = {
     "n_trajectories": 0, "log_prob_rows": 1, "visits": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
-    "n_draws": 1, "n_steps": 2, "n_components": 1, "width": 1, "depth": 1,
+    "n_draws": 1, "n_steps": 2, "n_components": 1, "members": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
     "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
     "picture": 8, "hole": 1,
@@ -80,6 +80,8 @@ class Recipe(ABC):
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
+            if value is None:
+                continue
             if name in LEAST and value < LEAST[name]:
                 raise InputError(f"{name} must be at least {LEAST[name]}, got {value}")
             if name in POSITIVE and not 0 < value < math.inf:

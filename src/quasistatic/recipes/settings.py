@@ -78,6 +78,8 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {value!r}")
     choices = typing.get_args(kind)
+    if type(None) in choices:  # a setting that may be left to the recipe
+        return None if value is None else _checked(value, choices[0], key)
     if typing.get_origin(kind) is tuple:
         whole = [value] if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(whole, list | tuple) or not whole or any(type(part) is not choices[0] for part in whole):

@@ -18,11 +18,11 @@ from torch import Generator, Tensor
 from quasistatic.data.tables import MIN_ROWS, Cells, read_cells, split_rows
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.estimator.build import Shape, build, preconditioned
+from quasistatic.estimator.build import FEW_ROWS, Shape, build, preconditioned, shape_for
 from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
-from quasistatic.train import TrainConfig
+from quasistatic.train import TrainConfig, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,11 +45,14 @@ class Table(Recipe):
     types: str = ""
     """Kinds of columns that are not to be inferred, such as ``quality=ordinal,sex=categorical``; ``--types`` sets it."""
     marginals: Literal["auto", "none", "power", "ratio"] = "auto"
-    n_steps: int = 100
-    n_components: int = 1
+    n_steps: int | None = None
+    n_components: int | None = None
+    """Steps of the chain and normals of each; null for what rows and columns ask for, as in ``DiffusionDensity``."""
     width: int = 128
     depth: int = 3
-    dropout: float = 0.3
+    dropout: float | None = None
+    members: int | None = None
+    """Models whose densities are averaged to score and fill, of which ``train`` trains the first; null as above."""
     log_snr_max: float = 9.0
     log_snr_min: float = -6.0
     validation: float = 0.1
@@ -95,7 +98,7 @@ class Table(Recipe):
         kinds: dict[str, str] = {}
         for word in filter(None, (word.strip() for word in self.types.split(","))):
             name, equals, kind = word.rpartition("=")
-            if not equals or kind not in KINDS:
+            if not equals or kind.partition(":")[0] not in KINDS:
                 raise InputError(f"--types takes NAME=KIND, with kinds {', '.join(KINDS)}; got {word!r}")
             if name not in names:
                 raise InputError(f"--types names the column {name!r}, but the table has {', '.join(names)}")
@@ -114,8 +117,9 @@ class Table(Recipe):
     def build(self, splits: Splits) -> DiffusionModel:
         columns = [column for column in self.columns() if column.kind != "constant"]
         transform = preconditioned(splits.train, columns, self.marginals)
-        names = [f.name for f in dataclasses.fields(Shape) if f.name in {g.name for g in dataclasses.fields(self)}]
-        return build(transform, columns, Shape(**{name: getattr(self, name) for name in names}))
+        names = {f.name for f in dataclasses.fields(Shape)} & {f.name for f in dataclasses.fields(self)}
+        given = {name: getattr(self, name) for name in names}
+        return build(transform, columns, shape_for(len(splits.train), len(columns), **given))
 
     def cells(self, x: Tensor) -> tuple[tuple[str, ...], list[type], NDArray[Any]]:
         columns = self.columns()
@@ -223,7 +227,10 @@ def _spelled(value: Any) -> str:
 
 
 def averaged(run: Run) -> DiffusionDensity:
-    """The model of a run as a :class:`DiffusionDensity`, averaged with a normal law and a mixture; kept in the run's folder.
+    """The model of a run as a :class:`DiffusionDensity`, averaged with others; kept in the run's folder.
+
+    Others are the laws in closed form, and models with other starts, which are trained when they are first asked for: a
+    training that is broken off goes on the next time.
 
     Raises
     ------
@@ -240,7 +247,22 @@ def averaged(run: Run) -> DiffusionDensity:
     from quasistatic.saving import write_text
 
     density = DiffusionDensity(types=run.recipe.types or None, marginals=run.recipe.marginals, random_state=run.seed)
-    density.adopt(run.recipe.columns(), [run.model], run.splits.train, run.splits.validation, seed=run.seed)
+    density.adopt(run.recipe.columns(), [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)
     write_text(mark, json.dumps(of))
     return density
+
+
+def _others(run: Run) -> list[DiffusionModel]:
+    """Train the members of the average beside the run's own model, each in a folder of its own."""
+    recipe, splits = run.recipe, run.splits
+    assert isinstance(recipe, Table)
+    n = (4 if len(splits.train) < FEW_ROWS else 1) if recipe.members is None else recipe.members
+    members = []
+    for k in range(1, n):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed + k)
+            model = recipe.build(splits)
+            folder = run.folder / "members" / str(k)
+            members.append(fit(model, splits.train, splits.validation, recipe.train, folder=folder, seed=run.seed + k))
+    return members
