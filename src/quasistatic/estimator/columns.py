@@ -167,7 +167,7 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
 
 
 def parsed(kind: str | None, name: str) -> tuple[str | None, tuple[int, int] | None]:
-    """Read what is said of a column: its kind, and after a colon, of levels and whole numbers, the least and the greatest."""
+    """Read what is said of a column: its kind, and after a colon the least and the greatest level or whole number."""
     if kind is None:
         return None, None
     word, colon, span = kind.partition(":")

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from quasistatic.bound import Bound
 from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import FEW_ROWS, MANY_COLUMNS, Shape, build, preconditioned, shape_for
+from quasistatic.estimator.coding import Coding
 from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
 from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, values_of
@@ -35,7 +36,7 @@ MOST_MIXED = 20_000  # rows that the mixture is fitted to
 MOST_VALIDATION = 2000  # rows that weigh the average
 
 
-class DiffusionDensity(DensityMixin, BaseEstimator):
+class DiffusionDensity(DensityMixin, Coding):
     r"""Density of the rows of a table: normalised, with samples, anomaly scores and gaps filled by draws.
 
     Columns may be numeric, integer, ordinal, binary or categorical, and entries may be missing (nan or None), in
@@ -442,66 +443,6 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         draws = self.random_state if random_state is None else random_state
         return Generator().manual_seed(int(check_random_state(draws).randint(2**31 - 1)))
 
-    # ------------------------------------------------------------------------------------------------ tables
-
-    @property
-    def _modelled(self) -> list[int]:
-        """Numbers of the columns that are not constant."""
-        return [i for i, column in enumerate(self.columns_) if column.kind != "constant"]
-
-    def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
-        """Columns of cells, and their names."""
-        if hasattr(X, "columns") and hasattr(X, "__getitem__"):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            names = [str(name) for name in X.columns]
-            cells = [np.asarray(X[name]) for name in X.columns]
-            if not len(cells) or not len(cells[0]):
-                raise InputError("the table is empty")
-            return [c if c.dtype.kind in "biuf" else c.astype(object) for c in cells], names
-        if _has_text(X):
-            array = np.asarray(X, dtype=object)
-            validate_data(self, array, reset=reset, dtype=None, ensure_all_finite=False)
-        else:
-            array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
-        return list(array.T), [f"column {i}" for i in range(array.shape[1])]
-
-    def _kinds(self, names: list[str]) -> dict[str, str]:
-        """What was said of the columns, by name."""
-        if self.types is None:
-            return {}
-        if not isinstance(self.types, dict):
-            if len(self.types) != len(names):
-                raise InputError(f"types must say a kind for each of {len(names)} columns, got {len(self.types)}")
-            return dict(zip(names, self.types, strict=True))
-        kinds = {}
-        for key, kind in self.types.items():
-            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
-            if name not in names:
-                raise InputError(f"types names the column {key!r}, but the table has {', '.join(names)}")
-            kinds[name] = kind
-        return kinds
-
-    def _encoded(self, cells: list[NDArray[Any]]) -> tuple[Tensor, Tensor]:
-        """Codes of the columns that are modelled, (n, d), and which rows are impossible."""
-        pairs = [column.encode(c) for column, c in zip(self.columns_, cells, strict=True)]
-        wrong = np.any([wrong for _, wrong in pairs], axis=0)
-        codes = np.stack([pairs[i][0] for i in self._modelled], 1)
-        return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(wrong)
-
-    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
-        check_is_fitted(self)
-        return self._encoded(self._cells(X, reset=False)[0])
-
-    def _table(self, x: Tensor) -> NDArray[Any]:
-        """Rows of cells of coded rows (n, d)."""
-        cells: list[NDArray[Any]] = []
-        coded = iter(x.T.numpy())
-        for column in self.columns_:
-            codes = np.zeros(len(x)) if column.kind == "constant" else next(coded)
-            cells.append(column.decode(codes))
-        text = any(c.dtype == object for c in cells)
-        return np.stack([c.astype(object) if text else c for c in cells], 1)
-
     # ------------------------------------------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> None:
@@ -547,15 +488,3 @@ class DiffusionDensity(DensityMixin, BaseEstimator):
         for member in model.members_:
             member.kernel.double()
         return model
-
-
-def _has_text(X: Any) -> bool:
-    """Whether an array or list holds text among its cells."""
-    known = X.dtype.kind not in "OUS" if isinstance(X, np.ndarray) else hasattr(X, "toarray")
-    if known or (hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray)):
-        return False
-    try:
-        array = np.asarray(X, dtype=object)
-    except (TypeError, ValueError):
-        return False
-    return array.ndim == 2 and any(isinstance(cell, str) and cell != "" for cell in array.flat)

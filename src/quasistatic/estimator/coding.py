@@ -1,0 +1,94 @@
+"""Tables as they come, arrays, lists or data frames, and the codes that models see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from quasistatic.errors import InputError
+from quasistatic.estimator.columns import Column
+
+__all__ = ["Coding"]
+
+
+class Coding(BaseEstimator):
+    """What an estimator knows of its columns, ``columns_``, and how rows are coded by them."""
+
+    types: Any
+    columns_: list[Column]
+
+    @property
+    def _modelled(self) -> list[int]:
+        """Numbers of the columns that are not constant."""
+        return [i for i, column in enumerate(self.columns_) if column.kind != "constant"]
+
+    def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
+        """Columns of cells, and their names."""
+        if hasattr(X, "columns") and hasattr(X, "__getitem__"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            names = [str(name) for name in X.columns]
+            cells = [np.asarray(X[name]) for name in X.columns]
+            if not len(cells) or not len(cells[0]):
+                raise InputError("the table is empty")
+            return [c if c.dtype.kind in "biuf" else c.astype(object) for c in cells], names
+        if _has_text(X):
+            array = np.asarray(X, dtype=object)
+            validate_data(self, array, reset=reset, dtype=None, ensure_all_finite=False)
+        else:
+            array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        return list(array.T), [f"column {i}" for i in range(array.shape[1])]
+
+    def _kinds(self, names: list[str]) -> dict[str, str]:
+        """What was said of the columns, by name."""
+        if self.types is None:
+            return {}
+        if not isinstance(self.types, dict):
+            if len(self.types) != len(names):
+                raise InputError(f"types must say a kind for each of {len(names)} columns, got {len(self.types)}")
+            return dict(zip(names, self.types, strict=True))
+        kinds = {}
+        for key, kind in self.types.items():
+            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
+            if name not in names:
+                raise InputError(f"types names the column {key!r}, but the table has {', '.join(names)}")
+            kinds[name] = kind
+        return kinds
+
+    def _encoded(self, cells: list[NDArray[Any]]) -> tuple[Tensor, Tensor]:
+        """Codes of the columns that are modelled, (n, d), and which rows are impossible."""
+        pairs = [column.encode(c) for column, c in zip(self.columns_, cells, strict=True)]
+        wrong = np.any([wrong for _, wrong in pairs], axis=0)
+        codes = np.stack([pairs[i][0] for i in self._modelled], 1)
+        return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(wrong)
+
+    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
+        check_is_fitted(self)
+        return self._encoded(self._cells(X, reset=False)[0])
+
+    def _table(self, x: Tensor) -> NDArray[Any]:
+        """Rows of cells of coded rows (n, d)."""
+        cells: list[NDArray[Any]] = []
+        coded = iter(x.T.numpy())
+        for column in self.columns_:
+            codes = np.zeros(len(x)) if column.kind == "constant" else next(coded)
+            cells.append(column.decode(codes))
+        text = any(c.dtype == object for c in cells)
+        return np.stack([c.astype(object) if text else c for c in cells], 1)
+
+
+def _has_text(X: Any) -> bool:
+    """Whether an array or list holds text among its cells."""
+    known = X.dtype.kind not in "OUS" if isinstance(X, np.ndarray) else hasattr(X, "toarray")
+    if known or (hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray)):
+        return False
+    try:
+        array = np.asarray(X, dtype=object)
+    except (TypeError, ValueError):
+        return False
+    return array.ndim == 2 and any(isinstance(cell, str) and cell != "" for cell in array.flat)
