@@ -345,10 +345,11 @@ def test_fewer_steps_of_a_denoiser_and_any_kernel_of_the_paper() -> None:
 # ----------------------------------------------------------------------------------------------------- systematic
 
 
-def test_systematic_resampling_keeps_floor_or_ceil_and_is_unbiased() -> None:
+@pytest.mark.parametrize("n", [None, 3, 20])
+def test_systematic_resampling_keeps_floor_or_ceil_and_is_unbiased(n: int | None) -> None:
     log_w = torch.randn(1, 7, generator=seed(0), dtype=torch.float64).expand(4000, 7)
-    counts = torch.nn.functional.one_hot(systematic(log_w, seed(1)), 7).sum(1).double()
-    expected = 7 * torch.softmax(log_w[0], 0)
+    counts = torch.nn.functional.one_hot(systematic(log_w, seed(1), n=n), 7).sum(1).double()
+    expected = (n or 7) * torch.softmax(log_w[0], 0)
     assert ((counts == expected.floor()) | (counts == expected.ceil())).all()
     check_mean(counts, expected)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -16,8 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from little_tables import Frame, fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
+from quasistatic.bound import path_scores
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity, density
+from quasistatic.estimator.build import Shape, build, preconditioned
+from quasistatic.estimator.columns import Column
+from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.train import TrainConfig
 from quasistatic.train.patience import Patience
 
@@ -66,6 +71,24 @@ def test_untrained_it_is_the_normal_fit_of_each_row_with_holes_or_without(n_step
         o = ~np.isnan(row)
         truth = stats.multivariate_normal(mean[o], cov[np.ix_(o, o)]).logpdf(row[o]) if o.any() else 0.0
         assert told == pytest.approx(truth, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_steps", [2, 50])
+def test_an_untrained_network_in_single_precision_is_the_normal_fit_to_a_thousandth(n_steps: int) -> None:
+    x = torch.as_tensor(normal_rows(200))
+    columns = [Column(f"column {i}", "numeric") for i in range(3)]
+    transform = preconditioned(x, columns, "none")
+    model = build(transform, columns, Shape(n_steps=n_steps, width=8, depth=1))
+    assert {p.dtype for p in model.kernel.parameters()} == {torch.float32}
+    z, log_det = model.encode(x)
+    path = [z.float()]
+    for t in range(1, n_steps + 1):
+        path.append(model.diffusion.step(path[-1], t).sample(torch.Generator().manual_seed(t)))
+    with torch.no_grad():
+        transitions, data = path_scores(model.diffusion, model.kernel.on(model.diffusion), torch.stack(path, 1))
+    told = transitions.sum(1) + data + log_det
+    truth = NormalMixture.single(transform).log_prob(x)
+    assert (told - truth).abs().max() < 1e-3
 
 
 def test_trained_with_holes_it_bounds_the_marginal_of_gaussian_data() -> None:

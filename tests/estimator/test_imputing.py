@@ -39,6 +39,11 @@ def test_gaussian_data_is_imputed_by_its_conditional_normal() -> None:
     check_mean(draws, torch.as_tensor(mean[1:] + gain[:, 0] * (2.0 - mean[0])))
     check_covariance(draws, torch.as_tensor(cov[1:, 1:] - gain @ cov[:1, 1:]))
     assert (filled.draws[:, 0, 0] == 2.0).all()
+    few = model.impute(np.repeat(row, 200, 0), n_draws=20, n_particles=200, random_state=2)
+    check_mean(torch.as_tensor(few.mean[:, 1:]), torch.as_tensor(mean[1:] + gain[:, 0] * (2.0 - mean[0])))
+    error = few.mean[:, 1].std() / math.sqrt(cov[1, 1] - gain[0, 0] * cov[0, 1])
+    assert error == pytest.approx(1 / math.sqrt(200), rel=0.3)  # of all particles, not of the draws
+    assert all(len(np.unique(few.draws[:, i, 1])) == 20 for i in range(200))  # none is drawn twice
     assert filled.log_evidence[0] == pytest.approx(stats.norm(mean[0], math.sqrt(cov[0, 0])).logpdf(2.0), abs=5e-3)
     assert filled.ess[0] > 0.98 * N  # all that varies is what little the noise end knows of the data
 

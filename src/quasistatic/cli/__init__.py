@@ -269,14 +269,19 @@ class Score:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
+        from quasistatic.estimate import unit_divisor
         from quasistatic.recipes.run import open_run, sentences
-        from quasistatic.recipes.table import averaged
-        from quasistatic.recipes.table_files import score_file
+        from quasistatic.recipes.table import averaged, table_of
+        from quasistatic.recipes.table_files import check_files, score_file
 
-        density = averaged(open_run(self.run_folder))
-        _progress(f"scoring {self.data}")
+        run = open_run(self.run_folder)
+        columns = table_of(run).columns()
         with sentences():  # the unit may not be one
-            return score_file(density, self.data, self.out, self.unit)
+            unit_divisor(self.unit, (len(columns),))
+        check_files(columns, self.data, self.out)
+        density = averaged(run)
+        _progress(f"scoring {self.data}")
+        return score_file(density, self.data, self.out, self.unit)
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.report.tables import format_estimate
@@ -316,10 +321,12 @@ class Impute:
         if not 0 <= self.seed < 2**31:
             raise InputError(f"--seed must be at least 0 and below 2**31, got {self.seed}")
         from quasistatic.recipes.run import open_run
-        from quasistatic.recipes.table import averaged
-        from quasistatic.recipes.table_files import impute_file
+        from quasistatic.recipes.table import averaged, table_of
+        from quasistatic.recipes.table_files import check_files, impute_file
 
-        density = averaged(open_run(self.run_folder))
+        run = open_run(self.run_folder)
+        check_files(table_of(run).columns(), self.data, self.out)
+        density = averaged(run)
         _progress(f"filling the gaps of {self.data}")
         return impute_file(density, self.data, self.out, self.draws, self.seed)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from quasistatic.recipes.run import Run
 
-__all__ = ["Table", "averaged", "cell_type", "encoded"]
+__all__ = ["Table", "averaged", "cell_type", "encoded", "table_of"]
 
 
 HIDDEN, HIDDEN_DRAWS = 0.2, 39  # share of entries, and draws of each, by which intervals are judged in a report
@@ -226,6 +226,13 @@ def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
+def table_of(run: Run) -> Table:
+    """The recipe of a run that must be one of a table."""
+    if not isinstance(run.recipe, Table):
+        raise InputError(f"{run.folder} is a run of {run.name}, but tables are scored and filled by a run of table")
+    return run.recipe
+
+
 def averaged(run: Run) -> DiffusionDensity:
     """The model of a run as a :class:`DiffusionDensity`, averaged with others; kept in the run's folder.
 
@@ -237,8 +244,7 @@ def averaged(run: Run) -> DiffusionDensity:
     InputError
         If the run is not of a table, or its data has changed before it was first asked.
     """
-    if not isinstance(run.recipe, Table):
-        raise InputError(f"{run.folder} is a run of {run.name}, but tables are scored and filled by a run of table")
+    recipe = table_of(run)
     folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
     mark = run.folder / "estimator-of.json"
     of = json.loads(best.read_text("utf-8"))["folder"]
@@ -246,8 +252,8 @@ def averaged(run: Run) -> DiffusionDensity:
         return DiffusionDensity.load(folder)
     from quasistatic.saving import write_text
 
-    density = DiffusionDensity(types=run.recipe.types or None, marginals=run.recipe.marginals, random_state=run.seed)
-    density.adopt(run.recipe.columns(), [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
+    density = DiffusionDensity(types=recipe.types or None, marginals=recipe.marginals, random_state=run.seed)
+    density.adopt(recipe.columns(), [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)
     write_text(mark, json.dumps(of))
     return density
@@ -255,8 +261,7 @@ def averaged(run: Run) -> DiffusionDensity:
 
 def _others(run: Run) -> list[DiffusionModel]:
     """Train the members of the average beside the run's own model, each in a folder of its own."""
-    recipe, splits = run.recipe, run.splits
-    assert isinstance(recipe, Table)
+    recipe, splits = table_of(run), run.splits
     n = (4 if len(splits.train) < FEW_ROWS else 1) if recipe.members is None else recipe.members
     members = []
     for k in range(1, n):

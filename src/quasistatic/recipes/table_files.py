@@ -19,9 +19,18 @@ from quasistatic.estimator.imputing import Imputed
 from quasistatic.recipes.table import cell_type, encoded
 from quasistatic.recipes.table_writing import ENDINGS, is_missing, writing_table
 
-__all__ = ["impute_file", "score_file"]
+__all__ = ["check_files", "impute_file", "score_file"]
 
 PART = 5000  # rows that are read, scored and written at once
+
+
+def check_files(columns: list[Column], data: Path, out: Path) -> None:
+    """Refuse files that cannot be read or written, or hold other columns, before anything takes time."""
+    if out.suffix not in ENDINGS:
+        raise InputError(f"tables are written as .csv or .parquet, got {out.name!r}")
+    if (first := next(iter(read_cells_in_parts(data, 1)), None)) is None:
+        raise InputError(f"{data.name} has no rows")
+    encoded(columns, first)
 
 
 def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "nats") -> dict[str, Any]:
@@ -34,6 +43,7 @@ def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "na
     """
     import torch
 
+    check_files(density.columns_, data, out)
     divisor = unit_divisor(unit, (len(density.columns_),))
     scores: list[NDArray[np.float64]] = []
     with writing_table(out, ["line", f"log_density_{unit}", "anomaly_score"], [int, float, float]) as write:
@@ -42,8 +52,6 @@ def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "na
             told = density.score_coded(x).masked_fill(wrong, -math.inf).numpy() / divisor
             write(zip(cells.lines, told.tolist(), (-told).tolist(), strict=True))
             scores.append(told)
-    if not scores:
-        raise InputError(f"{data.name} has no rows")
     every = np.concatenate(scores)
     possible = every[np.isfinite(every)]
     answer: dict[str, Any] = {"file": str(out), "n": len(every), "impossible": len(every) - len(possible), "unit": unit}
@@ -59,8 +67,7 @@ def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, 
     A number gets its conditional mean, a whole number or level the nearest one to it, a bit or class the most frequent.
     ``OUT-draws`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
     """
-    if out.suffix not in ENDINGS:
-        raise InputError(f"tables are written as .csv or .parquet, got {out.name!r}")
+    check_files(density.columns_, data, out)
     columns, beside = density.columns_, out.with_name(f"{out.stem}-draws{out.suffix}")
     random_state = np.random.RandomState(seed)
     n, n_holes, ess = 0, 0, np.empty(0)
@@ -81,8 +88,6 @@ def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, 
             write_draws(holes)
             n, n_holes = n + len(rows), n_holes + len(holes)
             ess = np.concatenate([ess, imputed.ess[~np.isnan(imputed.ess)]])
-    if not n:
-        raise InputError(f"{data.name} has no rows")
     answer = {"file": str(out), "draws": str(beside), "n": n, "holes": n_holes, "n_draws": n_draws}
     if len(ess):
         answer |= {"least_effective_particles": float(ess.min()), "median_effective_particles": float(np.median(ess))}
