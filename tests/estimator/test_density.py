@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,12 @@ def test_what_is_saved_scores_the_same(tmp_path: Path) -> None:
     assert len(again.members_) == 2
     with pytest.raises(InputError, match="holds no estimator"):
         DiffusionDensity.load(tmp_path)
+    told = json.loads((tmp_path / "m" / "estimator.json").read_text())
     (tmp_path / "m" / "estimator.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
+        DiffusionDensity.load(tmp_path / "m")
+    (tmp_path / "m" / "estimator.json").write_text(json.dumps(told | {"laws": 2}))
+    with pytest.raises(InputError, match="written by another version"):
         DiffusionDensity.load(tmp_path / "m")
 
 

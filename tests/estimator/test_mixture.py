@@ -62,6 +62,13 @@ def test_a_row_far_out_leaves_more_room_for_what_is_missing() -> None:
     assert spread[1] > 4 * spread[0]
 
 
+def test_columns_that_are_never_seen_together_have_no_tails() -> None:
+    rows = torch.full((2, 3), math.nan, dtype=torch.float64)
+    rows[0, 0], rows[1, 1:] = 1.0, 2.0
+    transform = preconditioned(rows, COLUMNS, "none")
+    assert NormalMixture.tailed(transform, rows).n_components == 1
+
+
 def test_weights_are_the_likeliest_but_for_one_row_s_doubt() -> None:
     scores = torch.tensor([[0.0, -40.0]] * 30 + [[-40.0, 0.0]] * 9, dtype=torch.float64)
     assert mixing_weights(scores).tolist() == pytest.approx([30.5 / 40, 9.5 / 40])

@@ -271,15 +271,12 @@ class Score:
     def run(self) -> dict[str, Any]:
         from quasistatic.estimate import unit_divisor
         from quasistatic.recipes.run import open_run, sentences
-        from quasistatic.recipes.table import averaged, table_of
+        from quasistatic.recipes.table import averaged
         from quasistatic.recipes.table_files import check_files, score_file
 
-        run = open_run(self.run_folder)
-        columns = table_of(run).columns()
         with sentences():  # the unit may not be one
-            unit_divisor(self.unit, (len(columns),))
-        check_files(columns, self.data, self.out)
-        density = averaged(run)
+            unit_divisor(self.unit, (1,))
+        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
         _progress(f"scoring {self.data}")
         return score_file(density, self.data, self.out, self.unit)
 
@@ -321,12 +318,10 @@ class Impute:
         if not 0 <= self.seed < 2**31:
             raise InputError(f"--seed must be at least 0 and below 2**31, got {self.seed}")
         from quasistatic.recipes.run import open_run
-        from quasistatic.recipes.table import averaged, table_of
+        from quasistatic.recipes.table import averaged
         from quasistatic.recipes.table_files import check_files, impute_file
 
-        run = open_run(self.run_folder)
-        check_files(table_of(run).columns(), self.data, self.out)
-        density = averaged(run)
+        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
         _progress(f"filling the gaps of {self.data}")
         return impute_file(density, self.data, self.out, self.draws, self.seed)
 

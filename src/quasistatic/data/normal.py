@@ -215,8 +215,11 @@ def cross_validated_shrinkage(x: Tensor, *, n_folds: int = 5, seed: int = 0) -> 
 
 
 def held_out(x: Tensor, shrinkage: Shrinkage, scales: Tensor, *, n_folds: int = 5, seed: int = 0) -> Tensor:
-    """Log density of rows left out under laws whose covariance is multiplied by each scale, (n, K), in another order."""
-    each = []
+    """Log density of rows left out under laws whose covariance is multiplied by each scale, (n, K), in another order.
+
+    Rows whose fold leaves a column without entries are left out, and that may be all of them.
+    """
+    each = [x.new_zeros(0, len(scales))]
     for law, rows in _folds(x, n_folds, seed):
         law = law.shrunk(*shrinkage)
         each.append(torch.stack([Normal(law.mean, scale * law.cov).log_prob(rows) for scale in scales], 1))

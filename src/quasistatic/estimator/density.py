@@ -155,6 +155,8 @@ class DiffusionDensity(DensityMixin, Coding):
         tags.input_tags.categorical = True
         return tags
 
+    N_LAWS = 3
+    """Densities in closed form that join the average."""
     _frame: Frame | None = None  # what a data frame it was fitted to looked like
 
     # ------------------------------------------------------------------------------------------------ fitting
@@ -451,7 +453,8 @@ class DiffusionDensity(DensityMixin, Coding):
         plain = {k: v for k, v in self.get_params().items() if k != "random_state"}
         told = {
             "params": plain, "seed": self.seed_, "columns": [column.plain() for column in self.columns_],
-            "weights": self.weights_.tolist(), "validation_score": self.validation_score_, "n_features": self.n_features_in_,
+            "weights": self.weights_.tolist(), "laws": self.N_LAWS,
+            "validation_score": self.validation_score_, "n_features": self.n_features_in_,
             "names": getattr(self, "feature_names_in_", np.array([])).tolist(),
             "frame": None if self._frame is None else self._frame.plain(),
         }  # fmt: skip
@@ -475,6 +478,8 @@ class DiffusionDensity(DensityMixin, Coding):
             raise InputError(f"{folder} holds no estimator") from None
         except ValueError as error:
             raise InputError(f"{folder / 'estimator.json'} is damaged: {error}") from None
+        if told.get("laws") != cls.N_LAWS:
+            raise InputError(f"{folder} was written by another version, whose averages have other parts: fit it again")
         model = cls(**told["params"])
         model.columns_ = [Column(c["name"], c["kind"], tuple(c["values"])) for c in told["columns"]]
         model.seed_, model.weights_ = told["seed"], np.array(told["weights"])

@@ -60,7 +60,9 @@ class NormalMixture(nn.Module):
             return single
         y = single.behind(train[:MOST_SCALED], Generator().manual_seed(seed))[0][:, numeric]
         shrinkage, _ = cross_validated_shrinkage(y, seed=seed)
-        weights = mixing_weights(held_out(y, shrinkage, SCALES, seed=seed))
+        if not len(scores := held_out(y, shrinkage, SCALES, seed=seed)):
+            return single
+        weights = mixing_weights(scores)
         kept = weights > 1e-3 * weights.max()
         law = single.laws[0]
         covs = SCALES[kept, None, None] * law.cov

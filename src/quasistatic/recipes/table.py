@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -233,11 +234,11 @@ def table_of(run: Run) -> Table:
     return run.recipe
 
 
-def averaged(run: Run) -> DiffusionDensity:
+def averaged(run: Run, ready: Callable[[list[Column]], None] | None = None) -> DiffusionDensity:
     """The model of a run as a :class:`DiffusionDensity`, averaged with others; kept in the run's folder.
 
     Others are the laws in closed form, and models with other starts, which are trained when they are first asked for: a
-    training that is broken off goes on the next time.
+    training that is broken off goes on the next time. Before that ``ready`` is shown the columns, and may refuse.
 
     Raises
     ------
@@ -247,13 +248,17 @@ def averaged(run: Run) -> DiffusionDensity:
     recipe = table_of(run)
     folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
     mark = run.folder / "estimator-of.json"
-    of = json.loads(best.read_text("utf-8"))["folder"]
-    if mark.exists() and json.loads(mark.read_text("utf-8")) == of:
-        return DiffusionDensity.load(folder)
+    of = {"checkpoint": json.loads(best.read_text("utf-8"))["folder"], "laws": DiffusionDensity.N_LAWS}
+    kept = DiffusionDensity.load(folder) if mark.exists() and json.loads(mark.read_text("utf-8")) == of else None
+    columns = recipe.columns() if kept is None else kept.columns_
+    if ready is not None:
+        ready(columns)
+    if kept is not None:
+        return kept
     from quasistatic.saving import write_text
 
     density = DiffusionDensity(types=recipe.types or None, marginals=recipe.marginals, random_state=run.seed)
-    density.adopt(recipe.columns(), [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
+    density.adopt(columns, [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)
     write_text(mark, json.dumps(of))
     return density
