@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import peer_tables
@@ -29,8 +30,20 @@ def test_seeds_are_averaged_and_the_best_other_method_is_named(tmp_path: Path) -
         (place / "result.json").write_text(json.dumps(told))
     row = [cell.strip() for cell in peer_tables.gaps(tmp_path).splitlines()[2].strip("|").split("|")]
     assert row == [
-        "made, 10 %", "2 × 125", "0.600 ± 0.014", "0.600 (10 neighbours)", "1.000", "0.250", "0.500", "90.0", "80.0", "12",
+        "made, 10 %", "2 × 125", "0.600 ± 0.014", "0.600 (10 neighbours)", "1.000", "0.250", "0.500", "90.0 ± 1.9", "80.0",
+        "12",
     ]  # fmt: skip
+
+
+def test_the_error_of_an_auroc_is_about_that_of_repeated_draws() -> None:
+    draw = np.random.default_rng(0)
+    seen = [
+        (
+            draw.exponential(4.0, (40, 1)) > draw.exponential(1.0, (1, 60))
+        ).mean()  # exponential scores, as the formula has them
+        for _ in range(2000)
+    ]
+    assert peer_tables.auroc_error(float(np.mean(seen)), 40, 60) == pytest.approx(np.std(seen), rel=0.15)
 
 
 def test_a_page_without_its_markers_is_refused() -> None:

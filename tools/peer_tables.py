@@ -51,7 +51,8 @@ def gaps(records: Path) -> str:
             f"{len(results)} × {fmean(result['entries'] for result in results):.0f}",
             f"{ours:.3f} ± {error:.3f}", f"{others[best]:.3f} ({PEERS[best]})", f"{ours / others[best]:.3f}",
             *(f"{mean(who, 'crps'):.3f}" for who in ("diffusion", "chained_draws")),
-            *(f"{100 * mean(who, 'coverage'):.1f}" for who in ("diffusion", "chained_draws")),
+            f"{100 * mean('diffusion', 'coverage'):.1f} ± {100 * share_error(mean('diffusion', 'coverage'), results):.1f}",
+            f"{100 * mean('chained_draws', 'coverage'):.1f}",
             f"{fmean(result['cpu_seconds'] for result in results):.0f}",
         ])  # fmt: skip
     header = [
@@ -59,6 +60,18 @@ def gaps(records: Path) -> str:
         "CPU s",
     ]  # fmt: skip
     return _table(header, rows)
+
+
+def share_error(share: float, results: Sequence[dict[str, Any]]) -> float:
+    """Standard error of a share of the hidden entries of all seeds, as if these were independent."""
+    return math.sqrt(share * (1.0 - share) / sum(result["entries"] for result in results))
+
+
+def auroc_error(a: float, positive: int, negative: int) -> float:
+    """Standard error of an area under the curve by Hanley and McNeil (1982), as for exponential scores."""
+    both, twice = a / (2.0 - a), 2.0 * a * a / (1.0 + a)
+    variance = a * (1.0 - a) + (positive - 1) * (both - a * a) + (negative - 1) * (twice - a * a)
+    return math.sqrt(variance / (positive * negative))
 
 
 def anomalies(records: Path) -> str:
@@ -69,7 +82,9 @@ def anomalies(records: Path) -> str:
         rows.append([
             f"{result['set']}, split {result['split']}",
             f"{result['trained_on']} / {result['scored']}",
-            *(f"{scores[who]:.3f}" for who in ("diffusion", "isolation_forest", "one_class_svm", "gaussian_mixture")),
+            f"{scores['diffusion']:.3f} ± "
+            f"{auroc_error(scores['diffusion'], result['abnormal'], result['scored'] - result['abnormal']):.3f}",
+            *(f"{scores[who]:.3f}" for who in ("isolation_forest", "one_class_svm", "gaussian_mixture")),
             f"{result['cpu_seconds']:.0f}",
         ])  # fmt: skip
     names = [PEERS[who] for who in ("isolation_forest", "one_class_svm", "gaussian_mixture")]
