@@ -48,8 +48,7 @@ class DiffusionDensity(DensityMixin, Coding):
     .. math:: p(x) = \sum_j w_j\, p_j(x),
 
     of the diffusions, the normal law, the same with heavy tails, and a mixture of normals. Each :math:`p_j` is bounded or
-    known, so the logarithm of the
-    average is a bound too.
+    known, so the logarithm of the average is a bound too.
 
     Parameters
     ----------
