@@ -29,6 +29,7 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from quasistatic.linalg import cholesky
 from quasistatic.noise import normal, uniform
 
 __all__ = [
@@ -261,11 +262,11 @@ class FullGaussian(Distribution):
             other = FullGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
         if not isinstance(other, FullGaussian):
             raise self._unsupported("times", other)
-        total = FullGaussian(self.mean, torch.linalg.cholesky(self.cov + other.cov))
+        total = FullGaussian(self.mean, cholesky(self.cov + other.cov))
         gain = torch.cholesky_solve(self.cov, total.scale_tril).mT  # cov1 (cov1 + cov2)^-1
         shift = (gain @ (other.mean - self.mean).flatten(1).unsqueeze(-1)).view_as(self.mean)
         cov = gain @ other.cov
-        product = FullGaussian(self.mean + shift, torch.linalg.cholesky(0.5 * (cov + cov.mT)))
+        product = FullGaussian(self.mean + shift, cholesky(0.5 * (cov + cov.mT)))
         return product, total.log_prob(other.mean)
 
 

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from quasistatic.bound import stacked_rows
 from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
 from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.linalg import cholesky
 from quasistatic.reverse import ReverseKernel
 
 __all__ = ["ExactBits", "ExactGaussianMixture", "shortfall"]
@@ -144,7 +145,7 @@ class ExactGaussianMixture(ReverseKernel):
         if self.family == "diagonal":
             return Gaussian(centre.to(x_t.dtype), ((p * off.square()).sum(1) + spread).to(x_t.dtype))
         cov = (p * off).mT @ off + spread.view(-1, 1, 1) * torch.eye(d, dtype=torch.float64)
-        return FullGaussian(centre.to(x_t.dtype), torch.linalg.cholesky(cov).to(x_t.dtype))
+        return FullGaussian(centre.to(x_t.dtype), cholesky(cov).to(x_t.dtype))
 
 
 def shortfall(

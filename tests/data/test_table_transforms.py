@@ -120,7 +120,29 @@ def test_whitening_a_known_law() -> None:
     torch.testing.assert_close(z.T @ z / 500, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-8)
     torch.testing.assert_close(log_det[0], -0.5 * torch.linalg.slogdet(law.cov)[1])
     with pytest.raises(InputError, match="positive definite"):
-        Whiten.by(law.mean, torch.ones(3, 3))
+        Whiten.by(law.mean, torch.eye(3) - torch.full((3, 3), 0.8).fill_diagonal_(0.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whitening_is_free_of_units(seed: int) -> None:
+    draw = Generator().manual_seed(seed)
+    x = torch.randn(200, 4, generator=draw, dtype=torch.float64) @ torch.randn(4, 4, generator=draw, dtype=torch.float64)
+    unit = 10.0 ** torch.tensor([-6.0, 0.0, 3.0, 6.0], dtype=torch.float64)[torch.randperm(4, generator=draw)]
+    z, log_det = Whiten.fit(x)(x)
+    scaled, scaled_log_det = Whiten.fit(x * unit)(x * unit)
+    torch.testing.assert_close(scaled, z, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(scaled_log_det, log_det - unit.log().sum(), rtol=0, atol=1e-9)
+
+
+def test_columns_that_are_sums_of_others_can_be_whitened() -> None:
+    """Rounding makes their least eigenvalue a little negative, or zero."""
+    x = numbers(500)
+    x = torch.cat([x, x.sum(1, keepdim=True), 1e6 * (x[:, :1] - x[:, 1:2])], 1)
+    layer = Whiten.fit(x)
+    z, log_det = layer(x)
+    assert torch.isfinite(z).all()
+    assert torch.isfinite(log_det).all()
+    torch.testing.assert_close(layer.inverse(z), x, rtol=1e-6, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------- tables with holes

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
+from quasistatic.linalg import cholesky
 from quasistatic.noise import normal
 
 __all__ = ["Normal", "Shrinkage", "cross_validated_shrinkage", "held_out"]
@@ -116,11 +117,11 @@ class Normal:
             seen = ~x[part].isnan()
             off = torch.where(seen, x[part] - self.mean, 0.0)
             if seen.all():
-                factor = torch.linalg.cholesky(self.cov)
+                factor = cholesky(self.cov)
                 white = torch.linalg.solve_triangular(factor, off.T, upper=False).T
                 log_det = factor.diagonal().log().sum()
             else:
-                factor = torch.linalg.cholesky(self._observed(seen))
+                factor = cholesky(self._observed(seen))
                 white = torch.linalg.solve_triangular(factor, off.unsqueeze(-1), upper=False).squeeze(-1)
                 log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
             total[part] = -0.5 * white.square().sum(1) - log_det - 0.5 * LOG_2PI * seen.sum(1, dtype=torch.float64)
@@ -179,11 +180,11 @@ class Normal:
     def _conditional(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         hole = ~seen
         cross = torch.where(hole.unsqueeze(2) & seen.unsqueeze(1), self.cov, 0.0)
-        gain = torch.cholesky_solve(cross.mT, torch.linalg.cholesky(self._observed(seen))).mT
+        gain = torch.cholesky_solve(cross.mT, cholesky(self._observed(seen))).mT
         within = torch.where(hole.unsqueeze(2) & hole.unsqueeze(1), self.cov, 0.0) - gain @ cross.mT
         # rounding must not cost positive definiteness where columns all but determine each other
         within = 0.5 * (within + within.mT) + torch.diag_embed(1e-12 * self.cov.diagonal() * hole + seen.double())
-        return gain, torch.linalg.cholesky(within) * (hole.unsqueeze(2) & hole.unsqueeze(1))
+        return gain, cholesky(within) * (hole.unsqueeze(2) & hole.unsqueeze(1))
 
 
 def cross_validated_shrinkage(x: Tensor, *, n_folds: int = 5, seed: int = 0) -> tuple[Shrinkage, float]:

@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.data.normal import Normal
 from quasistatic.errors import InputError
+from quasistatic.linalg import inverse_root
 from quasistatic.noise import uniform
 from quasistatic.saving import saveable
 
@@ -281,21 +282,28 @@ class Whiten(Transform):
 
     @classmethod
     def fit(cls, x: Tensor, ridge: float = 1e-6) -> Whiten:
-        """Fit to rows (n, d), with ``ridge`` times the mean variance added to the covariance's diagonal."""
+        """Fit to rows (n, d), each variance made larger by the factor 1 + ``ridge``.
+
+        The unit of a column changes the fit by nothing but that unit: z is the same. A constant column is only shifted.
+
+        Raises
+        ------
+        InputError
+            If every column is constant, or a number is not finite.
+        """
         x = x.double()
         mean = x.mean(0)
         cov = (x - mean).T @ (x - mean) / len(x)
-        cov.diagonal().add_(ridge * cov.diagonal().mean())
-        value, vector = torch.linalg.eigh(cov)
-        return cls(mean, vector @ torch.diag(value.rsqrt()) @ vector.T)
+        still = cov.diagonal() == 0
+        if still.all():
+            raise InputError("every column is constant, so there is nothing to whiten")
+        cov.diagonal().mul_(1.0 + ridge).add_(still.double())
+        return cls(mean, inverse_root(cov))
 
     @classmethod
     def by(cls, mean: Tensor, cov: Tensor) -> Whiten:
-        """Whiten a normal law that is known, however it was fitted: with W the symmetric root of the inverse covariance."""
-        value, vector = torch.linalg.eigh(cov.double())
-        if not value[0] > 0.0:
-            raise InputError(f"a covariance must be positive definite, its least eigenvalue is {value[0].item():.3g}")
-        return cls(mean, vector @ torch.diag(value.rsqrt()) @ vector.T)
+        """Whiten by a mean and covariance that are known: W is the symmetric root of the inverse correlations, scaled."""
+        return cls(mean, inverse_root(cov))
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         log_det = torch.linalg.slogdet(self.matrix)[1]

@@ -22,6 +22,7 @@ from quasistatic.evidence.base import Evidence, Tilt
 from quasistatic.evidence.laws import unsupported
 from quasistatic.evidence.low_rank import LowRankGaussian
 from quasistatic.evidence.observe import observe_bits
+from quasistatic.linalg import cholesky
 
 __all__ = ["KnownColumns"]
 
@@ -154,7 +155,7 @@ class KnownColumns(Evidence):
         off = torch.where(known, values - mean, 0.0) @ self.inverse.T
         scaled = across / std.unsqueeze(2)
         precision = scaled.mT @ scaled + torch.diag_embed((~there).to(mean.dtype))
-        lower = torch.linalg.cholesky(precision)
+        lower = cholesky(precision)
         best = torch.cholesky_solve(scaled.mT @ (off / std).unsqueeze(2), lower)
         left = off - (across @ best).squeeze(2)
         log_z = (
@@ -169,7 +170,7 @@ class KnownColumns(Evidence):
         known = known.expand(mean.shape)
         seen, hidden = known.unsqueeze(2), ~known.unsqueeze(2)
         inner = torch.where(seen & seen.mT, cov, torch.diag_embed((~known).to(cov.dtype)))
-        lower = torch.linalg.cholesky(inner)
+        lower = cholesky(inner)
         off = torch.where(known, values - mean, 0.0).unsqueeze(2)
         solved = torch.linalg.solve_triangular(lower, torch.cat([torch.where(seen, cov, 0.0), off], 2), upper=False)
         slope, white = solved[:, :, :-1], solved[:, :, -1:]
@@ -180,6 +181,6 @@ class KnownColumns(Evidence):
         spread = cov.diagonal(dim1=1, dim2=2)
         left = torch.where(hidden & hidden.mT, cov - slope.mT @ slope, 0.0)
         left = left + torch.diag_embed(torch.where(known, 1.0, 1e-12 * spread))
-        rest = torch.linalg.cholesky(left) * hidden
+        rest = cholesky(left) * hidden
         # a root of the covariance, though not a triangular one: draws, and sums of covariances, ask for no more
         return FullGaussian((centre - self.shift) @ self.inverse.T, self.inverse @ rest), log_z

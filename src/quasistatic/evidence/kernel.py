@@ -35,6 +35,7 @@ from quasistatic.evidence.base import Evidence
 from quasistatic.evidence.laws import covariance_factor, joined, take, unsupported
 from quasistatic.evidence.low_rank import LowRankGaussian
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, MixedDiffusion
+from quasistatic.linalg import cholesky
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 
 __all__ = ["SPREADS", "Move", "Sight", "TiltedKernel", "back", "data_law"]
@@ -69,7 +70,7 @@ def back(diffusion: Diffusion, given: Distribution, x_t: Tensor, t: int) -> Dist
         line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
         assert isinstance(line, Gaussian)
         cov = share.square() * given.cov + torch.diag_embed(line.var.flatten(1))
-        return FullGaussian(line.mean, torch.linalg.cholesky(cov))
+        return FullGaussian(line.mean, cholesky(cov))
     raise unsupported(given)
 
 

@@ -20,6 +20,7 @@ from quasistatic.distributions import (
 from quasistatic.errors import InputError
 from quasistatic.evidence.levels import ObservedLevels
 from quasistatic.evidence.low_rank import LowRankGaussian
+from quasistatic.linalg import cholesky
 
 __all__ = ["covariance_factor", "covariance_times", "joined", "mean", "span", "take", "unsupported"]
 
@@ -117,7 +118,7 @@ def covariance_times(p: Distribution, g: Tensor) -> Tensor:
 def covariance_factor(cov: Tensor, least: Tensor) -> Tensor:
     """Cholesky factor of a covariance, its eigenvalues raised to at least ``least``, a number."""
     value, vector = torch.linalg.eigh(cov)
-    return torch.linalg.cholesky((vector * torch.maximum(value, least).unsqueeze(-2)) @ vector.mT)
+    return cholesky((vector * torch.maximum(value, least).unsqueeze(-2)) @ vector.mT)
 
 
 def span(p: Distribution) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.distributions import LOG_2PI, Distribution
+from quasistatic.linalg import cholesky
 from quasistatic.noise import normal
 
 __all__ = ["LowRankGaussian"]
@@ -55,7 +56,7 @@ class LowRankGaussian(Distribution):
         scaled = self.root / std.unsqueeze(2)
         inner = scaled.mT @ scaled
         inner.diagonal(dim1=1, dim2=2).add_(1.0)
-        lower = torch.linalg.cholesky(inner)
+        lower = cholesky(inner)
         found = torch.cholesky_solve(scaled.mT @ off, lower)
         far = ((off - scaled @ found) * off).sum((1, 2))
         log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1) + std.log().sum(1)

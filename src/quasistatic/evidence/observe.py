@@ -9,6 +9,7 @@ from quasistatic.discretised import DiscretisedGaussian, log_mass
 from quasistatic.distributions import LOG_2PI, Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Mixture
 from quasistatic.evidence.laws import covariance_times, unsupported
 from quasistatic.evidence.levels import ObservedLevels
+from quasistatic.linalg import cholesky
 
 __all__ = [
     "observe_bits",
@@ -131,7 +132,7 @@ def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) ->
         raise unsupported(p)
     cov = p.cov
     cross = matrix @ cov
-    total = torch.linalg.cholesky(cross @ matrix.mT + torch.diag_embed(noise))
+    total = cholesky(cross @ matrix.mT + torch.diag_embed(noise))
     residual = y - (matrix @ _flat(p.mean).unsqueeze(-1)).squeeze(-1)
     gain = torch.cholesky_solve(cross, total).mT
     keep = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device) - gain @ matrix
@@ -141,7 +142,7 @@ def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) ->
     centre = p.mean + (gain @ residual.unsqueeze(-1)).view_as(p.mean)
     # Joseph's form stays positive: the covariance is that of these parts
     parts = torch.cat([keep @ p.scale_tril, gain * noise.sqrt().unsqueeze(-2)], -1)
-    factor = _factor_of_any(parts) if (noise == 0).any() else torch.linalg.cholesky(parts @ parts.mT)
+    factor = _factor_of_any(parts) if (noise == 0).any() else cholesky(parts @ parts.mT)
     return FullGaussian(centre, factor), log_z
 
 
