@@ -55,7 +55,7 @@ def test_a_row_far_out_leaves_more_room_for_what_is_missing() -> None:
     for far in (0.0, 4.0):
         row = torch.full((8000, 3), math.nan, dtype=torch.float64)
         row[:, 0] = train[:, 0].mean() + far * train[:, 0].std()
-        share = torch.softmax(tailed.of_numbers(layer(row[:1])[0]), 1)[0]  # type: ignore[operator]
+        share = torch.softmax(tailed.components(layer(row[:1])[0]), 1)[0]  # type: ignore[operator]
         drawn = layer(tailed.draw(row, Generator().manual_seed(0)))[0][:, 1:]  # type: ignore[operator]
         check_covariance(drawn, (share * scales).sum() * within)
         spread.append(drawn.var(0).sum().item())

@@ -96,10 +96,10 @@ def preconditioned(
         if not numeric:
             best = (0.0, layer, Normal(torch.zeros(0), torch.zeros(0, 0)))
             break
-        y = y[:, numeric]
+        y = _with_entries(y[:, numeric])
         chosen, score = (shrinkage, 0.0) if shrinkage is not None else cross_validated_shrinkage(y, seed=seed)
         if few is not x:
-            y = layer(x, Generator().manual_seed(seed))[0][:, numeric]
+            y = _with_entries(layer(x, Generator().manual_seed(seed))[0][:, numeric])
         law = Normal.fit(y).with_still_columns().shrunk(*chosen)
         score += log_det.mean().item()
         if best is None or score > best[0]:
@@ -111,6 +111,13 @@ def preconditioned(
     complete = Complete(law.mean, law.cov, numeric, rates, discrete, random=bool(x.isnan().any()))
     whiten = [OnColumns([Whiten.by(law.mean, law.cov)], [numeric])] if numeric else []
     return Chain(layer, complete, *whiten)
+
+
+def _with_entries(y: Tensor) -> Tensor:
+    """Put a zero into columns without any entry: values beside atoms may all be among other rows."""
+    y = y.clone()
+    y[0, y.isnan().all(0)] = 0.0
+    return y
 
 
 def build(transform: Chain, columns: Sequence[Column], shape: Shape) -> DiffusionModel:
@@ -162,7 +169,7 @@ def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
 
 def _scaled(x: Tensor, marginals: str) -> Chain:
     """Zero mean and unit variance; then a power about the mean; or a power of the ratio to the mean, about zero."""
-    mean = x.nanmean(0)
+    mean = x.nanmean(0).nan_to_num()  # of a column without entries, zero
     std = (x - mean).square().nanmean(0).sqrt()
     scale = Affine(mean, torch.where(std > 0, std, 1.0))
     if marginals == "none":

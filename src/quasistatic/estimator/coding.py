@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from quasistatic.errors import InputError
 from quasistatic.estimator.columns import Column
 
-__all__ = ["Coding"]
+__all__ = ["Coding", "cells_of"]
 
 
 class Coding(BaseEstimator):
@@ -26,7 +27,7 @@ class Coding(BaseEstimator):
     @property
     def _modelled(self) -> list[int]:
         """Numbers of the columns that are not constant."""
-        return [i for i, column in enumerate(self.columns_) if column.kind != "constant"]
+        return [i for i, column in enumerate(self.columns_) if column.coded]
 
     def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
         """Columns of cells, and their names."""
@@ -64,7 +65,7 @@ class Coding(BaseEstimator):
         """Codes of the columns that are modelled, (n, d), and which rows are impossible."""
         pairs = [column.encode(c) for column, c in zip(self.columns_, cells, strict=True)]
         wrong = np.any([wrong for _, wrong in pairs], axis=0)
-        codes = np.stack([pairs[i][0] for i in self._modelled], 1)
+        codes = np.concatenate([codes for codes, _ in pairs], 1)
         return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(wrong)
 
     def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
@@ -73,13 +74,15 @@ class Coding(BaseEstimator):
 
     def _table(self, x: Tensor) -> NDArray[Any]:
         """Rows of cells of coded rows (n, d)."""
-        cells: list[NDArray[Any]] = []
-        coded = iter(x.T.numpy())
-        for column in self.columns_:
-            codes = np.zeros(len(x)) if column.kind == "constant" else next(coded)
-            cells.append(column.decode(codes))
+        cells = cells_of(x, self.columns_)
         text = any(c.dtype == object for c in cells)
         return np.stack([c.astype(object) if text else c for c in cells], 1)
+
+
+def cells_of(x: Tensor, columns: Sequence[Column]) -> list[NDArray[Any]]:
+    """Columns of cells, each (n,), of coded rows."""
+    codes = x.split([len(column.coded) for column in columns], 1)
+    return [column.decode(part.numpy()) for column, part in zip(columns, codes, strict=True)]
 
 
 def _has_text(X: Any) -> bool:

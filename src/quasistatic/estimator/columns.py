@@ -1,4 +1,4 @@
-"""What the columns of a table are, and their values as numbers.
+r"""What the columns of a table are, and their values as numbers.
 
 ===============  =========================================================  ==================================
 kind             values                                                     its share of a row's log likelihood
@@ -10,6 +10,13 @@ kind             values                                                     its 
 ``categorical``  a few values without order                                 probability
 ``constant``     one value                                                  none, or minus infinity
 ===============  =========================================================  ==================================
+
+A numeric or integer column may have **atoms**: single values that repeat far more often than their neighbours, such as a
+detection limit, or the zeros of an amount. An atom has a probability of its own, and the other values share the rest,
+
+.. math:: P(x = a_k) = \pi_k, \qquad p(x) = (1 - \textstyle\sum_k \pi_k)\, f(x) \text{ elsewhere.}
+
+Such a column is coded by two numbers: which atom it is (0 for none), and its value, which is missing at an atom.
 """
 
 from __future__ import annotations
@@ -27,11 +34,14 @@ from quasistatic.errors import InputError
 
 __all__ = ["KINDS", "NUMERIC", "Column", "infer", "parsed", "told"]
 
-KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant")
+KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant", "atoms")
 NUMERIC = ("numeric", "integer", "ordinal")  # kinds whose values can be averaged
 MOST_LEVELS = 20  # of an ordinal column
 MOST_CLASSES = 64
 MOST_INTEGERS = 2**20
+LARGEST_EXACT = 2.0**53  # a float holds every whole number up to here
+MOST_ATOMS = 20
+LEAST_ATOM, ATOM_SHARE, ATOM_RATIO = 10, 0.05, 10.0  # rows, share of the rows, ratio to the counts of neighbouring values
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,21 @@ class Column:
     kind: str
     values: tuple[Any, ...] = ()
     """Numbers or texts, in the order of their codes; of integers, the first and the last."""
+    atoms: tuple[float, ...] = ()
+    """Values of a numeric or integer column that have a probability of their own, in increasing order."""
+
+    @property
+    def coded(self) -> tuple[Column, ...]:
+        """The columns that the model sees: none of a constant one, two where there are atoms."""
+        if self.kind == "constant":
+            return ()
+        if not self.atoms:
+            return (self,)
+        names = ("other", *(f"{atom:.12g}" for atom in self.atoms))
+        return (
+            Column(f"{self.name} (repeated value)", "binary" if len(names) == 2 else "categorical", names),
+            Column(self.name, self.kind, self.values),
+        )
 
     @property
     def n_levels(self) -> int:
@@ -51,41 +76,66 @@ class Column:
     def encode(
         self, cells: NDArray[Any], lines: Sequence[int] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Codes of cells, nan where missing, and which cells are impossible, holding what was never possible.
+        """Codes of cells, and which cells hold a value that the column cannot have.
 
-        A cell that should be a number and is none is told with its line, where lines are given.
+        Parameters
+        ----------
+        cells : ndarray, shape (n,)
+        lines : sequence of int, optional
+            Line of the file that each cell came from, for messages.
+
+        Returns
+        -------
+        codes : ndarray, shape (n, number of coded columns)
+            nan where missing.
+        wrong : ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If a cell should be a number and is not.
         """
         missing = _missing(cells)
         there = (cells[~missing], None if lines is None else np.asarray(lines)[~missing])
         codes = np.full(len(cells), np.nan)
-        if self.kind == "numeric":
+        if self.kind in ("numeric", "integer"):
             codes[~missing] = self._floats(*there)
-            return codes, np.zeros(len(cells), bool)
-        if self.kind == "integer":
-            codes[~missing] = self._floats(*there) - self.values[0]
-            with np.errstate(invalid="ignore"):
-                wrong = ~missing & (codes != np.round(codes))  # one beyond those seen is no impossibility
-        else:
-            at = {value: code for code, value in enumerate(self.values)}
-            found = [at.get(_plain(cell, self.values), -1) for cell in cells[~missing]]
-            codes[~missing] = found
-            wrong = codes == -1
+            atom = np.full(len(cells), np.nan)
+            atom[~missing] = self._atom_of(codes[~missing])
+            codes[atom > 0] = np.nan
+            wrong = np.zeros(len(cells), bool)
+            if self.kind == "integer":
+                codes = codes - self.values[0]
+                with np.errstate(invalid="ignore"):  # a whole number beyond those seen is possible
+                    wrong = ~np.isnan(codes) & (codes != np.round(codes))
+                codes[wrong] = np.nan
+            return np.stack([atom, codes] if self.atoms else [codes], 1), wrong
+        at = {value: code for code, value in enumerate(self.values)}
+        found = [at.get(_plain(cell, self.values), -1) for cell in cells[~missing]]
+        codes[~missing] = found
+        wrong = codes == -1
         codes[wrong] = np.nan
-        if self.kind == "constant":
-            codes[~wrong] = 0.0  # what is missing there is known
-        return codes, wrong
+        return codes[:, None] if self.kind != "constant" else np.empty((len(cells), 0)), wrong
 
     def decode(self, codes: NDArray[np.float64]) -> NDArray[Any]:
-        """Cells of codes; nan stays missing."""
-        if self.kind == "numeric":
-            return codes
-        if self.kind == "integer":
-            return codes + self.values[0]
+        """Cells (n,) of codes (n, number of coded columns); nan stays missing."""
+        if self.kind in ("numeric", "integer"):
+            cells = codes[:, -1] + (self.values[0] if self.kind == "integer" else 0.0)
+            return self._with_atoms(codes[:, 0], cells) if self.atoms else cells
         text = any(isinstance(value, str) for value in self.values)
         cells = np.full(len(codes), None if text else np.nan, dtype=object if text else np.float64)
-        there = ~np.isnan(codes)
-        cells[there] = np.array(self.values, dtype=cells.dtype)[codes[there].astype(int)]
+        level = codes[:, 0] if self.kind != "constant" else np.zeros(len(codes))
+        there = ~np.isnan(level)
+        cells[there] = np.array(self.values, dtype=cells.dtype)[level[there].astype(int)]
         return cells
+
+    def _atom_of(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Number of the atom that each value is, from 1; 0 for none."""
+        return (x[:, None] == np.array(self.atoms)[None]) @ np.arange(1.0, len(self.atoms) + 1.0)
+
+    def _with_atoms(self, atom: NDArray[np.float64], cells: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = np.array([np.nan, *self.atoms])[np.nan_to_num(atom).astype(int)]
+        return np.where(np.isnan(atom), np.nan, np.where(atom > 0, known, cells))
 
     def _floats(self, cells: NDArray[Any], lines: Sequence[int] | NDArray[Any] | None = None) -> NDArray[np.float64]:
         def place(i: int) -> str:
@@ -101,11 +151,22 @@ class Column:
             wrong = int(np.argmin(np.isfinite(numbers)))
             sentence = f"{place(wrong)} holds {numbers[wrong]}, but every number must be finite; nan is for what is missing"
             raise InputError(sentence)
+        inexact = _inexact(cells, numbers, np.abs(numbers) > LARGEST_EXACT)
+        if inexact is not None:
+            raise InputError(
+                f"{place(inexact)} holds {cells[inexact]}, but whole numbers above 2**53 cannot be told apart as numbers: "
+                "leave an identifier out, or turn it into text"
+            )
         return numbers
 
     def plain(self) -> dict[str, Any]:
         """Say it in JSON."""
-        return asdict(self) | {"values": list(self.values)}
+        return asdict(self) | {"values": list(self.values), "atoms": list(self.atoms)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Column:
+        """Read what :meth:`plain` wrote."""
+        return cls(plain["name"], plain["kind"], tuple(plain["values"]), tuple(plain.get("atoms", ())))
 
 
 def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequence[int] | None = None) -> Column:
@@ -123,7 +184,7 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     Examples
     --------
     >>> infer(np.array([3.0, 5.0, 4.0] * 10), "quality")
-    Column(name='quality', kind='ordinal', values=(3.0, 4.0, 5.0))
+    Column(name='quality', kind='ordinal', values=(3.0, 4.0, 5.0), atoms=())
     >>> infer(np.array([3.0, 5.0, 4.0] * 10), "quality", "ordinal:3..6").n_levels
     4
     >>> infer(np.array(["M", "F", None], dtype=object), "sex").kind
@@ -136,15 +197,17 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
         raise InputError(f"column {name!r} has no observed entry: leave it out")
     if cells.dtype.kind == "b":
         there = there.astype(np.float64)
-    numbers = [_number(cell) for cell in there]
-    if any(number is None for number in numbers):
+    if any(_number(cell) is None for cell in there):
         return _of_text(there, name, kind)
     at = None if lines is None else np.asarray(lines)[~missing]
-    x = Column(name, kind or "numeric")._floats(np.array(numbers, dtype=object), at)
+    x = Column(name, kind or "numeric")._floats(there, at)
     distinct = np.unique(x)
     whole = bool((distinct == np.round(distinct)).all())
-    if kind is None:
+    wanted = kind
+    if kind in (None, "atoms"):
         kind = _kind_of_numbers(distinct, whole, len(x))
+        if wanted == "atoms" and kind != "constant":
+            kind = "integer" if whole and distinct[-1] - distinct[0] < MOST_INTEGERS else "numeric"
     if span is not None:
         if not whole or distinct[0] < span[0] or distinct[-1] > span[1]:
             wrong = next(value for value in x if value != round(value) or not span[0] <= value <= span[1])
@@ -152,15 +215,18 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
         distinct = np.arange(span[0], span[1] + 1.0)
     if kind == "constant" or (kind in ("binary", "categorical", "ordinal") and len(distinct) == 1):
         return _with_levels(name, "constant", distinct.tolist())
+    atoms = _atoms(x, at_least_one=wanted == "atoms") if wanted in (None, "atoms") and kind in ("numeric", "integer") else ()
+    if atoms:
+        distinct = np.setdiff1d(distinct, atoms)
     if kind == "numeric":
-        return Column(name, kind)
+        return Column(name, kind, (), atoms)
     if kind in ("integer", "ordinal") and not whole:
         wrong = x[x != np.round(x)][0]
         raise InputError(f"column {name!r} cannot be {kind}: it holds {wrong:g}, which is not a whole number")
     if kind == "integer":
         if distinct[-1] - distinct[0] >= MOST_INTEGERS:
             raise InputError(f"column {name!r} spans {distinct[-1] - distinct[0]:.0f} integers: make it numeric")
-        return Column(name, kind, (float(distinct[0]), float(distinct[-1])))
+        return Column(name, kind, (float(distinct[0]), float(distinct[-1])), atoms)
     if kind == "ordinal" and distinct[-1] - distinct[0] < 2 * MOST_LEVELS:
         distinct = np.arange(distinct[0], distinct[-1] + 1)  # a level between others may come yet
     return _with_levels(name, kind, distinct.tolist())
@@ -193,6 +259,40 @@ def _kind_of_numbers(distinct: NDArray[np.float64], whole: bool, n: int) -> str:
     return "integer"
 
 
+def _atoms(x: NDArray[np.float64], at_least_one: bool = False) -> tuple[float, ...]:
+    """Values that repeat far more often than the values next to them, in increasing order.
+
+    Each makes up at least 10 rows and 5 % of them, and is 10 times as frequent as the median of its two neighbours on either
+    side; rounded numbers repeat, but so do their neighbours. At least two other values must remain.
+    """
+    distinct, counts = np.unique(x, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    frequent = counts >= max(LEAST_ATOM, ATOM_SHARE * len(x))
+    found: list[int] = []
+    for i in order[:MOST_ATOMS]:
+        rest = np.delete(np.arange(len(distinct)), [*found, i])
+        if len(rest) < 2:
+            break
+        near = rest[np.argsort(np.abs(rest - i), kind="stable")[:4]]
+        if frequent[i] and counts[i] >= ATOM_RATIO * np.median(counts[near]):
+            found.append(i)
+    if not found and at_least_one and len(distinct) > 2:
+        found = [order[0]]
+    return tuple(float(distinct[i]) for i in sorted(found))
+
+
+def _inexact(cells: NDArray[Any], numbers: NDArray[np.float64], far: NDArray[np.bool_]) -> int | None:
+    """Index of the first whole number that its float does not equal; None if there is none."""
+    for i in np.flatnonzero(far):
+        try:
+            exact = int(str(cells[i]))  # what is written as a decimal or power of ten is a measurement
+        except ValueError:
+            continue
+        if exact != int(numbers[i]):
+            return int(i)
+    return None
+
+
 def _of_text(there: NDArray[Any], name: str, kind: str | None) -> Column:
     if kind in ("numeric", "integer", "ordinal"):
         wrong = next(cell for cell in there if _number(cell) is None)
@@ -218,9 +318,13 @@ def told(columns: Sequence[Column]) -> str:
     """Say in lines which columns are of which kind."""
     lines = []
     for kind in KINDS:
-        names = [column.name for column in columns if column.kind == kind]
+        names = [column.name for column in columns if column.kind == kind and not column.atoms]
         if names:
             lines.append(f"{kind}: {', '.join(names)}")
+    for column in columns:
+        if column.atoms:
+            atoms = ", ".join(f"{atom:.12g}" for atom in column.atoms)
+            lines.append(f"{column.kind} with atoms: {column.name} (often exactly {atoms})")
     return "\n".join(lines)
 
 

@@ -20,10 +20,11 @@ from quasistatic.bound import Bound
 from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import FEW_ROWS, MANY_COLUMNS, Shape, build, preconditioned, shape_for
+from quasistatic.estimator.coded import coded_columns, missing_cells, values_of
 from quasistatic.estimator.coding import Coding
 from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
-from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, values_of
+from quasistatic.estimator.imputing import Filling, Imputed, draw_holes
 from quasistatic.estimator.mixture import NormalMixture, mixing_weights
 from quasistatic.estimator.rows import log_prob_alone
 from quasistatic.model import DiffusionModel
@@ -197,7 +198,7 @@ class DiffusionDensity(DensityMixin, Coding):
 
     def _fit_members(self, train: Tensor, held_out: Tensor, seed: int) -> None:
         train = train[~train.isnan().all(1)]
-        columns = [self.columns_[i] for i in self._modelled]
+        columns = coded_columns(self.columns_)
         transform = preconditioned(train, columns, self.marginals, seed=seed)
         shape, config = self._shape(len(train), len(columns)), self._config(len(train), len(columns))
         self.members_ = []
@@ -400,11 +401,11 @@ class DiffusionDensity(DensityMixin, Coding):
         random_state: Any = None,
     ) -> Filling:
         """Draw the holes of coded rows, and leave the draws in codes."""
-        columns = [self.columns_[j] for j in self._modelled]
+        columns = self.columns_
         generator = self._generator(random_state)
         draws, mean = x.repeat(n_draws, 1, 1), values_of(x, columns)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
-        holes = x.isnan().any(1).nonzero().flatten()
+        holes = missing_cells(x, columns).any(1).nonzero().flatten()
         if len(holes):
             particles = max(50, 5 * n_draws) if n_particles is None else n_particles
             filled = draw_holes(
@@ -481,7 +482,7 @@ class DiffusionDensity(DensityMixin, Coding):
         if told.get("laws") != cls.N_LAWS:
             raise InputError(f"{folder} was written by another version, whose averages have other parts: fit it again")
         model = cls(**told["params"])
-        model.columns_ = [Column(c["name"], c["kind"], tuple(c["values"])) for c in told["columns"]]
+        model.columns_ = [Column.from_plain(c) for c in told["columns"]]
         model.seed_, model.weights_ = told["seed"], np.array(told["weights"])
         model.validation_score_, model.n_features_in_ = told["validation_score"], told["n_features"]
         if told["names"]:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from quasistatic.data.transforms import Complete, OnColumns, Transform
 from quasistatic.errors import InputError
+from quasistatic.estimator.coded import missing_cells, values_of
 from quasistatic.estimator.columns import NUMERIC, Column
 from quasistatic.estimator.frames import Frame
 from quasistatic.estimator.mixture import NormalMixture
@@ -23,7 +24,7 @@ from quasistatic.model import DiffusionModel
 from quasistatic.posterior import PosteriorWarning
 from quasistatic.smc import posterior_sample, systematic
 
-__all__ = ["Filling", "Imputed", "draw_holes", "values_of"]
+__all__ = ["Filling", "Imputed", "draw_holes"]
 
 AT_ONCE = 256  # rows
 
@@ -95,7 +96,7 @@ class Filling(NamedTuple):
     draws: Tensor
     """(n_draws, n, d), codes."""
     mean: Tensor
-    """(n, d), values; of no use for classes."""
+    """(n, columns that are not constant), values; of no use for classes."""
     log_evidence: Tensor
     ess: Tensor
     """Both (n,)."""
@@ -151,7 +152,8 @@ def _filled(
     many = torch.stack([told.draws for told in each])
     chosen = many.gather(0, pick[None, :, :, None].expand(1, *many[0].shape))[0]
     mean = (share.unsqueeze(-1) * torch.stack([told.mean for told in each])).sum(0)
-    mean = torch.where(x.isnan(), mean, values_of(x, columns))  # no weights, that may not add up to one, touch what is known
+    missing = missing_cells(x, columns)
+    mean = torch.where(missing, mean, values_of(x, columns))  # no weights, that may not add up to one, touch what is known
     ess = (share * torch.stack([told.ess for told in each])).sum(0)
     return Filling(chosen, mean, torch.logsumexp(evidence, 0), ess)
 
@@ -192,14 +194,3 @@ def _particles(
     kept = kept.gather(1, torch.rand(kept.shape, generator=generator).argsort(1))
     draws = q.x[torch.arange(len(x))[:, None], kept].movedim(1, 0)
     return Filling(draws, mean, p.log_evidence + log_det, torch.minimum(p.ess, p.n_founders))
-
-
-def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
-    """Values of the codes of numbers and levels, (..., d); classes keep their codes."""
-    told = x.clone()
-    for j, column in enumerate(columns):
-        if column.kind == "integer":
-            told[..., j] += column.values[0]
-        elif column.kind == "ordinal":
-            told[..., j] = torch.tensor(column.values, dtype=x.dtype)[x[..., j].nan_to_num().long()]
-    return told

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.data.normal import Normal, cross_validated_shrinkage, held_out
 from quasistatic.data.transforms import Chain, Complete, Transform
+from quasistatic.estimator.em import Rows, fit_components, starts
 from quasistatic.saving import saveable
 
 __all__ = ["NormalMixture", "mixing_weights"]
 
 SCALES = 2.0 ** torch.arange(-2.0, 6.1, 0.5, dtype=torch.float64)
+MOST_PATTERNS = 50  # of missing entries, up to which several shrinkages are tried
 MOST_SCALED = 2000  # rows that the weights of scales are fitted to
 
 
 @saveable
 class NormalMixture(nn.Module):
-    r"""Density of rows behind their marginals, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k)` times the rates of classes.
+    r"""Mixture of products, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d)`.
+
+    Numbers y stand behind the transforms of their columns; within a component they are independent of the classes c.
 
     Parameters
     ----------
@@ -32,14 +34,20 @@ class NormalMixture(nn.Module):
     weights : Tensor, shape (K,)
     means : Tensor, shape (K, k)
     covs : Tensor, shape (K, k, k)
+    rates : sequence of Tensor, shape (K, L), optional
+        Probabilities of the L classes of each other column in each component; those of the preconditioning if not given.
     """
 
-    def __init__(self, transform: Chain, weights: Tensor, means: Tensor, covs: Tensor) -> None:
+    def __init__(
+        self, transform: Chain, weights: Tensor, means: Tensor, covs: Tensor, rates: Sequence[Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.transform = transform
         self.log_weights = weights.double().log()
         self.laws = [Normal(mean, cov) for mean, cov in zip(means, covs, strict=True)]
         (self.complete,) = (part for part in transform.parts if isinstance(part, Complete))
+        common = [rate.expand(len(weights), -1) for rate in self.complete.rates]
+        self.rates = common if rates is None else [rate.double() for rate in rates]
 
     @classmethod
     def single(cls, transform: Chain) -> NormalMixture:
@@ -58,7 +66,7 @@ class NormalMixture(nn.Module):
         numeric = single.complete.numeric
         if not numeric or len(train) < 2:
             return single
-        y = single.behind(train[:MOST_SCALED], Generator().manual_seed(seed))[0][:, numeric]
+        y = single._rows(train[:MOST_SCALED], seed).y
         shrinkage, _ = cross_validated_shrinkage(y, seed=seed)
         if not len(scores := held_out(y, shrinkage, SCALES, seed=seed)):
             return single
@@ -74,85 +82,99 @@ class NormalMixture(nn.Module):
         transform: Chain,
         train: Tensor,
         validation: Tensor,
-        sizes: Sequence[int] = (2, 5, 10, 20),
-        ridges: Sequence[float] = (1e-3, 1e-2, 1e-1),
+        sizes: Sequence[int] = (2, 3, 5, 10, 20),
+        shrinkages: Sequence[float] = (0.3, 3.0, 10.0),
         seed: int = 0,
     ) -> NormalMixture:
-        """Fit by scikit-learn, in whitened units, for each size and ridge; keep the best on validation rows."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
+        """Fit by expectation maximisation for each size and shrinkage; keep the best on validation rows.
 
-        single = cls.single(transform)
-        best, best_score = single, single.log_prob(validation, seed=seed).mean().item()
-        if not single.complete.numeric:
-            return single
-        white: Any = transform.parts[-1].parts[0]  # type: ignore[union-attr,index]
-        z = transform(train, Generator().manual_seed(seed))[0][:, single.complete.numeric]
-        for k in [k for k in sizes if k * 5 <= len(train)]:
-            for ridge in ridges:
-                mixture = GaussianMixture(k, reg_covar=ridge, random_state=seed)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges it all the same
-                    try:
-                        mixture.fit(z.numpy())
-                    except ValueError:  # a covariance that is none
+        Parameters
+        ----------
+        transform : Chain
+            The preconditioning of the table.
+        train, validation : Tensor, shape (n, d)
+            Coded rows.
+        sizes : sequence of int
+            Numbers of components; larger ones are not tried once two have not been better than the one before.
+        shrinkages : sequence of float
+            Of the correlations in each component towards the common ones (:func:`quasistatic.estimator.em.fit_components`).
+        seed : int
+        """
+        best = single = cls.single(transform)
+        rows, normal = single._rows(train, seed), single.laws[0]
+        if rows.y.shape[1] + rows.codes.shape[1] < 2 and not single.complete.numeric:
+            return single  # one column of classes has no more to say
+        if rows.n_patterns > MOST_PATTERNS:
+            shrinkages = shrinkages[1:2]  # each fit takes long
+        best_score, worse = single.log_prob(validation, seed=seed).mean().item(), 0
+        for k in [k for k in sizes if k * 5 <= len(train) and rows.fits(k)]:
+            score = -math.inf
+            for share in starts(rows, k, normal, seed):
+                for shrinkage in shrinkages:
+                    found = fit_components(rows, share, shrinkage)
+                    if found is None:
                         continue
-                means = white.inverse(torch.as_tensor(mixture.means_))
-                covs = white.back @ torch.as_tensor(mixture.covariances_) @ white.back.T
-                fitted = cls(transform, torch.as_tensor(mixture.weights_), means, 0.5 * (covs + covs.mT))
-                score = fitted.log_prob(validation, seed=seed).mean().item()
-                if score > best_score:
-                    best, best_score = fitted, score
+                    fitted = cls(transform, found.weights, found.means, found.covs, found.rates)
+                    score = max(score, now := fitted.log_prob(validation, seed=seed).mean().item())
+                    if now > best_score:
+                        best, best_score = fitted, now
+            worse = worse + 1 if score < best_score else 0
+            if worse == 2:
+                break
         return best
+
+    def _rows(self, x: Tensor, seed: int) -> Rows:
+        """Coded rows as the fit takes them."""
+        layer = self.transform.parts[0]
+        assert isinstance(layer, Transform)
+        y, _ = layer(x, Generator().manual_seed(seed))
+        return Rows.of(y[:, self.complete.numeric], y[:, self.complete.discrete], self.complete.rates)
 
     @property
     def n_components(self) -> int:
         """K."""
         return len(self.laws)
 
-    def of_numbers(self, y: Tensor) -> Tensor:
-        """Log weight and density of the observed numbers under each component, (n, K)."""
-        return torch.stack([law.log_prob(y) for law in self.laws], 1) + self.log_weights
-
-    def behind(self, x: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        """Rows behind the marginals, and the log-determinant of what was observed plus the log rates of its classes."""
-        layer = self.transform.parts[0]
-        assert isinstance(layer, Transform)
-        y, log_p = layer(x, generator)
-        for rate, column in zip(self.complete.rates, self.complete.discrete, strict=True):
-            there = ~y[:, column].isnan()
-            log_p = log_p + torch.where(there, rate.log()[y[:, column].nan_to_num().long()], 0.0)
-        return y, log_p
+    def components(self, y: Tensor) -> Tensor:
+        """Log weight and density of the observed entries under each component, (n, K)."""
+        total = self.log_weights.expand(len(y), -1)
+        if self.complete.numeric:
+            numbers = y[:, self.complete.numeric]
+            total = total + torch.stack([law.log_prob(numbers) for law in self.laws], 1)
+        for rate, column in zip(self.rates, self.complete.discrete, strict=True):
+            code = y[:, column]
+            total = total + torch.where(code.isnan()[:, None], 0.0, rate.log().T[code.nan_to_num().long()])
+        return total
 
     def log_prob(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """Log density of the observed entries of coded rows (n, d), (n,), nats."""
         from quasistatic.estimator.rows import noise_of
 
-        y, log_p = self.behind(x, noise_of(x, seed) if self.transform.parts[0].random else None)  # type: ignore[union-attr]
-        if not self.complete.numeric:
-            return log_p
-        return log_p + torch.logsumexp(self.of_numbers(y[:, self.complete.numeric]), 1)
+        layer = self.transform.parts[0]
+        assert isinstance(layer, Transform)
+        y, log_det = layer(x, noise_of(x, seed) if layer.random else None)
+        return log_det + torch.logsumexp(self.components(y), 1)
 
     def draw(self, x: Tensor, generator: Generator) -> Tensor:
-        """Coded rows with their holes drawn from the conditional law."""
-        y, _ = self.behind(x, generator)
+        """Coded rows with their missing entries drawn from the conditional distribution."""
+        layer = self.transform.parts[0]
+        assert isinstance(layer, Transform)
+        y, _ = layer(x, generator)
+        pick = torch.multinomial(torch.softmax(self.components(y), 1), 1, generator=generator).squeeze(1)
         filled = y.clone()
         if self.complete.numeric:
             numbers = y[:, self.complete.numeric]
-            share = torch.softmax(self.of_numbers(numbers), 1)
-            pick = torch.multinomial(share, 1, generator=generator).squeeze(1)
             for k, law in enumerate(self.laws):
                 rows = (pick == k).nonzero().flatten()
                 if len(rows):
                     numbers[rows] = law.draw(numbers[rows], generator)[0]
             filled[:, self.complete.numeric] = numbers
-        for rate, column in zip(self.complete.rates, self.complete.discrete, strict=True):
-            hole = filled[:, column].isnan()
-            if hole.any():
-                drawn = torch.multinomial(rate, int(hole.sum()), replacement=True, generator=generator)
-                filled[hole, column] = drawn.double()
-        drawn_rows = self.transform.parts[0].inverse(filled)  # type: ignore[operator]
-        return torch.where(x.isnan(), drawn_rows, x)
+        for rate, column in zip(self.rates, self.complete.discrete, strict=True):
+            gone = filled[:, column].isnan()
+            if gone.any():
+                drawn = torch.multinomial(rate[pick[gone]], 1, generator=generator).squeeze(1)
+                filled[gone, column] = drawn.double()
+        return torch.where(x.isnan(), layer.inverse(filled), x)
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         """Draw n coded rows."""

@@ -20,6 +20,8 @@ from quasistatic.data.tables import MIN_ROWS, Cells, read_cells, split_rows
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.estimator.build import FEW_ROWS, Shape, build, preconditioned, shape_for
+from quasistatic.estimator.coded import coded_columns, hide, missing_cells, modelled, values_of
+from quasistatic.estimator.coding import cells_of
 from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
@@ -112,11 +114,11 @@ class Table(Recipe):
         x, _ = encoded(columns, cells)
         rows = split_rows(len(x), self.split_seed, self.validation, self.test)
         train, validation, test = (x[torch.as_tensor(r)] for r in rows)
-        names = tuple(column.name for column in columns if column.kind != "constant")
+        names = tuple(column.name for column in coded_columns(columns))
         return Splits(train[~train.isnan().all(1)], validation, test, names)
 
     def build(self, splits: Splits) -> DiffusionModel:
-        columns = [column for column in self.columns() if column.kind != "constant"]
+        columns = coded_columns(self.columns())
         transform = preconditioned(splits.train, columns, self.marginals)
         names = {f.name for f in dataclasses.fields(Shape)} & {f.name for f in dataclasses.fields(self)}
         given = {name: getattr(self, name) for name in names}
@@ -129,14 +131,16 @@ class Table(Recipe):
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import column_marginals, pair_plot
 
-        columns = [column for column in self.columns() if column.kind != "constant"]
+        columns = modelled(self.columns())
+        names = [column.name for column in columns]
         real = splits.test if len(splits.test) else splits.validation
-        made = model.sample(max(500, len(real)), generator=generator)
+        made = values_of(model.sample(max(500, len(real)), generator=generator), columns)
+        seen = values_of(real, columns)
         classes = [None if c.kind in NUMERIC else [_spelled(value) for value in c.values] for c in columns]
-        drawn = {"columns": column_marginals(real.numpy(), made.numpy(), list(splits.names), classes)}
-        whole = real[~real.isnan().any(1)]
-        if len(whole) > 1 and real.shape[1] > 1:
-            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), list(splits.names))
+        drawn = {"columns": column_marginals(seen.numpy(), made.numpy(), names, classes)}
+        whole = seen[~seen.isnan().any(1)]
+        if len(whole) > 1 and len(columns) > 1:
+            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), names)
         return drawn | self._judged(model, splits, real, generator)
 
     def _judged(self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator) -> dict[str, Figure]:
@@ -169,13 +173,14 @@ def hidden_ranks(density: DiffusionDensity, x: Tensor, generator: Generator) -> 
     """Ranks among draws of entries that are hidden from coded rows, a fifth at random, (m,): of numbers and levels only."""
     from quasistatic.report import ranks
 
-    columns = [column for column in density.columns_ if column.kind != "constant"]
-    hide = (torch.rand(x.shape, generator=generator) < HIDDEN) & ~x.isnan()
-    hide &= (hide.sum(1) < (~x.isnan()).sum(1))[:, None]  # something is left to go by
+    columns = density.columns_
+    missing = missing_cells(x, columns)
+    hidden = (torch.rand(missing.shape, generator=generator) < HIDDEN) & ~missing
+    hidden &= (hidden.sum(1) < (~missing).sum(1))[:, None]  # something is left to go by
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    draws = density.draw_coded(x.masked_fill(hide, np.nan), HIDDEN_DRAWS, random_state=seed).draws
-    hide &= torch.tensor([column.kind in NUMERIC for column in columns])
-    truth, told = x[hide], draws[:, hide].T
+    draws = density.draw_coded(hide(x, hidden, columns), HIDDEN_DRAWS, random_state=seed).draws
+    hidden &= torch.tensor([column.kind in NUMERIC for column in modelled(columns)])
+    truth, told = values_of(x, columns)[hidden], values_of(draws, columns)[:, hidden].T
     if not len(truth):
         return np.empty(0)
     return ranks(truth[:, None], told[:, :, None], seed=seed)[:, 0]
@@ -187,33 +192,31 @@ def surprise(density: DiffusionDensity, x: Tensor) -> NDArray[np.float64]:
     It has that in closed form. Of constant columns zero, of what is missing nan.
     """
     whole, told = density.mixture_.log_prob(x), []
-    at = iter(range(x.shape[1]))
+    at = 0
     for column in density.columns_:
-        if column.kind == "constant":
+        if not column.coded:
             told.append(torch.zeros(len(x), dtype=torch.float64))
             continue
         rest = x.clone()
-        rest[:, (j := next(at))] = np.nan
-        told.append(torch.where(x[:, j].isnan(), np.nan, density.mixture_.log_prob(rest) - whole))
+        rest[:, at : at + len(column.coded)] = np.nan
+        told.append(torch.where(x[:, at].isnan(), np.nan, density.mixture_.log_prob(rest) - whole))
+        at += len(column.coded)
     return torch.stack(told, 1).numpy()
 
 
 def encoded(columns: list[Column], cells: Cells) -> tuple[Tensor, Tensor]:
-    """Codes of the columns that are not constant, (n, d), nan where missing, and which rows are impossible."""
+    """Codes of rows, (n, coded columns), nan where missing, and which rows are impossible."""
     if [column.name for column in columns] != cells.names:
         there, asked = ", ".join(cells.names), ", ".join(column.name for column in columns)
         raise InputError(f"the table has the columns {there}, but the model takes {asked}")
     pairs = [column.encode(c, cells.lines) for column, c in zip(columns, cells.columns, strict=True)]
-    codes = [pair[0] for column, pair in zip(columns, pairs, strict=True) if column.kind != "constant"]
     wrong = np.any([pair[1] for pair in pairs], axis=0)
-    return torch.as_tensor(np.stack(codes, 1)), torch.as_tensor(wrong)
+    return torch.as_tensor(np.concatenate([codes for codes, _ in pairs], 1)), torch.as_tensor(wrong)
 
 
 def decoded(columns: list[Column], x: Tensor) -> NDArray[Any]:
     """Cells of coded rows, (n, all columns), objects."""
-    coded = iter(x.T.numpy())
-    each = [column.decode(np.zeros(len(x)) if column.kind == "constant" else next(coded)) for column in columns]
-    return np.stack([cells.astype(object) for cells in each], 1)
+    return np.stack([cells.astype(object) for cells in cells_of(x, columns)], 1)
 
 
 def cell_type(column: Column) -> type:
