@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from quasistatic.errors import InputError
 
-__all__ = ["KINDS", "NUMERIC", "Column", "infer", "parsed", "told"]
+__all__ = ["KINDS", "NUMERIC", "Column", "infer", "missing", "parsed", "told"]
 
 KINDS = ("numeric", "integer", "ordinal", "binary", "categorical", "constant", "atoms")
 NUMERIC = ("numeric", "integer", "ordinal")  # kinds whose values can be averaged
@@ -95,13 +95,13 @@ class Column:
         InputError
             If a cell should be a number and is not.
         """
-        missing = _missing(cells)
-        there = (cells[~missing], None if lines is None else np.asarray(lines)[~missing])
+        gone = missing(cells)
+        there = (cells[~gone], None if lines is None else np.asarray(lines)[~gone])
         codes = np.full(len(cells), np.nan)
         if self.kind in ("numeric", "integer"):
-            codes[~missing] = self._floats(*there)
+            codes[~gone] = self._floats(*there)
             atom = np.full(len(cells), np.nan)
-            atom[~missing] = self._atom_of(codes[~missing])
+            atom[~gone] = self._atom_of(codes[~gone])
             codes[atom > 0] = np.nan
             wrong = np.zeros(len(cells), bool)
             if self.kind == "integer":
@@ -111,8 +111,8 @@ class Column:
                 codes[wrong] = np.nan
             return np.stack([atom, codes] if self.atoms else [codes], 1), wrong
         at = {value: code for code, value in enumerate(self.values)}
-        found = [at.get(_plain(cell, self.values), -1) for cell in cells[~missing]]
-        codes[~missing] = found
+        found = [at.get(_plain(cell, self.values), -1) for cell in cells[~gone]]
+        codes[~gone] = found
         wrong = codes == -1
         codes[wrong] = np.nan
         return codes[:, None] if self.kind != "constant" else np.empty((len(cells), 0)), wrong
@@ -151,7 +151,7 @@ class Column:
             wrong = int(np.argmin(np.isfinite(numbers)))
             sentence = f"{place(wrong)} holds {numbers[wrong]}, but every number must be finite; nan is for what is missing"
             raise InputError(sentence)
-        inexact = _inexact(cells, numbers, np.abs(numbers) > LARGEST_EXACT)
+        inexact = _inexact(cells, numbers, np.abs(numbers) >= LARGEST_EXACT)
         if inexact is not None:
             raise InputError(
                 f"{place(inexact)} holds {cells[inexact]}, but whole numbers above 2**53 cannot be told apart as numbers: "
@@ -191,15 +191,15 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     'binary'
     """
     kind, span = parsed(kind, name)
-    missing = _missing(cells)
-    there = cells[~missing]
+    gone = missing(cells)
+    there = cells[~gone]
     if not len(there):
         raise InputError(f"column {name!r} has no observed entry: leave it out")
     if cells.dtype.kind == "b":
         there = there.astype(np.float64)
-    if any(_number(cell) is None for cell in there):
+    if any(_number(cell) is None for cell in there) or _is_label(there, kind):
         return _of_text(there, name, kind)
-    at = None if lines is None else np.asarray(lines)[~missing]
+    at = None if lines is None else np.asarray(lines)[~gone]
     x = Column(name, kind or "numeric")._floats(there, at)
     distinct = np.unique(x)
     whole = bool((distinct == np.round(distinct)).all())
@@ -293,6 +293,16 @@ def _inexact(cells: NDArray[Any], numbers: NDArray[np.float64], far: NDArray[np.
     return None
 
 
+def _is_label(there: NDArray[np.generic], kind: str | None) -> bool:
+    """Whether text of digits is a label: it is said to be a class, or starts with a zero, like a postal code."""
+    if there.dtype.kind != "O" or not all(isinstance(cell, str) for cell in there):
+        return False
+    if kind in ("binary", "categorical"):
+        return True
+    padded = any(re.fullmatch(r"0\d+", cell) for cell in there)
+    return kind is None and padded and len(set(there)) <= MOST_CLASSES
+
+
 def _of_text(there: NDArray[Any], name: str, kind: str | None) -> Column:
     if kind in ("numeric", "integer", "ordinal"):
         wrong = next(cell for cell in there if _number(cell) is None)
@@ -328,7 +338,8 @@ def told(columns: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
-def _missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
+def missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which cells are missing."""
     if cells.dtype.kind == "f":
         return np.isnan(cells)
     if cells.dtype.kind in "biu":
@@ -355,4 +366,6 @@ def _number(cell: Any) -> float | None:
 
 def _plain(cell: Any, values: Sequence[Any]) -> Any:
     """A cell in the type of the known values."""
-    return str(cell) if isinstance(values[0], str) else _number(cell)
+    if not isinstance(values[0], str):
+        return _number(cell)
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -24,7 +24,7 @@ from quasistatic.estimator.coded import coded_columns, missing_cells, values_of
 from quasistatic.estimator.coding import Coding
 from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
-from quasistatic.estimator.imputing import Filling, Imputed, draw_holes
+from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, restore
 from quasistatic.estimator.mixture import NormalMixture, mixing_weights
 from quasistatic.estimator.rows import log_prob_alone
 from quasistatic.model import DiffusionModel
@@ -363,14 +363,17 @@ class DiffusionDensity(DensityMixin, Coding):
         """
         if n_draws < 1:
             raise InputError(f"n_draws must be at least 1, got {n_draws}")
-        x, wrong = self._rows(X)
+        check_is_fitted(self)
+        cells, _ = self._cells(X, reset=False)
+        x, wrong = self._encoded(cells)
         if wrong.any():
             raise InputError(
                 f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
             )
         told = self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
+        restore(told.draws, cells)
         if (frame := frame_of(X)) is not None:
-            told = dataclasses.replace(told, frame=self._frame or frame, index=X.index)
+            told = dataclasses.replace(told, frame=self._frame or frame, index=X.index, observed=X)
         return told
 
     def impute_coded(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,8 @@ from quasistatic.linalg import cholesky
 
 __all__ = ["Components", "Rows", "fit_components", "starts"]
 
-PRIOR_ROWS = 1.0  # of the common scale and rates, in every component
+PRIOR_ROWS = 0.1  # of the common scale, in every component: more would widen a narrow cluster beside a wide one
+PRIOR_CLASSES = 1.0  # rows of the common rates
 DIAGONAL = 1e-5  # share of independent columns in the common correlations
 LEAST_ROWS = 1.5  # a component of fewer is dropped
 MOST_NUMBERS = 2**25  # in the factors of all patterns and components
@@ -59,7 +61,7 @@ class Rows:
             distinct = y[~y[:, j].isnan(), j].unique()
             if len(distinct) > 1:
                 rounding = distinct.diff().median().square() / 12.0
-                floor[j] = torch.maximum(rounding, 1e-12 * (distinct[-1] - distinct[0]).square())
+                floor[j] = torch.maximum(rounding, 1e-24 * (distinct[-1] - distinct[0]).square())
         return cls(y, codes, rates, floor)
 
     @functools.cached_property
@@ -95,6 +97,7 @@ def starts(rows: Rows, n_components: int, normal: Normal, seed: int) -> list[Ten
     Clusters are those of k-means++. Where there are classes a second start weighs them more than the numbers.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     parts = []
     if rows.y.shape[1]:
@@ -106,7 +109,9 @@ def starts(rows: Rows, n_components: int, normal: Normal, seed: int) -> list[Ten
     found = []
     for weight in (1.0, 4.0) if hot and parts else (1.0,):
         features = torch.cat([*parts, *(weight * h for h in hot)], 1)
-        clusters = KMeans(n_components, n_init=3, random_state=seed).fit(features.numpy())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: some stay empty
+            clusters = KMeans(n_components, n_init=3, random_state=seed).fit(features.numpy())
         found.append(torch.nn.functional.one_hot(torch.as_tensor(clusters.labels_).long(), n_components).double())
     return found
 
@@ -186,7 +191,7 @@ def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of:
     rates = []
     for codes, rate in zip(rows.codes.T, rows.rates, strict=True):
         hot = torch.nn.functional.one_hot(codes.nan_to_num(nan=len(rate)).long(), len(rate) + 1)[:, :-1].double()
-        counts = share.T @ hot + PRIOR_ROWS * rate
+        counts = share.T @ hot + PRIOR_CLASSES * rate
         rates.append(counts / counts.sum(1, keepdim=True))
     return Components((count + 1.0) / (count + 1.0).sum(), torch.stack(means), covs, rates)
 

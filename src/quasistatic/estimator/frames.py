@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.estimator.columns import MOST_CLASSES
+from quasistatic.estimator.columns import MOST_CLASSES, missing
 
 __all__ = ["Frame", "frame_of"]
 
@@ -27,6 +27,12 @@ class Cast:
     ordered: bool = False
     truths: bool = False
     """Whether it is a column of objects that are True, False or missing."""
+    labels: bool = False
+    """Whether it is a column of whole numbers written as text, few enough to be classes."""
+    digits: bool = False
+    """Whether it is a column of text; numbers that are drawn for it are written as text."""
+    width: int = 0
+    """Number of digits that they are padded to with zeros."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,22 @@ class Frame:
         return cls(tuple(Cast(**{**cast, "categories": tuple(cast["categories"])}) for cast in told))
 
     def kinds(self) -> dict[str, str]:
-        """What the types say of columns: between categories there is nothing, even if they are numbers."""
-        few = [cast for cast in self.casts if cast.dtype == "category" and len(cast.categories) <= MOST_CLASSES]
+        """Kinds of the columns whose type is not a number's: categories and text are classes, digits or not."""
+        few = [c for c in self.casts if c.labels or (c.dtype == "category" and len(c.categories) <= MOST_CLASSES)]
         return {str(cast.name): "categorical" for cast in few}
 
-    def table(self, cells: NDArray[Any], index: Any = None, *, drawn: bool = True) -> Any:
+    def table(self, cells: NDArray[Any], index: Any = None, *, drawn: bool = True, observed: Any = None) -> Any:
         """Put cells (n, d) into a data frame of these columns, each in its type.
 
         What was drawn for a column of integers is rounded, as wide ones are modelled as numbers; a mean is not, and halves
-        turn the column into one of floats.
+        turn the column into one of floats. Cells of a data frame ``observed`` that are not missing stay the objects that
+        they were.
         """
         import pandas
 
         columns = [_cast(cells[:, j], cast, drawn) for j, cast in enumerate(self.casts)]
+        if observed is not None:
+            columns = [_restored(c, observed.iloc[:, j]) for j, c in enumerate(columns)]
         frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
         frame.columns = pandas.Index([cast.name for cast in self.casts])
         return frame if index is None else frame.set_axis(index, axis=0)
@@ -84,8 +93,18 @@ def _cast_of(column: Any, name: Any) -> Cast:
     if dtype == "category":
         levels = column.cat.categories
         return Cast(name, dtype, tuple(levels.tolist()), bool(column.cat.ordered))
-    there = column.dropna() if dtype == "object" else []
-    return Cast(name, dtype, truths=len(there) > 0 and all(isinstance(cell, bool | np.bool_) for cell in there))
+    if dtype != "object" and not dtype.startswith(("str", "large_str")):
+        return Cast(name, dtype)
+    there = [cell for cell in column.dropna() if not (isinstance(cell, str) and cell == "")]
+    if there and all(isinstance(cell, bool | np.bool_) for cell in there):
+        return Cast(name, dtype, truths=True)
+    if not there or not all(isinstance(cell, str) for cell in there):
+        return Cast(name, dtype)
+    lengths = {len(cell) for cell in there}
+    padded = len(lengths) == 1 and any(cell.startswith("0") for cell in there)
+    # whole numbers written as text and repeated are labels; others are numbers that came as text
+    few = len(set(there)) <= min(MOST_CLASSES, len(there) // 2) and all(cell.isdecimal() for cell in there)
+    return Cast(name, dtype, labels=few, digits=True, width=lengths.pop() if padded else 0)
 
 
 def _cast(cells: NDArray[Any], cast: Cast, drawn: bool) -> Any:
@@ -98,6 +117,8 @@ def _cast(cells: NDArray[Any], cast: Cast, drawn: bool) -> Any:
         return pandas.Series(pandas.Categorical(told, categories=list(cast.categories), ordered=cast.ordered))
     if cast.truths:
         return pandas.Series(_like(cells, (False, True)), dtype=object)
+    if cast.digits:
+        cells = np.array([_as_text(cell, cast.width) for cell in cells], dtype=object)
     if cast.dtype == "object" or any(isinstance(cell, str) for cell in cells):
         return pandas.Series(cells, dtype=object).astype(cast.dtype)
     numbers = pandas.Series(cells).astype(np.float64)
@@ -107,6 +128,24 @@ def _cast(cells: NDArray[Any], cast: Cast, drawn: bool) -> Any:
         bounds = np.iinfo(cast.dtype.lower())
         numbers = numbers.round().clip(bounds.min, bounds.max)
     return numbers.astype(cast.dtype) if (numbers == numbers.round()).all() else numbers
+
+
+def _restored(filled: Any, observed: Any) -> Any:
+    """A filled column with the observed objects put back; numbers and categories already are what they were."""
+    if filled.dtype != object and not str(filled.dtype).startswith(("str", "large_str")):
+        return filled
+    cells = observed.to_numpy(dtype=object)
+    there = ~missing(cells)
+    restored = filled.copy()
+    restored[there] = cells[there]
+    return restored
+
+
+def _as_text(cell: Any, width: int) -> Any:
+    """A number as the text that reads back as it, padded with zeros; text as it is."""
+    if not isinstance(cell, float) or np.isnan(cell):
+        return cell
+    return str(int(cell)).zfill(width) if cell.is_integer() else repr(float(cell))
 
 
 def _like(cells: NDArray[Any], values: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from quasistatic.data.transforms import Complete, OnColumns, Transform
 from quasistatic.errors import InputError
 from quasistatic.estimator.coded import missing_cells, values_of
-from quasistatic.estimator.columns import NUMERIC, Column
+from quasistatic.estimator.columns import NUMERIC, Column, missing
 from quasistatic.estimator.frames import Frame
 from quasistatic.estimator.mixture import NormalMixture
 from quasistatic.evidence import KnownColumns
@@ -24,7 +24,7 @@ from quasistatic.model import DiffusionModel
 from quasistatic.posterior import PosteriorWarning
 from quasistatic.smc import posterior_sample, systematic
 
-__all__ = ["Filling", "Imputed", "draw_holes"]
+__all__ = ["Filling", "Imputed", "draw_holes", "restore"]
 
 AT_ONCE = 256  # rows
 
@@ -50,6 +50,8 @@ class Imputed:
         Of a data frame: its columns and their types.
     index : optional
         The data frame's.
+    observed : DataFrame, optional
+        The rows before they were filled.
     """
 
     draws: NDArray[np.object_] | NDArray[np.float64]
@@ -59,6 +61,7 @@ class Imputed:
     expected: NDArray[np.float64] | None = None
     frame: Frame | None = None
     index: Any = None
+    observed: Any = None
 
     @property
     def mean(self) -> Any:
@@ -71,13 +74,17 @@ class Imputed:
             elif column.kind != "constant":
                 counts = np.stack([(cells == value).sum(0) for value in column.values])
                 filled[:, j] = np.array(column.values, dtype=filled.dtype)[counts.argmax(0)]
-        return filled if self.frame is None else self.frame.table(filled, self.index, drawn=False)
+        return filled if self.frame is None else self._framed(filled, drawn=False)
 
     def draw(self, k: int) -> Any:
         """Filled rows of one draw, (n, d): a table as it could have been."""
         if not 0 <= k < len(self.draws):
             raise InputError(f"there are draws 0 to {len(self.draws) - 1}, got {k}")
-        return self.draws[k] if self.frame is None else self.frame.table(self.draws[k], self.index)
+        return self.draws[k] if self.frame is None else self._framed(self.draws[k])
+
+    def _framed(self, cells: NDArray[Any], drawn: bool = True) -> Any:
+        assert self.frame is not None
+        return self.frame.table(cells, self.index, drawn=drawn, observed=self.observed)
 
     def quantile(self, q: float) -> Any:
         """Quantile of each entry over the draws, (n, d); nan for classes, which have no order."""
@@ -88,6 +95,14 @@ class Imputed:
             if not any(isinstance(value, str) for value in column.values):
                 told[:, j] = np.quantile(self.draws[:, :, j].astype(np.float64), q, axis=0)
         return told if self.frame is None else self.frame.numbers(told, self.index)
+
+
+def restore(draws: NDArray[Any], cells: Sequence[NDArray[Any]]) -> None:
+    """Put observed cells of objects back into draws (n_draws, n, d) as the objects that they were."""
+    if draws.dtype == object:
+        for j, column in enumerate(cells):
+            there = ~missing(column)
+            draws[:, there, j] = column[there]
 
 
 class Filling(NamedTuple):

@@ -92,10 +92,10 @@ def _of_type(cell: Any, kind: type) -> Any:
 
 
 def _spelled(cell: Any) -> str:
-    """Numbers with all the digits that they need, whole ones without a point."""
+    """Text that reads back as the same number; whole numbers without a point."""
     if is_missing(cell):
         return ""
     if isinstance(cell, float | np.floating):
         number = float(cell)
-        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else f"{number:.9g}"
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
     return str(cell)
