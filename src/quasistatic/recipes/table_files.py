@@ -64,7 +64,8 @@ def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "na
 def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, seed: int) -> dict[str, Any]:
     """Write a file again with its holes filled, and beside it the draws of every hole; some rows at a time.
 
-    A number gets its conditional mean, a whole number or level the nearest one to it, a bit or class the most frequent.
+    A number gets its conditional mean, or the atom of its column that more than half of the draws are; a whole number or
+    level gets the nearest one to the mean, a bit or class the most frequent.
     ``OUT-draws`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
     """
     check_files(density.columns_, data, out)
@@ -106,9 +107,14 @@ def _filled(columns: Sequence[Column], cells: Cells, imputed: Imputed) -> tuple[
             if not is_missing(cell):
                 row.append(cell)
                 continue
-            value = filled[i, j]
+            value = _likely_atom(column, imputed.draws[:, i, j], filled[i, j])
             row.append(round(float(value)) if column.kind in ("integer", "ordinal") else value)
             if column.kind != "constant":
                 holes.append([line, column.name, low[i, j], middle[i, j], high[i, j], *imputed.draws[:, i, j]])
         rows.append(row)
     return rows, holes
+
+
+def _likely_atom(column: Column, draws: NDArray[Any], mean: Any) -> Any:
+    """The atom that more than half of the draws are, else the mean, which lies beside an atom where few draws are it."""
+    return next((atom for atom in column.atoms if (draws == atom).mean() > 0.5), mean)
