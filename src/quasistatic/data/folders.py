@@ -17,7 +17,7 @@ from quasistatic.data.pixels import Header, read_header, read_pixels
 from quasistatic.data.tables import split_rows
 from quasistatic.errors import InputError
 
-__all__ = ["Images", "open_images"]
+__all__ = ["Images", "image_files", "open_images"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -131,8 +131,13 @@ def open_images(
 # -------------------------------------------------------------------------------------------------- folders
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder that are taken for images, in the order of their names."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+
+
 def _open_folder(folder: Path, crop: int | None, channels: int | None, common: bool, background: str) -> Images:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    files = image_files(folder)
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)})")
     headers = [read_header(file) for file in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -58,6 +59,9 @@ class LevelRecipe(UNetRecipe):
         sd = float(Affine.fit_scalar(splits.train, dequantised=True).scale)
         return {"bits_per_pixel_at_unit_variance": len(splits.train[0]) * (math.log2(sd) + value)}
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        return x * (255.0 / (self.n_levels() - 1))
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         grey = x.float() / (self.n_levels() - 1)
         return (grey[:, 0] if x.shape[1] == 1 else grey.movedim(1, -1)).numpy()
