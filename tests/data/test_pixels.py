@@ -37,7 +37,7 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int, endi
 
 
 @pytest.mark.parametrize(("background", "level"), [("white", 255), ("black", 0), ("grey", 128)])
-def test_transparent_pixels_show_the_background_and_never_what_they_hide(tmp_path: Path, background: str, level: int) -> None:
+def test_transparent_pixels_show_the_background_not_what_they_hide(tmp_path: Path, background: str, level: int) -> None:
     colour, alpha = pixels(6, 6, 3), np.zeros((6, 6), np.uint8)
     alpha[1], alpha[2] = 255, 128
     over = np.dstack([colour, alpha])
@@ -61,7 +61,8 @@ def test_grey_with_transparency_has_one_channel(tmp_path: Path) -> None:
 
 def test_palettes_are_read_by_their_colours(tmp_path: Path) -> None:
     index = (pixels(5, 5) % 3).astype(np.uint8)
-    for name, palette in {"colour": [10, 20, 30, 200, 0, 0, 0, 0, 250], "grey": [9, 9, 9, 90, 90, 90, 200, 200, 200]}.items():
+    palettes = {"colour": [10, 20, 30, 200, 0, 0, 0, 0, 250], "grey": [9, 9, 9, 90, 90, 90, 200, 200, 200]}
+    for name, palette in palettes.items():
         image = Image.fromarray(index).convert("P")
         image.putpalette(palette)
         image.save(tmp_path / f"{name}.png")

@@ -35,7 +35,7 @@ class _Condition:
     draws: int = 16
     """Samples of equal weight to write for each observation."""
     out: Path | None = None
-    """A folder for posterior.npz, answer.json, picture.png and, of image files, pictures/; in the run folder if not given."""
+    """Folder for posterior.npz, answer.json, picture.png and, of image files, pictures/; by default in the run folder."""
     seed: int = 0
     """Of the draws."""
     json: bool = False
@@ -53,6 +53,9 @@ class _Condition:
         from quasistatic.recipes.run import open_run
 
         run = open_run(self.run_folder)
+        if run.name == "table":
+            verb = type(self).__name__.lower()
+            raise InputError(f"{verb} is for arrays and pictures: fill the gaps of a table with quasistatic impute")
         evidence, seen = self.evidence(run)
         print(f"sampling {len(seen)} posteriors of {run.name}", file=sys.stderr)
         out = self.out or self.run_folder / type(self).__name__.lower()

@@ -89,8 +89,8 @@ def open_images(
 
     A **folder** holds .png, .jpg, .bmp or .webp files, taken in the order of their names; other files and folders inside
     are passed over. Only their headers are looked at here. Images are read as a viewer shows them: turned as EXIF says,
-    palettes as their colours, one bit as black and white, 16 bits as 8. A **.npy** file, or **.npz** file with one array, holds
-    (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
+    palettes as their colours, one bit as black and white, 16 bits as 8. A **.npy** file, or **.npz** file with one array,
+    holds (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
     unless it is a compressed .npz, which must be unpacked first.
 
     Parameters

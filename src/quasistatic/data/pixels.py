@@ -111,7 +111,8 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(file) as image:
             if image.mode in REAL:
-                raise InputError(f"{file} holds real numbers (mode {image.mode}): save it with 8 or 16 bits for each channel")
+                rule = "save it with 8 or 16 bits for each channel"
+                raise InputError(f"{file} holds real numbers (mode {image.mode}): {rule}")
             yield image
     except InputError:
         raise

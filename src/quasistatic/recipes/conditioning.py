@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quasistatic.data.pixels import write_pixels
 from quasistatic.data.observations import read_mask, read_observed
+from quasistatic.data.pixels import write_pixels
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
 from quasistatic.posterior import Posterior, PosteriorWarning

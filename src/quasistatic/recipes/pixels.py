@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,7 +19,9 @@ from quasistatic.recipes.base import Recipe
 from quasistatic.recipes.run import Run
 from quasistatic.saving import new_folder
 
-__all__ = ["as_integers", "background", "has_pictures", "is_picture", "n_values", "names_of", "pixels", "to_data", "write_samples"]
+__all__ = [
+    "as_integers", "background", "has_pictures", "is_picture", "n_values", "names_of", "pixels", "to_data", "write_samples",
+]  # fmt: skip
 
 
 def has_pictures(recipe: Recipe) -> bool:
