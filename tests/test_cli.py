@@ -307,7 +307,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["sample", "run"], "run is not a run folder: it holds no config.yaml"),
         (["sample", "run", "-n", "0"], "the number of samples must be at least 1, got 0"),
         (["sample", "run", "--seed", "-1"], r"--seed must be at least 0 and below 2\*\*63, got -1"),
-        (["sample", "run", "--out", "s.txt"], r"samples are written as .npy, .csv or .parquet, got 's.txt'"),
+        (["sample", "run", "--out", "s.txt"], r"samples are written as .npy, .csv, .parquet or .png, got 's.txt'"),
         (["reproduce"], "cannot reproduce nothing; there are swiss-roll, "),
         (["reproduce", "table-9", "digits"], "cannot reproduce table-9; there are swiss-roll, .*figure-2"),
         (["reproduce", "array"], "cannot reproduce array; there are "),

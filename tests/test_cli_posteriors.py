@@ -115,16 +115,41 @@ def test_images_of_digits_come_from_a_folder_a_file_and_an_array(command, tmp_pa
         assert (found["samples"] == found["samples"].round()).all()
 
 
-def test_a_failed_command_leaves_nothing_behind(command, y, tmp_path, monkeypatch):  # noqa: F811
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("quasistatic.report.save_figure", fail)
+
+def test_a_failed_command_leaves_nothing_behind(command, y, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(np, "savez", full)
     out = tmp_path / "out"
     told = command("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--out", out)
     assert told.sentence("sampling 2 posteriors of swiss-roll") == f"cannot write {out}: No space left on device"
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_samples_are_kept_though_their_picture_fails(command, y, tmp_path, monkeypatch, again):  # noqa: F811
+    words = ("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--particles", 20)
+    out = tmp_path / "out"
+    if again:  # over an answer that has a picture
+        command(*words, "--out", out, "--json").json()
+    monkeypatch.setattr("quasistatic.report.save_figure", full)
+    told = command(*words, "--out", out)
+    kept = "No space left on device; the samples are in posterior.npz there"
+    assert told.sentence("sampling 2 posteriors of swiss-roll") == f"cannot draw into {out}: {kept}"
+    assert {p.name for p in out.iterdir()} == {"answer.json", "posterior.npz"}
+    assert arrays(out)["samples"].shape == (2, 16, 2)
+    assert json.loads((out / "answer.json").read_text())["files"] == ["answer.json", "posterior.npz"]
+    assert {p.name for p in tmp_path.iterdir()} == {"out", "y.npy"}
+
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("a fault of the program")
+
+    monkeypatch.setattr("quasistatic.recipes.conditioning._picture", broken)
+    with pytest.raises(TypeError):
+        command(*words, "--out", tmp_path / "other")
+    assert arrays(tmp_path / "other")["samples"].shape == (2, 16, 2)
 
 
 def test_a_strangers_folder_is_not_replaced(command, y, tmp_path):  # noqa: F811

@@ -91,8 +91,8 @@ def mixed(folder: Path, fault: str) -> None:
         Image.fromarray(pixels(3, 8, 3)).save(bad)
     elif fault == "alpha":
         Image.fromarray(pixels(8, 8, 4)).save(bad)
-    elif fault == "16 bits":
-        Image.fromarray(pixels(8, 8).astype(np.uint16) * 256).save(bad)
+    elif fault == "real":
+        Image.fromarray(pixels(8, 8).astype(np.float32)).save(bad, format="TIFF")
     elif fault == "no image":
         bad.write_bytes(b"not an image")
 
@@ -101,8 +101,8 @@ FAULTS = {
     "size": ({}, r"bad\.png has 9 x 8 pixels and 3 channels, but 000\.png has 8 x 8 pixels and 3 channels: .* give crop"),
     "channels": ({}, r"bad\.png has 8 x 8 pixels and 1 channel, but 000\.png has .* 3 channels: .* or give channels"),
     "small": ({"crop": 4}, r"bad\.png has 8 x 3 pixels, but crop 4 must fit into every image"),
-    "alpha": ({}, r"bad\.png has mode RGBA, but must be grey \(L\) or RGB; or give channels to convert it"),
-    "16 bits": ({"channels": 1}, r"bad\.png has mode I;16, but at most 8 bits for each channel can be read"),
+    "alpha": ({}, r"bad\.png has transparent pixels: channels=3, or 1 for grey, blends"),
+    "real": ({"channels": 1}, r"bad\.png holds real numbers \(mode F\): save it with 8 or 16 bits for each channel"),
     "no image": ({}, r"bad\.png is not an image that can be read"),
 }
 

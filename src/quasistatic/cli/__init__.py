@@ -121,6 +121,8 @@ class Train:
             settings["types"] = self.types
         if self.recipe == "table":
             _tell_columns(settings)
+        if self.recipe == "images":
+            _tell_pictures(settings, self.preset)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
         from quasistatic.recipes.run import read_json, read_log, train_run
@@ -206,7 +208,7 @@ class Sample:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many."""
     out: Path | None = None
-    """A .npy, .csv or .parquet file; samples.npy in the run folder if not given."""
+    """A .npy, .csv or .parquet file; of pictures also a .png file or a folder of them; RUN/samples.npy if not given."""
     n_steps: int | None = None
     """Take fewer steps of the same chain: faster, coarser."""
     seed: int = 0
@@ -218,30 +220,37 @@ class Sample:
 
     def run(self) -> dict[str, Any]:
         out = self.out or self.run_folder / "samples.npy"
-        if out.suffix not in (".npy", ".csv", ".parquet"):
-            raise InputError(f"samples are written as .npy, .csv or .parquet, got {out.name!r}")
+        if out.suffix not in (".npy", ".csv", ".parquet", ".png", ""):
+            raise InputError(f"samples are written as .npy, .csv, .parquet or .png, got {out.name!r}")
         if self.n < 1:
             raise InputError(f"the number of samples must be at least 1, got {self.n}")
+        if out.suffix == ".png" and self.n > 1:
+            raise InputError(f"{out} is one picture, but {self.n} samples are asked for: give -n 1, or a folder")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
+        from quasistatic.recipes.pixels import as_integers, has_pictures, write_samples
         from quasistatic.recipes.run import draw_samples, open_run, sentences
 
         run = open_run(self.run_folder)
-        names = () if out.suffix == ".npy" else run.splits.names
+        if out.suffix in (".png", "") and not has_pictures(run.recipe):
+            raise InputError(f"samples of {run.name} are no pictures: write a .npy, .csv or .parquet file")
+        if out.suffix in (".csv", ".parquet") and len(run.model.event_shape) != 1:
+            raise InputError(f"one sample has shape {run.model.event_shape}, which is no row of a table: write a .npy file")
+        names = run.splits.names if out.suffix in (".csv", ".parquet") else ()
         _progress(f"drawing {self.n} samples of {run.name}")
         with sentences():  # n_steps may not suit the model
             drawn = draw_samples(run, self.n, seed=self.seed, n_steps=self.n_steps, device=self.device)
-        x: NDArray[Any] = drawn.numpy()
+        x: NDArray[Any] = as_integers(run, drawn)
         if out.suffix == ".npy":
             _write_array(out, x)
+        elif out.suffix in (".png", ""):
+            write_samples(run, drawn, out)
         else:
             from quasistatic.recipes.table_writing import writing_table
 
             types: list[type] = [float] * x.shape[-1]
             if (cells := run.recipe.cells(drawn)) is not None:
                 names, types, x = cells
-            if x.ndim != 2:
-                raise InputError(f"one sample has shape {x.shape[1:]}, which is no row of a table: write a .npy file")
             with writing_table(out, names or [f"column {i + 1}" for i in range(x.shape[1])], types) as write:
                 write(x.tolist())
         return {"file": str(out), "n": self.n, "shape": list(x.shape)}
@@ -418,6 +427,17 @@ def _tell_columns(settings: dict[str, Any]) -> None:
     recipe = make_recipe("table", settings)
     assert isinstance(recipe, Table)
     _progress(told(recipe.columns()))
+
+
+def _tell_pictures(settings: dict[str, Any], preset: str | None) -> None:
+    """Say what becomes of pictures that are not taken as they are."""
+    from quasistatic.recipes.own_images import OwnImages
+    from quasistatic.recipes.settings import make_recipe
+
+    recipe = make_recipe("images", settings, preset=preset)
+    assert isinstance(recipe, OwnImages)
+    if note := recipe.note():
+        _progress(note)
 
 
 def _print_result(result: dict[str, Any]) -> None:

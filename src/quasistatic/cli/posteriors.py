@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from quasistatic.evidence import Evidence
-    from quasistatic.model import DiffusionModel
+    from quasistatic.recipes.run import Run
 
 __all__ = ["Denoise", "Inpaint"]
 
@@ -35,13 +35,13 @@ class _Condition:
     draws: int = 16
     """Samples of equal weight to write for each observation."""
     out: Path | None = None
-    """A folder for posterior.npz, answer.json and picture.png; one in the run folder if not given."""
+    """Folder for posterior.npz, answer.json, picture.png and, of image files, pictures/; by default in the run folder."""
     seed: int = 0
     """Of the draws."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
-    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
         """What was seen, and its rows."""
         raise NotImplementedError
 
@@ -49,15 +49,20 @@ class _Condition:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
         from quasistatic.recipes.conditioning import condition
+        from quasistatic.recipes.pixels import has_pictures, is_picture, names_of
         from quasistatic.recipes.run import open_run
 
         run = open_run(self.run_folder)
-        evidence, seen = self.evidence(run.model)
+        if run.name == "table":
+            verb = type(self).__name__.lower()
+            raise InputError(f"{verb} is for arrays and pictures: fill the gaps of a table with quasistatic impute")
+        evidence, seen = self.evidence(run)
         print(f"sampling {len(seen)} posteriors of {run.name}", file=sys.stderr)
         out = self.out or self.run_folder / type(self).__name__.lower()
         answer = condition(
             run, evidence, seen, out,
             n_particles=self.particles, n_steps=self.n_steps, seed=self.seed, draws=self.draws,
+            names=names_of(self.input, len(seen)) if has_pictures(run.recipe) and is_picture(self.input) else None,
         )  # fmt: skip
         for sentence in answer["warnings"]:
             print(f"warning: {sentence}", file=sys.stderr)
@@ -88,10 +93,10 @@ class Denoise(_Condition):
     noise_std: float = tyro.MISSING
     """Standard deviation of the noise of every entry, in data units."""
 
-    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
         from quasistatic.recipes.conditioning import seen_through_noise
 
-        return seen_through_noise(model, self.input, self.noise_std)
+        return seen_through_noise(run, self.input, self.noise_std)
 
 
 @dataclass
@@ -104,7 +109,7 @@ class Inpaint(_Condition):
     mask: Path | None = None
     """What is known: not zero, or bright in an image file; without it, all that is not nan."""
 
-    def evidence(self, model: DiffusionModel) -> tuple[Evidence, Tensor]:
+    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
         from quasistatic.recipes.conditioning import seen_through_mask
 
-        return seen_through_mask(model, self.input, self.mask)
+        return seen_through_mask(run, self.input, self.mask)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasistatic.data.pixels import Header, read_header, read_pixels
 from quasistatic.data.tables import split_rows
 from quasistatic.errors import InputError
 
-__all__ = ["Images", "open_images"]
+__all__ = ["Images", "image_files", "open_images"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_MODES = {"L": 1, "RGB": 3}  # Pillow's names of what is taken as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Images:
         Numbers of the images in the stack, from 0.
     read : callable
         From such numbers to an array (k, *event_shape).
+    n_transparent : int
+        Files of the folder that may have transparent pixels.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Images:
     dtype: np.dtype[Any]
     rows: NDArray[np.intp]
     read: Callable[[NDArray[np.intp]], NDArray[Any]]
+    n_transparent: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,13 +78,19 @@ class Images:
 
 
 def open_images(
-    path: str | os.PathLike[str], crop: int | None = None, channels: int | None = None, *, common: bool = False
+    path: str | os.PathLike[str],
+    crop: int | None = None,
+    channels: int | None = None,
+    *,
+    common: bool = False,
+    background: str = "white",
 ) -> Images:
     """Open images without reading them.
 
     A **folder** holds .png, .jpg, .bmp or .webp files, taken in the order of their names; other files and folders inside
-    are passed over. Only their headers are looked at here. A **.npy** file, or **.npz** file with one array, holds
-    (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
+    are passed over. Only their headers are looked at here. Images are read as a viewer shows them: turned as EXIF says,
+    palettes as their colours, one bit as black and white, 16 bits as 8. A **.npy** file, or **.npz** file with one array,
+    holds (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
     unless it is a compressed .npz, which must be unpacked first.
 
     Parameters
@@ -91,6 +100,9 @@ def open_images(
         Take the central square of so many pixels of each image. Without it, all must have one size.
     channels : {1, 3}, optional
         Turn the images of a folder into grey (ITU-R 601 luma) or colour. Without it, they must be alike already.
+        Needed where images have transparency.
+    background : {"white", "black", "grey"}
+        What transparent pixels of a folder's images are blended with.
     common : bool
         Where images of a folder differ in size, take the largest central square that all of them have.
 
@@ -111,17 +123,25 @@ def open_images(
         raise InputError(f"channels must be 1 or 3, got {channels}")
     if not path.exists():
         raise InputError(f"there is no file or folder {path}")
-    return _open_folder(path, crop, channels, common) if path.is_dir() else _open_array(path, crop, channels)
+    if path.is_dir():
+        return _open_folder(path, crop, channels, common, background)
+    return _open_array(path, crop, channels)
 
 
 # -------------------------------------------------------------------------------------------------- folders
 
 
-def _open_folder(folder: Path, crop: int | None, channels: int | None, common: bool) -> Images:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder that are taken for images, in the order of their names."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+
+
+def _open_folder(folder: Path, crop: int | None, channels: int | None, common: bool, background: str) -> Images:
+    files = image_files(folder)
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)})")
-    shapes = [_shape(file, crop, channels) for file in files]
+    headers = [read_header(file) for file in files]
+    shapes = [_shape(file, header, crop, channels) for file, header in zip(files, headers, strict=True)]
     if common and len({shape[1:] for shape in shapes}) > 1:
         side = min(min(shape[1:]) for shape in shapes)
         shapes = [(shape[0], side, side) for shape in shapes]
@@ -134,43 +154,29 @@ def _open_folder(folder: Path, crop: int | None, channels: int | None, common: b
     def read(rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         out = np.empty((len(rows), *shapes[0]), np.uint8)
         for image, row in zip(out, rows, strict=True):
-            image[:] = _decode(files[row], shapes[0])
+            image[:] = _decode(files[row], shapes[0], background)
         return out
 
-    return Images(shapes[0], np.dtype(np.uint8), np.arange(len(files)), read)
+    n_transparent = sum(header.transparent for header in headers)
+    return Images(shapes[0], np.dtype(np.uint8), np.arange(len(files)), read, n_transparent)
 
 
-def _shape(file: Path, crop: int | None, channels: int | None) -> tuple[int, int, int]:
-    """(channels, height, width) of what will be taken from a file, by its header alone."""
-    from PIL import Image  # comes with matplotlib, and is needed in this part only
-
-    try:
-        with Image.open(file) as image:
-            mode, (width, height) = image.mode, image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is not an image that can be read ({error})") from error
-    if channels is None and mode not in _MODES:
-        raise InputError(f"{file} has mode {mode}, but must be grey (L) or RGB; or give channels to convert it")
-    if mode.startswith(("I", "F")):
-        raise InputError(f"{file} has mode {mode}, but at most 8 bits for each channel can be read")
+def _shape(file: Path, header: Header, crop: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(channels, height, width) of what will be taken from a file."""
+    _, height, width, transparent = header
+    if channels is None and transparent:
+        blended = "blends transparent pixels with a background (white, unless another is given)"
+        raise InputError(f"{file} has transparent pixels: channels=3, or 1 for grey, {blended}")
     if crop is not None and min(height, width) < crop:
         raise InputError(f"{file} has {width} x {height} pixels, but crop {crop} must fit into every image")
-    return channels or _MODES[mode], crop or height, crop or width
+    return channels or header.channels, crop or height, crop or width
 
 
-def _decode(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    mode = "L" if shape[0] == 1 else "RGB"
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert(mode), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is not an image that can be read ({error})") from error
-    if pixels.shape[0] < shape[1] or pixels.shape[1] < shape[2]:
+def _decode(file: Path, shape: tuple[int, ...], background: str) -> NDArray[np.uint8]:
+    pixels = read_pixels(file, shape[0], background)
+    if pixels.shape[1] < shape[1] or pixels.shape[2] < shape[2]:
         raise InputError(f"{file} has changed since it was opened: it is now smaller")
-    pixels = _centre(pixels.reshape(*pixels.shape[:2], shape[0]).transpose(2, 0, 1), shape)
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(_centre(pixels, shape))
 
 
 def _centre(pixels: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasistatic.data.folders import ENDINGS, open_images
+from quasistatic.data.pixels import read_pixels
 from quasistatic.data.tables import _layout, _load_text
 from quasistatic.errors import InputError
 
@@ -28,11 +29,12 @@ class Observed(NamedTuple):
     pictures: bool
 
 
-def read_observed(path: str | os.PathLike[str], event: Sequence[int]) -> Observed:
+def read_observed(path: str | os.PathLike[str], event: Sequence[int], background: str = "white") -> Observed:
     r"""Read one observation or many, to the shape of a model's event.
 
     ``.npy`` and ``.npz`` (with one array, or one named ``x``) hold (n, \*event), one event alone, or events in another
     shape with as many entries; ``.csv`` holds a row for each event; an image file is one event, a folder of images many.
+    Transparent pixels are blended with ``background``: white, black or grey.
 
     Raises
     ------
@@ -54,24 +56,28 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int]) -> Observe
     ending = path.suffix.lower()
     channels = event[0] if len(event) == 3 and event[0] in (1, 3) else 1
     if path.is_dir():
-        x: NDArray[Any] = open_images(path, channels=channels)[:]
+        x: NDArray[Any] = open_images(path, channels=channels, background=background)[:]
     elif ending in ENDINGS:
-        x = _one_image(path, channels)
+        x = read_pixels(path, channels, background)[None]
     elif ending in (".npy", ".npz"):
         x = _array(path)
     elif ending in _TEXT:
         x = _load_text(path, _layout(path))
     else:
         raise InputError(f"{path} must be a folder of images or end in {', '.join(('.npy', '.npz', *_TEXT, *ENDINGS))}")
-    return Observed(_fitted(x, tuple(event), path), path.is_dir() or ending in ENDINGS)
+    pictures = path.is_dir() or ending in ENDINGS
+    if pictures and len(event) == 3 and x.shape[1:] != tuple(event):  # as many pixels in another shape would be scrambled
+        size = f"{x.shape[3]} x {x.shape[2]} pixels, but this model takes {event[2]} x {event[1]}"
+        raise InputError(f"{path} has {size}: crop or resize it")
+    return Observed(_fitted(x, tuple(event), path), pictures)
 
 
 def read_mask(path: str | os.PathLike[str], event: Sequence[int], n: int) -> NDArray[np.bool_]:
     r"""Read which entries are known, (n, \*event): those that are not zero; of 8-bit pictures the bright ones.
 
-    One mask serves all n observations.
+    Transparent pixels are unknown. One mask serves all n observations.
     """
-    rows, pictures = read_observed(path, event)
+    rows, pictures = read_observed(path, event, "black")
     if np.isnan(rows).any():
         raise InputError(f"{path} must say of every entry whether it is known, but holds nan")
     if len(rows) not in (1, n):
@@ -106,14 +112,3 @@ def _array(path: Path) -> NDArray[Any]:
         raise
     except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a whole NumPy file of numbers ({error})") from error
-
-
-def _one_image(path: Path, channels: int) -> NDArray[Any]:
-    from PIL import Image  # comes with matplotlib, and is needed here only
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not an image that can be read ({error})") from error
-    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)[None]

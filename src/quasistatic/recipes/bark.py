@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.compose import compose
-from quasistatic.recipes.images import UNetRecipe, grey_levels, image_training
+from quasistatic.recipes.images import UNetRecipe, UnitVariance, grey_levels, image_training
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -30,7 +30,7 @@ __all__ = ["Bark"]
 
 
 @dataclass(frozen=True)
-class Bark(UNetRecipe):
+class Bark(UnitVariance, UNetRecipe):
     """Gaussian diffusion of grey patches, dequantised by uniform noise: the paper's K, in bits per pixel.
 
     The test patches are side by side in a part of each photograph that no training patch touches. The standard error takes
@@ -99,5 +99,5 @@ class Bark(UNetRecipe):
         )
         return image_panels([(name, self.shown(x[None], splits)) for name, x in panels.items()], caption)
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         return grey_levels(x, splits)

@@ -74,6 +74,8 @@ class Recipe(ABC):
 
     unit: ClassVar[str] = "bits"
     """Of every number that is told."""
+    scaled_by_data: ClassVar[bool] = False
+    """Whether pictures of rows need the mean and scale of the splits."""
     has_edge: ClassVar[bool] = True
     """Whether the paper's fixed first step makes sense for this process: not for masks, nor for levels."""
 
@@ -150,6 +152,18 @@ class Recipe(ABC):
     def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
         """Hold draws of the model, in data units, to what is known of the data."""
         raise NotImplementedError
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any] | None:
+        """Turn rows in data units into pictures, (n, h, w) or (n, h, w, 3), from 0 to 1; None where they are none."""
+        return None
+
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor | None:
+        """Turn rows in data units into 8-bit values, (n, channels, h, w), 0 to 255; None where they are no pictures."""
+        return None
+
+    def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
+        """Turn 8-bit values, 0 to 255, into data units; the inverse of :meth:`to_grey`."""
+        return pixels
 
     def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
         """Draw what a model half trained makes, if it is this step's turn to be looked at."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quasistatic.data.observations import read_mask, read_observed
-from quasistatic.data.transforms import Chain, Dequantise, Levels, Transform
+from quasistatic.data.pixels import write_pixels
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
-from quasistatic.model import DiffusionModel
 from quasistatic.posterior import Posterior, PosteriorWarning
 from quasistatic.recipes.base import seeded
+from quasistatic.recipes.pixels import as_integers, background, has_pictures, n_values, pixels, to_data
 from quasistatic.recipes.plain import strict
 from quasistatic.recipes.run import Run, sentences
 from quasistatic.saving import new_folder, write_text
@@ -33,22 +34,22 @@ SHOWN = 4  # samples in a line of the picture
 LINES = 8  # observations in it
 
 
-def seen_through_noise(model: DiffusionModel, path: Path, noise_std: float) -> tuple[Evidence, Tensor]:
+def seen_through_noise(run: Run, path: Path, noise_std: float) -> tuple[Evidence, Tensor]:
     """Evidence of a file whose every entry has noise of this deviation, in data units, and its rows."""
     if not (math.isfinite(noise_std) and noise_std > 0):
         raise InputError(f"--noise-std must be positive and finite, got {noise_std}")
-    rows = _rows(model, path)
+    rows = _rows(run, path)
     if rows.isnan().any():
         raise InputError(f"{path} holds nan: entries that were not seen go with inpaint and a mask")
     return GaussianMeasurement(rows, noise_std), rows
 
 
-def seen_through_mask(model: DiffusionModel, path: Path, mask: Path | None) -> tuple[Evidence, Tensor]:
+def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Evidence, Tensor]:
     """Evidence of a file of which the entries in a mask (without one, those that are not nan) are exact; others are nan."""
-    rows = _rows(model, path, whole=True)
+    rows = _rows(run, path, whole=True)
     if mask is None and not rows.isnan().any():
         raise InputError(f"every entry of {path} is known: give a --mask, or nan for what is missing")
-    known = ~rows.isnan() if mask is None else torch.as_tensor(read_mask(mask, model.event_shape, len(rows)).copy())
+    known = ~rows.isnan() if mask is None else torch.as_tensor(read_mask(mask, run.model.event_shape, len(rows)).copy())
     if (known & rows.isnan()).any():
         raise InputError(f"{path} holds nan at an entry that the mask calls known")
     if not known.any():
@@ -67,8 +68,13 @@ def condition(
     n_steps: int | None = None,
     seed: int = 0,
     draws: int = 16,
+    names: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Sample the posterior and write a folder with ``posterior.npz``, ``answer.json`` and ``picture.png``."""
+    """Sample the posterior and write a folder with ``posterior.npz``, ``answer.json`` and ``picture.png``.
+
+    With ``names``, one for each observation, ``pictures/`` holds each sample and each mean as a PNG file. The samples are
+    kept if a picture cannot be drawn.
+    """
     for name, value in (("--particles", n_particles), ("--draws", draws)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
@@ -79,55 +85,78 @@ def condition(
             p = run.model.posterior(evidence, n_particles, n_steps=n_steps, generator=generator)
     complaints = [str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)]
     samples = p.resample(draws, generator=generator)
+    files = ["answer.json", "picture.png", "posterior.npz"] + ["pictures"] * (names is not None)
     answer = {
         "recipe": run.name, "n": len(seen), "particles": n_particles, "n_steps": n_steps or run.model.diffusion.n_steps,
         "seed": seed, "unit": "nats", "log_evidence": p.log_evidence.tolist(),
         "log_evidence_error": p.log_evidence_error.tolist(), "ess": p.ess.tolist(), "lines": p.n_founders.tolist(),
-        "warnings": complaints, "folder": str(out),
-        "files": ["answer.json", "picture.png", "posterior.npz"],
+        "warnings": complaints, "folder": str(out), "files": files,
     }  # fmt: skip
     from quasistatic.report import save_figure
 
+    undrawn: BaseException | None = None
     try:
         with new_folder(out) as folder:
             arrays = {
-                "seen": seen, "samples": samples, "mean": p.mean, "std": p.std, "log_evidence": p.log_evidence, "ess": p.ess,
+                "seen": seen.numpy(), "samples": as_integers(run, samples), "mean": p.mean.numpy(), "std": p.std.numpy(),
+                "log_evidence": p.log_evidence.numpy(), "ess": p.ess.numpy(),
             }  # fmt: skip
             with open(folder / "posterior.npz", "wb") as file:
-                np.savez(file, **{name: value.numpy() for name, value in arrays.items()})  # type: ignore[arg-type]
-            write_text(folder / "answer.json", json.dumps(strict(answer), indent=1, allow_nan=False))
-            save_figure(_picture(run, p, seen, samples), folder / "picture.png")
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            _write_answer(folder, answer)
+            try:  # the samples took long: they are kept whatever happens to their pictures
+                if names is not None:
+                    _write_pictures(run, folder / "pictures", names, samples, p.mean)
+                save_figure(_picture(run, p, seen, samples), folder / "picture.png")
+            except BaseException as error:
+                undrawn = error
+                answer["files"] = sorted(name for name in files if (folder / name).exists())
+                _write_answer(folder, answer)
+            _clear(out, {entry.name for entry in folder.iterdir()})
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    if isinstance(undrawn, OSError):
+        kept = "the samples are in posterior.npz there"
+        raise InputError(f"cannot draw into {out}: {undrawn.strerror or undrawn}; {kept}") from undrawn
+    if undrawn is not None:
+        raise undrawn
     return answer
 
 
-def _rows(model: DiffusionModel, path: Path, whole: bool = False) -> Tensor:
-    """Rows of a file in the model's data units; 8-bit pictures are spread over its levels."""
-    read = read_observed(path, model.event_shape)
-    rows, top = torch.as_tensor(read.rows), _levels(model)
-    if read.pictures and top is not None and top != 256:
-        rows = rows * ((top - 1) / 255.0)
-        rows = rows.round() if whole else rows
+def _write_answer(folder: Path, answer: dict[str, Any]) -> None:
+    write_text(folder / "answer.json", json.dumps(strict(answer), indent=1, allow_nan=False))
+
+
+def _write_pictures(run: Run, folder: Path, names: list[str], samples: Tensor, mean: Tensor) -> None:
+    """Write each sample, and the mean, of each observation as a PNG file."""
+    folder.mkdir()
+    width = len(str(samples.shape[1]))
+    for name, draws, middle in zip(names, samples, mean, strict=True):
+        for k, picture in enumerate(pixels(run, draws), start=1):
+            write_pixels(folder / f"{name}-sample-{k:0{width}d}.png", picture)
+        write_pixels(folder / f"{name}-mean.png", pixels(run, middle[None])[0])
+
+
+def _clear(out: Path, kept: set[str]) -> None:
+    """Remove what an earlier answer left in its folder, but for the names that are written anew."""
+    if not (out / "answer.json").is_file():
+        return
+    for name in {"picture.png", "pictures"} - kept:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+
+
+def _rows(run: Run, path: Path, whole: bool = False) -> Tensor:
+    """Rows of a file in the model's data units; 8-bit pictures are converted to them."""
+    read = read_observed(path, run.model.event_shape, background(run.recipe))
+    rows, top = torch.as_tensor(read.rows), n_values(run.model)
+    if read.pictures:
+        rows = to_data(run, rows, whole=whole)
     if whole and top is not None and not (rows.isnan() | ((rows == rows.round()) & (rows >= 0) & (rows < top))).all():
         raise InputError(f"{path} must hold whole numbers from 0 to {top - 1}, which is what this model knows")
     return rows
-
-
-def _levels(model: DiffusionModel) -> int | None:
-    """How many values an entry can have; None for real numbers."""
-    if isinstance(model.diffusion, BinomialDiffusion):
-        return 2
-    if isinstance(model.diffusion, CategoricalDiffusion):
-        return model.diffusion.n_classes
-
-    def find(part: Transform) -> int | None:
-        if isinstance(part, Dequantise | Levels):
-            return part.levels
-        parts = list(part.parts) if isinstance(part, Chain) else []
-        return next((n for n in map(find, parts) if n is not None), None)  # type: ignore[arg-type]
-
-    return find(model.transform)
 
 
 def _picture(run: Run, p: Posterior, seen: Tensor, samples: Tensor) -> Figure:
@@ -135,14 +164,16 @@ def _picture(run: Run, p: Posterior, seen: Tensor, samples: Tensor) -> Figure:
 
     event, few = run.model.event_shape, slice(0, LINES)
     seen, samples, mean, std = seen[few], samples[few, :SHOWN], p.mean[few], p.std[few]
-    pictures = getattr(run.recipe, "shown", None)
-    if pictures is None and event == (64,) and run.name == "digits":
-        pictures = lambda x: (x / 16.0).view(-1, 8, 8).numpy()  # noqa: E731
-    if pictures is not None:
-        drawn = pictures(samples.reshape(-1, *event))
+    if has_pictures(run.recipe):
+        splits = run.splits if run.recipe.scaled_by_data else None
+
+        def show(x: Tensor) -> NDArray[Any]:
+            return np.asarray(run.recipe.shown(x, splits))
+
+        drawn = show(samples.reshape(-1, *event))
         # the spread in the units of the picture, whether it is drawn light on dark or dark on light
-        spread = np.abs(pictures(std) - pictures(torch.zeros_like(std)))
-        return posterior_images(pictures(seen), drawn.reshape(*samples.shape[:2], *drawn.shape[1:]), pictures(mean), spread)
+        spread = np.abs(show(std) - show(torch.zeros_like(std)))
+        return posterior_images(show(seen), drawn.reshape(*samples.shape[:2], *drawn.shape[1:]), show(mean), spread)
     if event == (2,):
         prior = run.model.sample(1500, generator=seeded(0)).numpy()
         return posterior_points(list(seen.numpy()), [x.numpy() for x in p.x[few]], prior)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -98,7 +98,13 @@ class DeadLeaves(UNetRecipe):
         )
         return image_panels([(name, self.shown(x.view(1, *shape), splits)) for name, x in panels.items()], caption)
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        return (x + 2.0) * (255.0 / 4.0)
+
+    def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
+        return pixels * (4.0 / 255.0) - 2.0
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         return ((x[:, 0] + 2.0) / 4.0).clamp(0, 1).numpy()
 
 

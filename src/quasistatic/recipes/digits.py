@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.baselines import GaussianMixtureBaseline
@@ -75,6 +76,12 @@ class Digits(Recipe):
         fitted = GaussianMixtureBaseline.fit(marginals, splits.train, splits.validation)
         draws = [fitted.log_prob(x, generator=Generator().manual_seed(i)) for i in range(self.n_draws)]
         return f"Gaussian mixture after the same histograms ({fitted.choice})", torch.stack(draws).mean(0)
+
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        return (x * (255.0 / (LEVELS - 1))).view(-1, 1, 8, 8)
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
+        return (x / (LEVELS - 1)).view(-1, 8, 8).numpy()
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.report import image_sheet

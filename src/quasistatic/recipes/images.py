@@ -21,7 +21,7 @@ from quasistatic.train import TrainConfig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ImageRecipe", "UNetRecipe", "grey_levels", "image_training"]
+__all__ = ["ImageRecipe", "UNetRecipe", "UnitVariance", "grey_levels", "image_training"]
 
 
 def image_training(steps: int, **others: Any) -> TrainConfig:
@@ -70,7 +70,7 @@ class ImageRecipe(Recipe):
         return Splits(first, second, third, mean=mean, sd=sd)
 
     @abstractmethod
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         """Turn rows in data units into pictures, (n, height, width) or (n, height, width, 3), from 0 to 1."""
 
     def draw(self, model: DiffusionModel, n: int, generator: Generator, n_steps: int | None = None) -> Tensor:
@@ -131,7 +131,23 @@ class UNetRecipe(ImageRecipe):
         return UNet(channels_in, channels_out, self.widths, self.blocks, self.attention == "yes", self.dropout)
 
 
-def grey_levels(x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+class UnitVariance:
+    """Rows that are grey levels plus uniform noise, scaled to variance 1."""
+
+    scaled_by_data = True
+
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        assert splits is not None
+        return (x * splits.sd + splits.mean).floor()
+
+    def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
+        """Put each pixel at the middle of its level."""
+        assert splits is not None
+        return (pixels + 0.5 - splits.mean) / splits.sd
+
+
+def grey_levels(x: Tensor, splits: Splits | None) -> NDArray[Any]:
     """Pictures of rows at unit variance, by the grey levels that they came from."""
+    assert splits is not None
     grey = ((x * splits.sd + splits.mean) / 256.0).clamp(0, 1)
     return (grey[:, 0] if grey.shape[1] == 1 else grey.movedim(1, -1)).numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import UNetRecipe
-from quasistatic.reverse import CosineBase, WienerBase
+from quasistatic.reverse import CosineBase
 from quasistatic.reverse.image import ImageDenoiser
+from quasistatic.reverse.shrinkage import fit_shrunk
 from quasistatic.schedules import geometric
 
 __all__ = ["LevelRecipe"]
@@ -41,8 +43,8 @@ class LevelRecipe(UNetRecipe):
         shape, levels = tuple(splits.train.shape[1:]), self.n_levels()
         transform = Chain(Levels(levels))
         diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
-        kind = WienerBase if math.prod(shape) <= LARGEST else CosineBase
-        base = kind.fit(splits.train.float() / (0.5 * (levels - 1)) - 1.0)
+        x, step = splits.train.float() / (0.5 * (levels - 1)) - 1.0, 2.0 / (levels - 1)
+        base = fit_shrunk(x, step**2 / 12.0)[0] if math.prod(shape) <= LARGEST else CosineBase.fit(x, least=step**2 / 12.0)
         network = self.unet(ImageDenoiser.n_inputs(shape[0], levels), ImageDenoiser.n_outputs(shape[0]))
         return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, levels), shape)
 
@@ -57,6 +59,9 @@ class LevelRecipe(UNetRecipe):
         sd = float(Affine.fit_scalar(splits.train, dequantised=True).scale)
         return {"bits_per_pixel_at_unit_variance": len(splits.train[0]) * (math.log2(sd) + value)}
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        return x * (255.0 / (self.n_levels() - 1))
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         grey = x.float() / (self.n_levels() - 1)
         return (grey[:, 0] if x.shape[1] == 1 else grey.movedim(1, -1)).numpy()

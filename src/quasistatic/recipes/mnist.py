@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,7 +67,10 @@ class BinaryMnist(UNetRecipe):
         flipped = BinomialDiffusion(beta, self.rho)
         return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), shape)
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:
+        return 255.0 * x
+
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         ink = x[:, 0].double().numpy()
         # masks are neither black nor white; what else passes 1 is noise, or the rounding of a mean
         return np.where(ink == MASK, np.nan, (1.0 - ink).clip(0.0, 1.0))

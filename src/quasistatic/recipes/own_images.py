@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from quasistatic.data.augment import random_crop, random_flip
 from quasistatic.data.folders import Images, open_images
+from quasistatic.data.pixels import Background
 from quasistatic.errors import InputError
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import image_training
@@ -39,6 +40,8 @@ class OwnImages(LevelRecipe):
     """Side of the squares that are looked at: anywhere in an image in training, its centre else; 0 for whole images."""
     channels: Literal[0, 1, 3] = 0
     """1 for grey and 3 for colour, to turn a folder of both into one; 0 for what the images are."""
+    background: Background = "white"
+    """What transparent pixels are blended with: white, black or grey."""
     flips: Literal["yes", "no"] = "no"
     """Mirror images count as images."""
     levels: int = 256
@@ -75,11 +78,25 @@ class OwnImages(LevelRecipe):
             raise InputError(f"the data {self.data} cannot be read: {error.strerror}") from error
         return digest.hexdigest()
 
+    def _opened(self, crop: int = 0) -> Images:
+        common, channels = self.crop > 0 and not crop, self.channels or None
+        return open_images(self._path(), crop or None, channels, common=common, background=self.background)
+
+    def note(self) -> str | None:
+        """What becomes of transparent pixels, where there may be some."""
+        whole = self._opened()
+        if not whole.n_transparent:
+            return None
+        return (
+            f"{whole.n_transparent} of {len(whole)} pictures may have transparent pixels, which are blended with "
+            f"{self.background} (background={self.background})"
+        )
+
     def splits(self, seed: int) -> Splits:
-        whole = open_images(self._path(), channels=self.channels or None, common=self.crop > 0)
+        whole = self._opened()
         if whole.dtype.kind not in "bu":
             raise InputError(f"{self.data} holds numbers of type {whole.dtype}, but images are levels from 0, of type uint8")
-        squares = open_images(self._path(), self.crop or None, self.channels or None)
+        squares = self._opened(self.crop)
         parts = whole.split(self.split_seed, self.validation, self.test)
         train, validation, test = (Images(squares.event_shape, squares.dtype, part.rows, squares.read) for part in parts)
         counts = {"training": len(train), "validation": len(validation)}

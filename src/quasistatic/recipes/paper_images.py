@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork
 from quasistatic.recipes.base import Splits
-from quasistatic.recipes.images import ImageRecipe, grey_levels
+from quasistatic.recipes.images import ImageRecipe, UnitVariance, grey_levels
 from quasistatic.reverse import PerturbationKernel
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.train import Augment, TrainConfig
@@ -24,7 +24,7 @@ __all__ = ["PaperImages"]
 
 
 @dataclass(frozen=True)
-class PaperImages(ImageRecipe):
+class PaperImages(UnitVariance, ImageRecipe):
     """Means and variances as perturbations of the forward kernel, by a network that is told the time by its read-out.
 
     Rows are dequantised once by uniform noise and scaled to unit variance, so that every number is the paper's K. The
@@ -116,5 +116,5 @@ class PaperImages(ImageRecipe):
     def _sheet_steps(self) -> int:
         return self.n_steps  # the read-outs belong to the steps of the whole chain
 
-    def shown(self, x: Tensor, splits: Splits) -> NDArray:  # type: ignore[type-arg]
+    def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         return grey_levels(x, splits)

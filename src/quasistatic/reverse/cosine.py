@@ -11,7 +11,7 @@ from quasistatic.errors import InputError
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.saving import saveable
 
-__all__ = ["CosineBase", "cosines"]
+__all__ = ["CosineBase", "cosines", "dense_covariance", "spectrum"]
 
 
 def cosines(n: int) -> Tensor:
@@ -27,6 +27,39 @@ def cosines(n: int) -> Tensor:
     rows = math.sqrt(2.0 / n) * torch.cos(math.pi / n * k * (j + 0.5))
     rows[0] *= math.sqrt(0.5)
     return rows
+
+
+def spectrum(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances of the components of images about a mean, (channels, height, width), and their colours, in float64.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, channels, height, width)
+    mean : Tensor, broadcastable to one image
+
+    Returns
+    -------
+    values : Tensor, shape (channels, height, width)
+    colours : Tensor, shape (channels, channels)
+        Principal mixtures of the channels, in columns.
+    """
+    n, channels, height, width = x.shape
+    cov, values = torch.zeros(channels, channels).double(), torch.zeros(channels, height, width).double()
+    for part in x.split(256):
+        off = (part.double() - mean).transpose(0, 1).flatten(1)
+        cov += off @ off.T / (n * height * width)
+    _, colours = torch.linalg.eigh(cov)
+    for part in x.split(256):
+        mixed = _mixed(part.double() - mean, colours.T)
+        values += (cosines(height) @ mixed @ cosines(width).T).square().sum(0) / n
+    return values, colours
+
+
+def dense_covariance(values: Tensor, colours: Tensor) -> Tensor:
+    """Covariance (d, d) of images whose components have these variances."""
+    _, height, width = values.shape
+    vectors = torch.kron(colours.contiguous(), torch.kron(cosines(height), cosines(width)).T.contiguous())
+    return (vectors * values.flatten()) @ vectors.T
 
 
 @saveable
@@ -74,22 +107,18 @@ class CosineBase(nn.Module):
             self.register_buffer(name, tensor.to(dtype), persistent=False)
 
     @classmethod
-    def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32) -> CosineBase:
+    def fit(
+        cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32, *, least: float = 0.0
+    ) -> CosineBase:
         """Fit to examples (n, channels, height, width) in model units; the sums are in float64.
 
-        Each channel has one mean, that of all its pixels. No component gets less than ``floor`` times the mean variance.
+        Each channel has one mean, that of all its pixels. No component gets less than ``floor`` times the mean variance, nor
+        less than ``least``.
         """
-        n, channels, height, width = x.shape
+        n, _, height, width = x.shape
         mean = sum(part.double().sum((0, 2, 3)) for part in x.split(256)) / (n * height * width)
-        cov, values = torch.zeros(channels, channels).double(), torch.zeros(channels, height, width).double()
-        for part in x.split(256):
-            off = (part.double() - mean.view(-1, 1, 1)).transpose(0, 1).flatten(1)  # type: ignore[union-attr]
-            cov += off @ off.T / (n * height * width)
-        _, colours = torch.linalg.eigh(cov)
-        for part in x.split(256):
-            mixed = _mixed(part.double() - mean.view(-1, 1, 1), colours.T)  # type: ignore[union-attr]
-            values += (cosines(height) @ mixed @ cosines(width).T).square().sum(0) / n
-        return cls(mean.to(dtype), values.clamp_min(floor * values.mean().item()).to(dtype), colours.to(dtype))  # type: ignore[union-attr]
+        values, colours = spectrum(x, mean.view(-1, 1, 1))  # type: ignore[union-attr]
+        return cls(mean.to(dtype), values.clamp_min(max(least, floor * values.mean().item())).to(dtype), colours.to(dtype))  # type: ignore[union-attr]
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each entry of x_0, both (batch, channels, height, width), at a log-SNR for each row."""
