@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import LARGEST, SMALLEST, shown
 from quasistatic.errors import InputError
 
 __all__ = ["KINDS", "NUMERIC", "Column", "infer", "parsed", "told"]
@@ -32,6 +33,7 @@ NUMERIC = ("numeric", "integer", "ordinal")  # kinds whose values can be average
 MOST_LEVELS = 20  # of an ordinal column
 MOST_CLASSES = 64
 MOST_INTEGERS = 2**20
+_SEVERAL = (list, tuple, dict, set, frozenset, np.ndarray)  # types of cells that hold several values
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class Column:
         codes = np.full(len(cells), np.nan)
         if self.kind == "numeric":
             codes[~missing] = self._floats(*there)
-            return codes, np.zeros(len(cells), bool)
+            with np.errstate(invalid="ignore"):
+                wrong = np.abs(codes) > LARGEST  # their squares are no numbers any more
+            codes[wrong] = np.nan
+            return codes, wrong
         if self.kind == "integer":
             codes[~missing] = self._floats(*there) - self.values[0]
             with np.errstate(invalid="ignore"):
@@ -103,6 +108,16 @@ class Column:
             raise InputError(sentence)
         return numbers
 
+    @classmethod
+    def from_plain(cls, told: dict[str, Any]) -> Column:
+        """Read what :meth:`plain` told."""
+        name, kind, values = told["name"], told["kind"], tuple(told["values"])
+        few = {"numeric": 0, "integer": 2}.get(kind, 1)
+        right = len(values) == few if kind in ("numeric", "integer") else 1 <= len(values) <= MOST_INTEGERS
+        if kind not in KINDS or not right or not all(isinstance(value, str | int | float) for value in values):
+            raise InputError(f"column {name!r} is damaged: it is {kind!r} with the values {shown(values)}")
+        return cls(name, kind, values)
+
     def plain(self) -> dict[str, Any]:
         """Say it in JSON."""
         return asdict(self) | {"values": list(self.values)}
@@ -134,6 +149,9 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     there = cells[~missing]
     if not len(there):
         raise InputError(f"column {name!r} has no observed entry: leave it out")
+    if (several := next((cell for cell in there if isinstance(cell, _SEVERAL)), None)) is not None:
+        rule = "but cells must be numbers, truths or text"
+        raise InputError(f"column {name!r} holds {shown(several)} of type {type(several).__name__}, {rule}")
     if cells.dtype.kind == "b":
         there = there.astype(np.float64)
     numbers = [_number(cell) for cell in there]
@@ -141,6 +159,8 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
         return _of_text(there, name, kind)
     at = None if lines is None else np.asarray(lines)[~missing]
     x = Column(name, kind or "numeric")._floats(np.array(numbers, dtype=object), at)
+    if (far := np.abs(x).max()) > LARGEST:
+        raise InputError(f"column {name!r} holds a number of size {far:g}, but {LARGEST:g} is the most: rescale it")
     distinct = np.unique(x)
     whole = bool((distinct == np.round(distinct)).all())
     if kind is None:
@@ -149,10 +169,12 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
         if not whole or distinct[0] < span[0] or distinct[-1] > span[1]:
             wrong = next(value for value in x if value != round(value) or not span[0] <= value <= span[1])
             raise InputError(f"column {name!r} is said to hold {span[0]} to {span[1]}, but holds {wrong:g}")
-        distinct = np.arange(span[0], span[1] + 1.0)
+        distinct = np.arange(float(span[0]), span[1] + 1.0)
     if kind == "constant" or (kind in ("binary", "categorical", "ordinal") and len(distinct) == 1):
         return _with_levels(name, "constant", distinct.tolist())
     if kind == "numeric":
+        if 0.0 < (spread := distinct[-1] - distinct[0]) < SMALLEST:
+            raise InputError(f"column {name!r} varies by {spread:g} in all, but {SMALLEST:g} is the least: rescale it")
         return Column(name, kind)
     if kind in ("integer", "ordinal") and not whole:
         wrong = x[x != np.round(x)][0]
@@ -170,15 +192,21 @@ def parsed(kind: str | None, name: str) -> tuple[str | None, tuple[int, int] | N
     """Read what is said of a column: its kind, and after a colon the least and the greatest level or whole number."""
     if kind is None:
         return None, None
+    if not isinstance(kind, str):
+        raise InputError(f"the type of column {name!r} must be text, one of {', '.join(KINDS)}, got {shown(kind)}")
     word, colon, span = kind.partition(":")
     if word not in KINDS:
         raise InputError(f"the type of column {name!r} must be one of {', '.join(KINDS)}, got {word!r}")
     if not colon:
         return word, None
     match = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", span)
-    if word not in ("ordinal", "integer") or match is None or int(match[1]) >= int(match[2]):
+    ends = () if match is None or len(span) > 40 else (int(match[1]), int(match[2]))
+    if word not in ("ordinal", "integer") or not ends or ends[0] >= ends[1]:
         raise InputError(f"the type of column {name!r} may say a range as in ordinal:0..16 or integer:0..150, got {kind!r}")
-    return word, (int(match[1]), int(match[2]))
+    most = MOST_CLASSES if word == "ordinal" else MOST_INTEGERS
+    if ends[1] - ends[0] >= most:
+        raise InputError(f"the type {kind!r} of column {name!r} has {ends[1] - ends[0] + 1} levels, but may have {most}")
+    return word, (ends[0], ends[1])
 
 
 def _kind_of_numbers(distinct: NDArray[np.float64], whole: bool, n: int) -> str:

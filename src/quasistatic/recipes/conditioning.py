@@ -16,11 +16,11 @@ from quasistatic.data.observations import read_mask, read_observed
 from quasistatic.data.transforms import Chain, Dequantise, Levels, Transform
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.files import strict
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.posterior import Posterior, PosteriorWarning
 from quasistatic.recipes.base import seeded
-from quasistatic.recipes.plain import strict
 from quasistatic.recipes.run import Run, sentences
 from quasistatic.saving import new_folder, write_text
 
