@@ -488,7 +488,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             if command.json:
                 print(json.dumps(strict(answer), allow_nan=False))
             else:
-                command.tell(answer)
+                text = io.StringIO()
+                with contextlib.redirect_stdout(text):
+                    command.tell(answer)
+                for line in text.getvalue().splitlines():
+                    print(printable(line))
 
 
 def _run(command: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasistatic.checks import LARGEST, SMALLEST, shown
-from quasistatic.errors import InputError
+from quasistatic.errors import InputError, printable
 
 __all__ = ["KINDS", "NUMERIC", "Column", "infer", "parsed", "told"]
 
@@ -246,7 +246,7 @@ def told(columns: Sequence[Column]) -> str:
     """Say in lines which columns are of which kind."""
     lines = []
     for kind in KINDS:
-        names = [column.name for column in columns if column.kind == kind]
+        names = [printable(column.name) for column in columns if column.kind == kind]
         if names:
             lines.append(f"{kind}: {', '.join(names)}")
     return "\n".join(lines)

@@ -161,7 +161,8 @@ class Diffusion(nn.Module, ABC):
         True
         """
         if not isinstance(steps, tuple | list | Tensor):
-            if not 1 <= whole_number("n_steps", steps, -MOST) <= self.n_steps:
+            steps = whole_number("n_steps", steps, -MOST)
+            if not 1 <= steps <= self.n_steps:
                 raise InputError(f"steps must lie between 1 and n_steps = {self.n_steps}, got {steps}")
             steps = torch.linspace(0, self.n_steps, steps + 1).round().long()[1:].tolist()
         kept = [whole_number("a step", t, 0) for t in steps]
