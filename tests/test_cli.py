@@ -289,24 +289,24 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "swiss-roll", "--set", "n_steps=many"], "n_steps must be a whole number, got 'many'"),
         (["train", "swiss-roll", "--set", "train.steps=0"], "steps must be at least 1, got 0"),
         (["train", "swiss-roll", "--preset", "big"], "recipe swiss-roll has no preset 'big'; it has demo"),
-        (["train", "swiss-roll", "--seed", "-1"], r"seed must be at least 0 and below 2\*\*63, got -1"),
+        (["train", "swiss-roll", "--seed", "-1"], r"seed must be at least 0, got -1"),
         (["train", "swiss-roll", "--time-budget", "soon"], "--time-budget must be a time such as 90s, .*, got 'soon'"),
         (["train", "swiss-roll", "--time-budget", "0m"], "--time-budget must be a time such as 90s, .*, got '0m'"),
         (["train", "swiss-roll", "--device", "gpu"], "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         (["train", "swiss-roll", "--compile", "maybe"], "compile"),
         (["train", "swiss-roll", "--micro-batch", "-1"], "micro_batch must be at least 0, got -1"),
-        (["evaluate", "run", "--samples", "-1"], "--samples must be 0 or more, got -1"),
+        (["evaluate", "run", "--samples", "-1"], "--samples must be at least 0, got -1"),
         (["train", "swiss-roll", "--data", "x.csv"], "swiss-roll has its own data; --data goes with the recipes table .*"),
         (["train", "swiss-roll", "--set", "network=paper"], "network=paper needs covariance=diagonal, got full"),
         (["train", "array"], "the array recipe needs a file of numbers: give --data PATH"),
-        (["train", "array", "--data", "none.csv"], "the data file .*none.csv cannot be read: No such file or directory"),
+        (["train", "array", "--data", "none.csv"], "there is no file .*none.csv"),
         (["evaluate", "run"], "run is not a run folder: it holds no config.yaml"),
         (["evaluate", "run", "--split", "all"], "--split must be train, validation or test, got 'all'"),
-        (["evaluate", "run", "--trajectories", "-1"], "--trajectories must be 0 or more, got -1"),
+        (["evaluate", "run", "--trajectories", "-1"], "--trajectories must be at least 0, got -1"),
         (["report", "run"], "run is not a run folder: it holds no config.yaml"),
         (["sample", "run"], "run is not a run folder: it holds no config.yaml"),
         (["sample", "run", "-n", "0"], "the number of samples must be at least 1, got 0"),
-        (["sample", "run", "--seed", "-1"], r"--seed must be at least 0 and below 2\*\*63, got -1"),
+        (["sample", "run", "--seed", "-1"], r"--seed must be at least 0, got -1"),
         (["sample", "run", "--out", "s.txt"], r"samples are written as .npy, .csv, .parquet or .png, got 's.txt'"),
         (["reproduce"], "cannot reproduce nothing; there are swiss-roll, "),
         (["reproduce", "table-9", "digits"], "cannot reproduce table-9; there are swiss-roll, .*figure-2"),
@@ -415,9 +415,9 @@ def test_a_split_without_rows_is_one_sentence(command, tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 1, -3])
 def test_too_few_steps_are_one_sentence(command, copy, steps):
-    assert str(steps) in command("evaluate", copy, "--n-steps", steps).sentence("measuring swiss-roll on test rows")
+    assert str(steps) in command("evaluate", copy, "--n-steps", steps).sentence()
     if steps < 1:
-        assert str(steps) in command("sample", copy, "--n-steps", steps).sentence("drawing 64 samples of swiss-roll")
+        assert str(steps) in command("sample", copy, "--n-steps", steps).sentence()
     assert not (copy / "samples.npy").exists()
 
 

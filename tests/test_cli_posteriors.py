@@ -180,7 +180,7 @@ BAD: dict[str, tuple[Callable[[Path], list[object]], str]] = {
         "holds nan: entries that were not seen go with",
     ),
     "infinity": (lambda f: ["denoise", "--input", f / "inf.npy", "--noise-std", 1], r"an infinite number at index \[0, 1\]"),
-    "pickle": (lambda f: ["denoise", "--input", f / "object.npy", "--noise-std", 1], "is not a whole NumPy file of numbers"),
+    "pickle": (lambda f: ["denoise", "--input", f / "object.npy", "--noise-std", 1], "which are never loaded"),
     "particles": (
         lambda f: ["denoise", "--input", f / "y.npy", "--noise-std", 1, "--particles", 0],
         "--particles must be at least 1, got 0",

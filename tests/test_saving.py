@@ -363,15 +363,15 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     "not text": (lambda f: (f / "model.json").write_bytes(b"\xff\xfe\x00"), r"model\.json is damaged"),
     "json folder": (
         lambda f: ((f / "model.json").unlink(), (f / "model.json").mkdir()),
-        r"cannot be read: Is a directory",
+        r"model.json is a folder, but a text file is needed",
     ),
     "no bytes": (
         lambda f: change_json(f, lambda told: told.pop("bytes")),
-        r"model\.json is damaged: 'bytes'",
+        r"model\.json is damaged: the key 'bytes' is missing",
     ),
     "no module": (
         lambda f: change_json(f, lambda told: told.pop("module")),
-        "holds no model that this quasistatic can build: 'module'",
+        "is damaged: the key 'module' is missing",
     ),
     "no argument": (
         lambda f: change_json(f, lambda told: told["module"]["args"].pop("network")),
@@ -389,7 +389,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
         lambda f: change_json(f, lambda told: told["module"]["args"]["network"]["args"].update(width=9)),
         "can build: .*size mismatch",
     ),
-    "no module at all": (lambda f: change_json(f, lambda told: told.update(module=3)), "can build"),
+    "no module at all": (lambda f: change_json(f, lambda told: told.update(module=3)), "'module' must be an object"),
 }
 
 

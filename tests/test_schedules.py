@@ -54,7 +54,7 @@ def test_every_schedule_makes_a_process(schedule: Callable[[int], Tensor], n_ste
 
 @pytest.mark.parametrize("schedule", ALL)
 def test_one_step_is_no_schedule(schedule: Callable[[int], Tensor]) -> None:
-    with pytest.raises(ValueError, match="at least 2 steps, got n_steps = 1"):
+    with pytest.raises(ValueError, match="n_steps must be at least 2, got 1"):
         schedule(1)
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.checks import one_of, whole_number
 from quasistatic.distributions import Distribution
 from quasistatic.estimate import Estimate
 from quasistatic.forward import Diffusion
@@ -151,8 +152,7 @@ def elbo_terms(
     (-1.83788, -1.83788)
     """
     kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
-    if method not in ("marginal", "trajectory"):
-        raise ValueError(f'method must be "marginal" or "trajectory", got {method!r}')
+    one_of("method", method, ("marginal", "trajectory"))
     terms = _by_trajectory if method == "trajectory" else _by_marginal
     transitions, data = terms(diffusion, kernel, x_0, generator)
     n_steps = diffusion.n_steps
@@ -269,8 +269,7 @@ def log_prob_estimate(
     ...     round(log_prob_estimate(q, kernel, x, n_trajectories=3).item(), 5)
     -1.83788
     """
-    if n_trajectories < 1:
-        raise ValueError(f"n_trajectories must be at least 1, got {n_trajectories}")
+    whole_number("n_trajectories", n_trajectories, 1)
     kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
     copies = max(1, min(n_trajectories, 2 * stacked_rows(x_0) // max(1, len(x_0))))
     log_sum = x_0.new_full((len(x_0),), -math.inf)

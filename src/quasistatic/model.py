@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.bound import Bound, elbo_terms, log_prob_estimate, null_log_prob
+from quasistatic.checks import LARGEST, generator_of, instance_of, one_of, require_memory, tensor_of, whole_number
 from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence
 from quasistatic.evidence.units import in_model_units, keep_known
+from quasistatic.files import a_name, read_json
 from quasistatic.forward import Diffusion
 from quasistatic.posterior import Posterior
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
@@ -51,14 +54,19 @@ class DiffusionModel(nn.Module):
         self.transform = transform
         self.diffusion = diffusion
         self.kernel = kernel
-        self.event_shape = tuple(event_shape)
+        instance_of("transform", transform, Transform, "a transform of quasistatic")
+        instance_of("diffusion", diffusion, Diffusion, "a diffusion of quasistatic")
+        instance_of("kernel", kernel, nn.Module, "a reverse kernel")
+        instance_of("event_shape", event_shape, (tuple, list), "a list of whole numbers")
+        self.event_shape = tuple(whole_number("an axis of event_shape", n, 1) for n in event_shape)
 
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
 
         Where the transform completes rows, nan is a missing entry, and every likelihood that of the observed ones.
         """
-        x = torch.as_tensor(x, device=self.diffusion.beta.device)
+        x = tensor_of("x", x, device=self.diffusion.beta.device)
+        generator_of("generator", generator)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
         there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_holes else x
@@ -68,8 +76,7 @@ class DiffusionModel(nn.Module):
         return z, log_det
 
     def _kernel(self, first_step: str) -> ReverseKernel:
-        if first_step not in ("learned", "stationary"):
-            raise ValueError(f'first_step must be "learned" or "stationary", got {first_step!r}')
+        one_of("first_step", first_step, ("learned", "stationary"))
         fixed = first_step == "stationary" and self.kernel.first_step != "stationary"
         return StationaryFirstStep(self.kernel, self.diffusion) if fixed else self.kernel
 
@@ -87,6 +94,8 @@ class DiffusionModel(nn.Module):
         method : {"marginal", "trajectory"}, optional
             See :func:`quasistatic.bound.elbo_terms`; by default marginal, and trajectory for mixture kernels.
         """
+        if method is not None:
+            one_of("method", method, ("marginal", "trajectory"))
         method = method or ("trajectory" if getattr(self.kernel, "n_components", 1) > 1 else "marginal")
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
@@ -103,6 +112,7 @@ class DiffusionModel(nn.Module):
         first_step: str = "learned",
     ) -> Bound:
         """Estimate the bound of each row from ``visits`` of its steps, unbiased (:func:`quasistatic.steps.quick_terms`)."""
+        whole_number("visits", visits, 0)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             terms = quick_terms(
@@ -115,6 +125,7 @@ class DiffusionModel(nn.Module):
 
         Tighter than the bound, and closer to log p with more trajectories.
         """
+        whole_number("n_trajectories", n_trajectories, 1)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             estimate = log_prob_estimate(self.diffusion, self.kernel, z, n_trajectories=n_trajectories, generator=generator)
@@ -128,11 +139,20 @@ class DiffusionModel(nn.Module):
 
     def sample(self, n: int, *, generator: Generator | None = None, n_steps: int | None = None) -> Tensor:
         """Draw n examples in data units, (n, *event_shape); ``n_steps`` takes fewer steps of the same chain."""
-        if n < 1:
-            raise InputError(f"the number of samples must be at least 1, got {n}")
+        whole_number("the number of samples", n, 1)
+        generator_of("generator", generator)
+        width = math.prod(self.event_shape)
+        require_memory(f"{n} samples of {width} numbers", n * (32.0 * width + self._bytes_of_row()), "draw fewer at once")
         diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
         z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
         return self.transform.inverse(z.double())
+
+    def _bytes_of_row(self) -> float:
+        """Estimate of what one row takes on its way through the network."""
+        widest = max((p.shape[0] for p in self.kernel.parameters() if p.dim() > 1), default=1)
+        if any(p.dim() == 4 for p in self.kernel.parameters()):
+            widest *= math.prod(self.event_shape[1:])
+        return 4.0 * 6.0 * widest
 
     def posterior(
         self,
@@ -163,6 +183,8 @@ class DiffusionModel(nn.Module):
             Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
             known entries their log density (or log probability), for a measurement that of y.
         """
+        instance_of("evidence", evidence, Evidence, "evidence, such as a GaussianMeasurement or KnownEntries")
+        whole_number("n_particles", n_particles, 1)
         device = self.diffusion.beta.device
         about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)
         p = posterior_sample(
@@ -197,20 +219,34 @@ def load(path: str | Path) -> DiffusionModel:
     path : str or Path
         A folder written by :meth:`DiffusionModel.save`, or a run folder.
     """
-    folder = Path(path)
-    if not folder.exists():
+    folder = Path(instance_of("path", path, (str, Path), "text or a path"))
+    if "\0" in str(folder) or not folder.exists():
         raise InputError(f"there is no run or model at {folder}")
     if not (folder / "model.json").exists():
         pointer = folder / "checkpoint" / "best.json"
         if not pointer.exists():
             raise InputError(f"{folder} holds neither a saved model nor a run with a best checkpoint")
-        import json
-
-        folder = pointer.parent / json.loads(pointer.read_text())["folder"]
+        folder = pointer.parent / read_json(pointer, {"folder": a_name})["folder"]
     model, _ = load_module(folder)
     if not isinstance(model, DiffusionModel):
         raise InputError(f"{folder} holds a {type(model).__name__}, not a DiffusionModel")
+    _require_fit(model, folder)
     return model
+
+
+def _require_fit(model: DiffusionModel, folder: Path) -> None:
+    """Refuse a model whose parts do not fit together, by one step of its kernel."""
+    generator = Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            x = model.diffusion.stationary((2, *model.event_shape)).sample(generator)
+            back = model.kernel(x, model.diffusion.n_steps).sample(generator)
+            shapes = {tuple(back.shape), tuple(model.transform.inverse(back.double()).shape)}
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{folder} holds a model whose parts do not fit together: {why}") from error
+    if shapes != {(2, *model.event_shape)}:
+        raise InputError(f"{folder} holds a model whose parts do not fit together: its samples have shapes {shapes}")
 
 
 def _require_finite(x: Tensor) -> None:
@@ -218,3 +254,9 @@ def _require_finite(x: Tensor) -> None:
     if bad.any():
         where = bad.nonzero()[0].tolist()
         raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but every value must be finite")
+    if x.is_floating_point() and x.numel() and x.abs().max() > LARGEST:
+        where = (x.abs() > LARGEST).nonzero()[0].tolist()
+        raise InputError(
+            f"data holds {x[tuple(where)].item()} at index {where}, but no value may be above {LARGEST:g} in size: "
+            "rescale the data"
+        )

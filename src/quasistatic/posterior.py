@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.checks import real_number, require_memory, whole_number
 from quasistatic.errors import InputError
 from quasistatic.saving import new_folder, read_pair, save_tensors, write_text
 
@@ -131,8 +132,7 @@ class Posterior:
         q : float
             From 0 to 1.
         """
-        if not 0.0 <= q <= 1.0:
-            raise InputError(f"a quantile must lie between 0 and 1, got {q}")
+        real_number("a quantile", q, least=0.0, most=1.0)
         axis = self.log_weights.dim() - 1
         x, order = self.x.sort(axis)
         weights = self.weights.view(*self.weights.shape, *(1,) * (x.dim() - self.weights.dim())).expand(x.shape)
@@ -142,8 +142,9 @@ class Posterior:
 
     def resample(self, n: int, *, generator: Generator | None = None) -> Tensor:
         r"""Draw n samples of equal weight, with repeats, (B, n, \*event) or (n, \*event)."""
-        if n < 1:
-            raise InputError(f"the number of samples must be at least 1, got {n}")
+        whole_number("the number of samples", n, 1)
+        numbers = self.x[..., 0, :].numel() if self.x.dim() > self.log_weights.dim() else 1
+        require_memory(f"{n} samples", 32.0 * n * max(1, numbers), "draw fewer")
         rows = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         return self.x[torch.arange(len(rows)).unsqueeze(1), rows] if self.batched else self.x[rows]
 

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import catching_memory_errors, shown
 from quasistatic.errors import InputError
+from quasistatic.files import Check, Optional, a_record, a_whole, read_json, regular_file, strict
 
 __all__ = [
     "build",
@@ -30,6 +32,7 @@ __all__ = [
     "load_module",
     "new_folder",
     "read_pair",
+    "require_finite_tensors",
     "save_module",
     "save_tensors",
     "saveable",
@@ -110,8 +113,8 @@ def build(description: Any, tensors: dict[str, Tensor]) -> Any:
             return tensors[value["tensor"]]
         if "same" in value:
             return made[value["same"]]
-        if value["class"] not in _CLASSES:
-            raise InputError(f"unknown class {value['class']!r}: was this saved by a newer quasistatic?")
+        if not isinstance(value["class"], str) or value["class"] not in _CLASSES:
+            raise InputError(f"unknown class {shown(value['class'])}: was this saved by a newer quasistatic?")
         cls = _CLASSES[value["class"]]
         arguments = {k: make(v) for k, v in value["args"].items()}
         variadic = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.VAR_POSITIONAL]
@@ -126,7 +129,7 @@ def save_module(module: nn.Module, folder: Path, extra: dict[str, Any] | None = 
     """Write ``model.safetensors`` and ``model.json`` into an existing folder, ``extra`` into the second."""
     description, tensors = describe(module)
     size = save_tensors(tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors")
-    told = {**(extra or {}), "bytes": size, "module": description}
+    told = {**strict(extra or {}), "bytes": size, "module": description}
     write_text(folder / "model.json", json.dumps(told, indent=1))
 
 
@@ -138,15 +141,19 @@ def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
     InputError
         If a file is missing, damaged, or describes what this version does not know.
     """
-    told, tensors = read_pair(folder, "model")
+    told, tensors = read_pair(folder, "model", {"module": a_record()})
+    require_finite_tensors(tensors, folder / "model.safetensors")
     state = {k.removeprefix("state."): tensors.pop(k) for k in list(tensors) if k.startswith("state.")}
     try:
-        with torch.random.fork_rng(devices=[]):  # random starts are drawn, and replaced in the next line
+        # random starts are drawn, and replaced by the numbers of the file
+        with catching_memory_errors(f"the model in {folder}", "was it changed by hand?"), torch.random.fork_rng(devices=[]):
             module = build(told.pop("module"), tensors)
+        if not isinstance(module, nn.Module):
+            raise TypeError("it describes no module")
         module.load_state_dict(state)
     except InputError:
         raise
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error
     return module.eval(), told
@@ -162,27 +169,42 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> int:
     return path.write_bytes(data)
 
 
-def read_pair(folder: Path, stem: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read ``stem.json`` and ``stem.safetensors``, and see that the second has all its bytes."""
+def read_pair(
+    folder: Path, stem: str, schema: Mapping[str, Check | Optional] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read ``stem.json``, with the keys of a schema, and ``stem.safetensors``; check that the second has all its bytes."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     words, path = folder / f"{stem}.json", folder / f"{stem}.safetensors"
-    try:
-        told = json.loads(words.read_text("utf-8"))
-        expected, size = told["bytes"], path.stat().st_size
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no {Path(error.filename).name}") from None
-    except OSError as error:
-        raise InputError(f"{folder / stem} cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{words} is damaged: {error}") from None
+    for file in (words, path):
+        if not os.path.lexists(file):
+            raise InputError(f"{folder} holds no {file.name}")
+    told = read_json(words, {"bytes": a_whole(), **(schema or {})})
+    expected, size = told["bytes"], regular_file(path).stat().st_size
     if size != expected:
         raise InputError(f"{path} is damaged: it has {size} bytes and should have {expected}")
     try:
-        return told, load_file(path)
-    except (OSError, SafetensorError) as error:
+        return told, load_file(path) if _is_text(path) else load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a name is UTF-8, the only names that safetensors opens."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_finite_tensors(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse weights that are nan or infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = tensor[~torch.isfinite(tensor)][0].item()
+            raise InputError(f"{source} is damaged: {name} holds {bad}, but weights must be finite")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,6 +16,9 @@ import math
 import torch
 from torch import Tensor
 
+from quasistatic.checks import MOST_STEPS, real_number, shown, tensor_of, whole_number
+from quasistatic.errors import InputError
+
 __all__ = ["beta_from_log_snr", "constant_erasure", "cosine", "geometric", "linear", "recut"]
 
 
@@ -49,6 +52,9 @@ def linear(n_steps: int, beta_1: float | None = None, beta_T: float | None = Non
     [0.0001, 0.02]
     """
     scale = 1000.0 / _checked(n_steps)
+    for name, rate in (("beta_1", beta_1), ("beta_T", beta_T)):
+        if rate is not None:
+            real_number(name, rate, above=0.0, most=1.0)
     low = min(1e-4 * scale, 0.999) if beta_1 is None else beta_1
     high = min(0.02 * scale, 0.999) if beta_T is None else beta_T
     return torch.linspace(low, high, n_steps, dtype=torch.float64)
@@ -65,6 +71,8 @@ def cosine(n_steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Tens
     >>> cosine(3)[-1].item()
     0.999
     """
+    real_number("offset", offset, above=0.0)
+    real_number("beta_max", beta_max, above=0.0, most=1.0)
     u = torch.arange(_checked(n_steps) + 1, dtype=torch.float64) / n_steps
     log_signal = 2.0 * ((u + offset) / (1.0 + offset) * (math.pi / 2.0)).cos().clamp_min(1e-12).log()
     return (-torch.expm1(log_signal.diff())).clamp_max(beta_max)
@@ -84,8 +92,10 @@ def geometric(n_steps: int, log_snr_max: float = 13.0, log_snr_min: float = -6.0
     >>> (alpha_bar / (1 - alpha_bar)).log().round(decimals=6).tolist()
     [4.0, 1.0, -2.0]
     """
+    real_number("log_snr_max", log_snr_max)
+    real_number("log_snr_min", log_snr_min)
     if not log_snr_max > log_snr_min:
-        raise ValueError(f"log_snr_max must exceed log_snr_min, got {log_snr_max} and {log_snr_min}")
+        raise InputError(f"log_snr_max must exceed log_snr_min, got {log_snr_max} and {log_snr_min}")
     return beta_from_log_snr(torch.linspace(log_snr_max, log_snr_min, _checked(n_steps), dtype=torch.float64))
 
 
@@ -95,8 +105,9 @@ def beta_from_log_snr(log_snr: Tensor) -> Tensor:
     :math:`\log \bar\alpha = -\mathrm{softplus}(-\lambda)`, so that nothing is lost where the signal is nearly
     whole; ``-inf`` at the last step is total erasure.
     """
-    if not (log_snr.diff() < 0).all():
-        raise ValueError("log_snr must fall strictly from step to step")
+    log_snr = tensor_of("log_snr", log_snr)
+    if log_snr.dim() != 1 or not len(log_snr) or not (log_snr.diff() < 0).all():
+        raise InputError("log_snr must fall strictly from step to step")
     log_alpha_bar = torch.nn.functional.logsigmoid(log_snr.double())
     steps = torch.diff(log_alpha_bar, prepend=log_alpha_bar.new_zeros(1))
     return -torch.expm1(steps)
@@ -112,6 +123,11 @@ def recut(beta: Tensor, n_steps: int) -> Tensor:
     >>> recut(geometric(3, 4.0, -2.0), 5).allclose(geometric(5, 4.0, -2.0))
     True
     """
+    beta = tensor_of("beta", beta)
+    if beta.dim() != 1 or len(beta) < 2 or not ((beta > 0) & (beta <= 1)).all() or (beta[:-1] == 1).any():
+        raise InputError(
+            f"beta must be a vector of at least 2 rates in (0, 1], one only at its end, got {shown(beta.tolist())}"
+        )
     log_alpha_bar = torch.log1p(-beta.double()).cumsum(0)
     log_snr = log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
     erased = bool(torch.isinf(log_snr[-1]))
@@ -126,6 +142,4 @@ def recut(beta: Tensor, n_steps: int) -> Tensor:
 
 
 def _checked(n_steps: int) -> int:
-    if n_steps < 2:
-        raise ValueError(f"a schedule needs at least 2 steps, got n_steps = {n_steps}")
-    return n_steps
+    return whole_number("n_steps", n_steps, 2, MOST_STEPS)

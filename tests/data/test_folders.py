@@ -195,7 +195,7 @@ def test_faults_of_arrays_are_named(tmp_path, ending):
         r"x.* has shape \(0, 4, 4\), but images must have shape .* without a zero": np.zeros((0, 4, 4)),
         r"has 4 channels, but must have 1 or 3; move the last axis to place 1": np.zeros((2, 4, 4, 3)),
         r"has 2 channels, but must have 1 or 3$": np.zeros((2, 2, 4, 4)),
-        r"holds entries of type complex128, but images are real": np.zeros((2, 4, 4), complex),
+        r"holds entries of type complex128, but real numbers are needed": np.zeros((2, 4, 4), complex),
     }
     for sentence, x in cases.items():
         with pytest.raises(InputError, match=sentence):

@@ -16,7 +16,7 @@ from quasistatic.errors import InputError
 from quasistatic.model import load
 from quasistatic.recipes import run as run_module
 from quasistatic.recipes.base import Recipe
-from quasistatic.recipes.run import evaluate_run, open_run, read_log, train_run
+from quasistatic.recipes.run import evaluate_run, open_run, read_metrics, train_run
 from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.saving import save_module
 
@@ -40,7 +40,7 @@ def test_the_configuration_is_resolved_and_enough_to_train_again():
 def test_a_run_is_taken_up_with_its_best_model():
     run = small.opened("swiss-roll")
     assert (run.name, run.seed, run.fingerprint) == ("swiss-roll", 0, None)
-    lines = read_log(run.folder)
+    lines = read_metrics(run.folder)
     assert [line["step"] for line in lines] == [0, 3, 6]
     held = load(run.folder)
     assert all(torch.equal(a, held.state_dict()[k]) for k, a in run.model.state_dict().items())
@@ -100,7 +100,7 @@ def test_a_file_that_has_changed_is_refused(own, change):
     before = open_run(run)
     if change == "gone":
         table.unlink()
-        said = "the data file .*table.csv cannot be read: No such file or directory"
+        said = "there is no file .*table.csv"
     else:
         text = table.read_text()
         table.write_text(text.replace("1", "2", 1) if change == "a cell" else text + "1,2,3\n")
@@ -126,7 +126,9 @@ def test_a_file_of_the_same_bytes_at_another_time_is_the_same(own):
 @pytest.mark.parametrize("text", ["", "[1, 2]", "recipe: swiss-roll", "recipe: [", "seed: 1\nrecipe"])
 def test_a_damaged_configuration_is_one_sentence(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"config\.yaml is damaged: it names no recipe and seed"):
+    with pytest.raises(
+        InputError, match=r"config\.yaml is damaged: (it must be an object|it is no YAML|the key 'seed' is missing)"
+    ):
         open_run(tmp_path)
 
 
@@ -144,7 +146,7 @@ def test_a_configuration_of_another_version_is_one_sentence(tmp_path, text, said
 def test_a_damaged_log_is_one_sentence(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.jsonl is damaged: "):
-        read_log(tmp_path)
+        read_metrics(tmp_path)
 
 
 def test_a_folder_with_something_else_than_a_model_is_refused(tmp_path):
@@ -175,5 +177,5 @@ def test_a_run_whose_patience_is_over_is_finished(tmp_path):
     settings = {"train.steps": 60, "train.patience": 2, "train.learning_rate": 1e-12}
     told = small.train("swiss-roll", tmp_path / "run", **settings)
     assert "stopped_at" not in told
-    assert read_log(tmp_path / "run")[-1]["step"] < 60
+    assert read_metrics(tmp_path / "run")[-1]["step"] < 60
     assert small.train("swiss-roll", tmp_path / "run", **settings) == told

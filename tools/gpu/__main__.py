@@ -26,7 +26,7 @@ from gpu.summary import summary
 from gpu.training import EVALUATION, measure, resume, train
 from gpu.variants import best_way, measure_ways
 from quasistatic.errors import InputError
-from quasistatic.recipes.run import read_log, versions
+from quasistatic.recipes.run import read_metrics, versions
 from quasistatic.recipes.settings import make_recipe, parse_words
 from quasistatic.report.tables import text_table
 from quasistatic.train import Engine
@@ -147,7 +147,7 @@ def _train(
     engine = Engine(device=str(device), compile=compiled)  # type: ignore[arg-type]
     told = train(which.recipe, run, deadline, engine=engine, **how)
     numbers.put("training", told)
-    numbers.put("log", read_log(run)[-1])
+    numbers.put("log", read_metrics(run)[-1])
     _pack(numbers, home, asked.out)
     if told["finished"] and numbers.get("measured") is None and deadline.left() > (0 if asked.tiny else EVALUATION):
         numbers.put("measured", measure(run, device, rows=2 if asked.tiny else 16))

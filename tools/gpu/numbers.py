@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from quasistatic.recipes.plain import strict
+from quasistatic.files import strict
 from quasistatic.saving import write_text
 
 __all__ = ["Numbers"]

@@ -46,7 +46,7 @@ def library_step(model: DiffusionModel, recipe: Recipe, rows: Tensor, *, batch: 
 
     def run() -> None:
         fit._step(fit.objective)
-        fit.recent.clear()  # as every evaluation does
+        fit.state.recent.clear()  # as every evaluation does
 
     return run
 

@@ -20,8 +20,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
+from quasistatic.checks import out_of_memory, whole_number
+from quasistatic.cli.ending import answering, ending_well
 from quasistatic.cli.posteriors import Denoise, Inpaint
-from quasistatic.errors import InputError
+from quasistatic.errors import InputError, Terminated, printable
+from quasistatic.files import strict
+from quasistatic.streams import prepared_streams, say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +129,7 @@ class Train:
             _tell_pictures(settings, self.preset)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
-        from quasistatic.recipes.run import read_json, read_log, train_run
+        from quasistatic.recipes.run import best_line, read_best, train_run
         from quasistatic.train import Engine
 
         engine = Engine(self.device, self.compile, self.micro_batch)
@@ -133,15 +137,14 @@ class Train:
             self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine,
             tensorboard=self.tensorboard,
         )  # fmt: skip
-        best = read_json(folder / "checkpoint" / "best.json")
-        top = max(read_log(folder), key=lambda line: line["validation"])
+        top = best_line(folder)
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
-                "unit": top["unit"], "checkpoint": best["folder"]}  # fmt: skip
+                "unit": top["unit"], "checkpoint": read_best(folder)}  # fmt: skip
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.report.tables import format_estimate
 
-        bound = format_estimate(answer["validation"], answer["validation_se"], answer["unit"])
+        bound = format_estimate(_known(answer["validation"]), _known(answer["validation_se"]), answer["unit"])
         if "stopped_at" in answer:
             print(f"{answer['run']}: best validation bound so far {bound}")
             print(f"stopped at step {answer['stopped_at']} of {answer['steps']}; the same command goes on from there")
@@ -175,10 +178,11 @@ class Evaluate:
     def run(self) -> dict[str, Any]:
         if self.split not in ("train", "validation", "test"):
             raise InputError(f"--split must be train, validation or test, got {self.split!r}")
-        if self.trajectories is not None and self.trajectories < 0:
-            raise InputError(f"--trajectories must be 0 or more, got {self.trajectories}")
-        if self.samples < 0:
-            raise InputError(f"--samples must be 0 or more, got {self.samples}")
+        if self.trajectories is not None:
+            whole_number("--trajectories", self.trajectories, 0)
+        if self.n_steps is not None:
+            whole_number("--n-steps", self.n_steps, 2)
+        whole_number("--samples", self.samples, 0)
         from quasistatic.recipes.run import evaluate_run, open_run
 
         run = open_run(self.run_folder)
@@ -222,16 +226,18 @@ class Sample:
         out = self.out or self.run_folder / "samples.npy"
         if out.suffix not in (".npy", ".csv", ".parquet", ".png", ""):
             raise InputError(f"samples are written as .npy, .csv, .parquet or .png, got {out.name!r}")
-        if self.n < 1:
-            raise InputError(f"the number of samples must be at least 1, got {self.n}")
+        whole_number("the number of samples", self.n, 1)
+        whole_number("--seed", self.seed, 0)
+        if self.n_steps is not None:
+            whole_number("--n-steps", self.n_steps, 1)
         if out.suffix == ".png" and self.n > 1:
             raise InputError(f"{out} is one picture, but {self.n} samples are asked for: give -n 1, or a folder")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
         from quasistatic.recipes.pixels import as_integers, has_pictures, write_samples
-        from quasistatic.recipes.run import draw_samples, open_run, sentences
+        from quasistatic.recipes.run import draw_samples, open_run, own_names, sentences
 
         run = open_run(self.run_folder)
+        if self.out is None:
+            own_names(self.run_folder, "samples.npy")
         if out.suffix in (".png", "") and not has_pictures(run.recipe):
             raise InputError(f"samples of {run.name} are no pictures: write a .npy, .csv or .parquet file")
         if out.suffix in (".csv", ".parquet") and len(run.model.event_shape) != 1:
@@ -322,10 +328,8 @@ class Impute:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        if self.draws < 1:
-            raise InputError(f"--draws must be at least 1, got {self.draws}")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"--seed must be at least 0 and below 2**31, got {self.seed}")
+        whole_number("--draws", self.draws, 1)
+        whole_number("--seed", self.seed, 0, 2**31 - 1)
         from quasistatic.recipes.run import open_run
         from quasistatic.recipes.table import averaged
         from quasistatic.recipes.table_files import check_files, impute_file
@@ -440,6 +444,11 @@ def _tell_pictures(settings: dict[str, Any], preset: str | None) -> None:
         _progress(note)
 
 
+def _known(value: float | None) -> float:
+    """A number that was not finite is not in a file of JSON."""
+    return math.nan if value is None else value
+
+
 def _print_result(result: dict[str, Any]) -> None:
     from quasistatic.recipes.summary import rows
     from quasistatic.report.tables import text_table
@@ -472,7 +481,7 @@ def _seconds(budget: str | None) -> float:
 
 def _progress(what: str) -> None:
     if os.environ.get("RANK", "0") == "0":
-        print(what, file=sys.stderr)
+        say(what)
 
 
 def _write_array(path: Path, x: NDArray[Any]) -> None:
@@ -489,25 +498,44 @@ def _write_array(path: Path, x: NDArray[Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 on success and 2 on bad usage or bad input."""
-    command = _parse(list(sys.argv[1:] if argv is None else argv))
+    with prepared_streams(), ending_well():
+        with answering(_fail):
+            command = _parse(list(sys.argv[1:] if argv is None else argv))
+        answer = _run(command)
+        if os.environ.get("RANK", "0") != "0":
+            return  # of many processes under torchrun, the first one prints
+        with answering(_fail):
+            if command.json:
+                print(json.dumps(strict(answer), allow_nan=False))
+            else:
+                text = io.StringIO()
+                with contextlib.redirect_stdout(text):
+                    command.tell(answer)
+                for line in text.getvalue().splitlines():
+                    print(printable(line))
+
+
+def _run(command: Any) -> dict[str, Any]:
+    """Run a command; what a user can mend is one sentence, and a stop says how to go on."""
+    goes_on = "; the same command goes on from the last checkpoint" * isinstance(command, Train | Reproduce)
     try:
-        answer = command.run()
+        return command.run()
     except InputError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except RecursionError:
+        _fail("the input is nested too deep to be read")
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not out_of_memory(error):
+            raise
+        _fail("there is not enough memory for this: choose smaller numbers, or fewer rows at once")
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on from the last checkpoint" * isinstance(command, Train | Reproduce)
-        print(f"stopped{goes_on}", file=sys.stderr)
+        say(f"stopped{goes_on}")
         sys.exit(130)
-    if os.environ.get("RANK", "0") != "0":
-        return  # of many processes under torchrun, the first one speaks
-    if command.json:
-        from quasistatic.recipes.plain import strict
-
-        print(json.dumps(strict(answer), allow_nan=False))
-    else:
-        command.tell(answer)
+    except Terminated as end:
+        say(f"terminated{goes_on}")
+        sys.exit(end.code)
 
 
 def _parse(words: list[str]) -> Any:
@@ -530,5 +558,5 @@ def _parse(words: list[str]) -> Any:
 
 
 def _fail(sentence: str) -> NoReturn:
-    print(f"quasistatic: {sentence}", file=sys.stderr)
+    say(f"quasistatic: {printable(sentence)}")
     sys.exit(2)

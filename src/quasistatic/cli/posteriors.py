@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
+from quasistatic.streams import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,18 +47,23 @@ class _Condition:
         raise NotImplementedError
 
     def run(self) -> dict[str, Any]:
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"--seed must be at least 0 and below 2**63, got {self.seed}")
+        whole_number("--seed", self.seed, 0)
+        whole_number("--particles", self.particles, 1)
+        whole_number("--draws", self.draws, 1)
+        if self.n_steps is not None:
+            whole_number("--n-steps", self.n_steps, 1)
         from quasistatic.recipes.conditioning import condition
         from quasistatic.recipes.pixels import has_pictures, is_picture, names_of
-        from quasistatic.recipes.run import open_run
+        from quasistatic.recipes.run import open_run, own_names
 
         run = open_run(self.run_folder)
         if run.name == "table":
             verb = type(self).__name__.lower()
             raise InputError(f"{verb} is for arrays and pictures: fill the gaps of a table with quasistatic impute")
+        if self.out is None:
+            own_names(self.run_folder, type(self).__name__.lower())
         evidence, seen = self.evidence(run)
-        print(f"sampling {len(seen)} posteriors of {run.name}", file=sys.stderr)
+        say(f"sampling {len(seen)} posteriors of {run.name}")
         out = self.out or self.run_folder / type(self).__name__.lower()
         answer = condition(
             run, evidence, seen, out,
@@ -65,7 +71,7 @@ class _Condition:
             names=names_of(self.input, len(seen)) if has_pictures(run.recipe) and is_picture(self.input) else None,
         )  # fmt: skip
         for sentence in answer["warnings"]:
-            print(f"warning: {sentence}", file=sys.stderr)
+            say(f"warning: {sentence}")
         return answer
 
     def tell(self, answer: dict[str, Any]) -> None:

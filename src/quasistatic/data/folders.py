@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasistatic.data.array_files import open_array
 from quasistatic.data.pixels import Header, read_header, read_pixels
 from quasistatic.data.tables import split_rows
 from quasistatic.errors import InputError
@@ -121,7 +121,7 @@ def open_images(
         raise InputError(f"crop must be at least 1, got {crop}")
     if channels not in (None, 1, 3):
         raise InputError(f"channels must be 1 or 3, got {channels}")
-    if not path.exists():
+    if "\0" in str(path) or not os.path.lexists(path):
         raise InputError(f"there is no file or folder {path}")
     if path.is_dir():
         return _open_folder(path, crop, channels, common, background)
@@ -195,24 +195,18 @@ def _told(shape: Sequence[int]) -> str:
 def _open_array(path: Path, crop: int | None, channels: int | None) -> Images:
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path} must be a folder of images or end in .npy or .npz")
-    try:
-        array = _map(path)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a whole NumPy file of numbers ({error})") from error
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{path} holds entries of type {array.dtype}, but images are real numbers")
-    shape = (len(array), 1, *array.shape[1:]) if array.ndim == 3 else array.shape
+    found = open_array(path)
+    shape = (found.shape[0], 1, *found.shape[1:]) if len(found.shape) == 3 else found.shape
     if len(shape) != 4 or math.prod(shape) == 0:
         rule = "images must have shape (n, height, width) or (n, channels, height, width), without a zero"
-        raise InputError(f"{path} has shape {array.shape}, but {rule}")
+        raise InputError(f"{path} has shape {found.shape}, but {rule}")
     if shape[1] not in (1, 3) or shape[1] != (channels or shape[1]):
         hint = "; move the last axis to place 1" if shape[3] in (1, 3) else ""
         raise InputError(f"{path} has {shape[1]} channels, but must have {channels or '1 or 3'}{hint}")
     if crop is not None and min(shape[2:]) < crop:
         raise InputError(f"{path} has images of {shape[3]} x {shape[2]} pixels, but crop {crop} must fit into them")
     event = (shape[1], crop or shape[2], crop or shape[3])
+    array = found.read(mapped=True)
 
     def read(rows: NDArray[np.intp]) -> NDArray[Any]:
         images = np.ascontiguousarray(_centre(array[rows], event)).reshape(-1, *event)
@@ -222,34 +216,3 @@ def _open_array(path: Path, crop: int | None, channels: int | None) -> Images:
         return images
 
     return Images(event, array.dtype, np.arange(len(array)), read)
-
-
-def _map(path: Path) -> NDArray[Any]:
-    """The one array of a NumPy file, mapped if its bytes lie there as they are."""
-    if path.suffix.lower() == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if len(members) != 1:
-            raise InputError(f"{path} must hold exactly one array, but holds {len(members)}")
-        with archive.open(members[0]) as file:
-            if members[0].compress_type != zipfile.ZIP_STORED:
-                return np.lib.format.read_array(file, allow_pickle=False)
-            shape, fortran, dtype = _header(file)
-            header_end = file.tell()
-    if dtype.hasobject:
-        raise InputError(f"{path} holds Python objects (a pickle), which are never loaded; save it as numbers")
-    if header_end + math.prod(shape) * dtype.itemsize != members[0].file_size:
-        raise InputError(f"{path} is damaged: its array is not as long as it says")
-    with path.open("rb") as raw:  # the member's bytes start after a header of its own, with name and extra field
-        raw.seek(members[0].header_offset + 26)
-        lengths = np.frombuffer(raw.read(4), "<u2")
-    start = members[0].header_offset + 30 + int(lengths.sum()) + header_end
-    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)

@@ -5,21 +5,20 @@ None of them is a pickle. Compressed files (``.gz``, ``.xz``) are told by their 
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import struct
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import require_memory
+from quasistatic.data.array_files import open_array, unpacked
 from quasistatic.errors import InputError
 
 __all__ = ["read_amat", "read_cifar", "read_idx", "read_packed"]
 
 _IDX_UINT8_3D = 0x00000803
+_MOST = 2**29  # bytes of a file whose length nothing else says
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 
 
@@ -37,16 +36,23 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     InputError
         If the magic number is another one or the length is not what the header says.
     """
-    raw = _bytes(path)
-    if len(raw) < 16:
-        raise InputError(f"{path} has {len(raw)} bytes, but an idx file of images has a header of 16")
-    magic, n, rows, columns = struct.unpack(">4I", raw[:16])
-    if magic != _IDX_UINT8_3D:
-        raise InputError(f"{path} starts with {magic}, but an idx file of images starts with {_IDX_UINT8_3D}")
-    if len(raw) != 16 + n * rows * columns:
-        expected = f"{n} images of {rows} x {columns} and the header make {16 + n * rows * columns}"
-        raise InputError(f"{path} is damaged: it holds {len(raw)} bytes, but {expected}")
-    return np.frombuffer(raw, np.uint8, offset=16).reshape(n, 1, rows, columns)
+    with unpacked(path) as read:
+        header = read(16)
+        if len(header) < 16:
+            raise InputError(f"{path} has {len(header)} bytes, but an idx file of images has a header of 16")
+        magic, n, rows, columns = struct.unpack(">4I", header)
+        if magic != _IDX_UINT8_3D:
+            raise InputError(f"{path} starts with {magic}, but an idx file of images starts with {_IDX_UINT8_3D}")
+        size = n * rows * columns
+        expected = f"{n} images of {rows} x {columns} and the header make {16 + size}"
+        if path.suffix.lower() not in (".gz", ".xz") and path.stat().st_size != 16 + size:
+            raise InputError(f"{path} is damaged: it holds {path.stat().st_size} bytes, but {expected}")
+        require_memory(f"{path.name} of {n} images of {rows} x {columns}", 2.0 * size, "take fewer images", data=True)
+        raw = read(size + 1)
+    if len(raw) != size:
+        held = f"more than {16 + size}" if len(raw) > size else str(16 + len(raw))
+        raise InputError(f"{path} is damaged: it holds {held} bytes, but {expected}")
+    return np.frombuffer(raw, np.uint8).reshape(n, 1, rows, columns)
 
 
 def read_cifar(path: Path) -> NDArray[np.uint8]:
@@ -111,24 +117,18 @@ def read_packed(path: Path, part: str) -> NDArray[np.uint8]:
         If the file is damaged or the array is missing or has another shape or type.
     """
     try:
-        with path.open("rb") as file:  # np.load leaves a broken archive open when given the path
-            packed = np.load(file, allow_pickle=False)[part]
-    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is not a whole npz file with an array {part!r}") from error
-    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 98:
+        found = open_array(path, pick=part)
+    except InputError as error:
+        raise InputError(f"{path} is not a whole npz file with an array {part!r}: {error}") from error
+    if found.dtype != np.uint8 or len(found.shape) != 2 or found.shape[1] != 98:
         rule = "but packed images have shape (n, 98) and type uint8"
-        raise InputError(f"array {part!r} of {path} has shape {packed.shape} and type {packed.dtype}, {rule}")
-    return np.unpackbits(packed, axis=1, count=784).reshape(-1, 1, 28, 28)
+        raise InputError(f"array {part!r} of {path} has shape {found.shape} and type {found.dtype}, {rule}")
+    return np.unpackbits(found.read(), axis=1, count=784).reshape(-1, 1, 28, 28)
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        if path.suffix == ".gz":
-            return gzip.decompress(path.read_bytes())
-        if path.suffix == ".xz":
-            return lzma.decompress(path.read_bytes())
-        return path.read_bytes()
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is damaged: it does not decompress ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    with unpacked(path) as read:
+        raw = read(_MOST + 1)
+    if len(raw) > _MOST:
+        raise InputError(f"{path} holds more than {_MOST} bytes, which no file of these images does")
+    return raw

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.data.array_files import open_array
 from quasistatic.data.folders import ENDINGS, open_images
 from quasistatic.data.pixels import read_pixels
 from quasistatic.data.tables import _layout, _load_text
 from quasistatic.errors import InputError
+from quasistatic.files import regular_file
 
 __all__ = ["Observed", "read_mask", "read_observed"]
 
@@ -51,8 +52,10 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int], background
     ((3, 1, 8, 8), (3, 64))
     """
     path = Path(path)
-    if not path.exists():
+    if "\0" in str(path) or not os.path.lexists(path):
         raise InputError(f"there is no file or folder {path}")
+    if not path.is_dir():
+        regular_file(path, "a file or a folder of images")
     ending = path.suffix.lower()
     channels = event[0] if len(event) == 3 and event[0] in (1, 3) else 1
     if path.is_dir():
@@ -60,7 +63,9 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int], background
     elif ending in ENDINGS:
         x = read_pixels(path, channels, background)[None]
     elif ending in (".npy", ".npz"):
-        x = _array(path)
+        found = open_array(path, pick="x")
+        _require_shape(found.shape, tuple(event), path)
+        x = found.read()
     elif ending in _TEXT:
         x = _load_text(path, _layout(path))
     else:
@@ -88,9 +93,7 @@ def read_mask(path: str | os.PathLike[str], event: Sequence[int], n: int) -> NDA
 def _fitted(x: NDArray[Any], event: tuple[int, ...], path: Path) -> NDArray[np.float64]:
     if x.dtype.kind not in "biuf":
         raise InputError(f"{path} holds entries of type {x.dtype}, but observations are real numbers")
-    d = math.prod(event)
-    if x.size == 0 or (x.size != d and (x.ndim < 2 or math.prod(x.shape[1:]) != d)):
-        raise InputError(f"{path} has shape {x.shape}, but this model takes (n, {', '.join(map(str, event))})")
+    _require_shape(x.shape, event, path)
     rows = np.ascontiguousarray(x, dtype=np.float64).reshape(-1, *event)
     if np.isinf(rows).any():
         where = np.argwhere(np.isinf(rows))[0].tolist()
@@ -98,17 +101,8 @@ def _fitted(x: NDArray[Any], event: tuple[int, ...], path: Path) -> NDArray[np.f
     return rows
 
 
-def _array(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file:
-            read = np.load(file, allow_pickle=False)
-            if isinstance(read, np.ndarray):
-                return read
-            names = list(read)
-            if len(names) != 1 and "x" not in names:
-                raise InputError(f"{path} must hold one array, or one named x, but holds {', '.join(names) or 'none'}")
-            return np.asarray(read["x" if "x" in names else names[0]])
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a whole NumPy file of numbers ({error})") from error
+def _require_shape(shape: tuple[int, ...], event: tuple[int, ...], path: Path) -> None:
+    """Refuse an array of another number of entries than some events have."""
+    d = math.prod(event)
+    if math.prod(shape) == 0 or (math.prod(shape) != d and (len(shape) < 2 or math.prod(shape[1:]) != d)):
+        raise InputError(f"{path} has shape {shape}, but this model takes (n, {', '.join(map(str, event))})")

@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import require_memory
+from quasistatic.data.array_files import open_array
 from quasistatic.errors import InputError
+from quasistatic.files import open_regular, regular_file
 
 __all__ = [
     "MIN_ROWS",
@@ -35,6 +36,7 @@ __all__ = [
 
 MIN_ROWS = 10  # so that ten per cent is at least one row
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # a cell that spells one of these, in any case, is missing
+_LONGEST = 2**24  # characters of a line
 _NUMPY_ENDINGS = (".npy", ".npz")
 _TEXT_ENDINGS = (".csv", ".txt", ".tsv")
 
@@ -79,12 +81,13 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     """
     path = _existing(path)
     if path.suffix.lower() in _NUMPY_ENDINGS:
-        raw = _load_numpy(path)
+        raw = _load_numpy(path, _require_table)
         layout = None
     else:
         layout = _layout(path)
+        _require_room(path, 6.0)
         raw = _load_text(path, layout)
-    _require_table(raw, path.name)
+    _require_table(raw.shape, raw.dtype, path.name)
     # Longer floats may overflow here; the infinity is then reported with its place.
     with np.errstate(over="ignore"):
         table = np.ascontiguousarray(raw, dtype=np.float64)
@@ -171,6 +174,8 @@ def read_cells(path: str | os.PathLike[str]) -> Cells:
     [['M', 'F'], ['0.5', None]]
     >>> folder.cleanup()
     """
+    if Path(path).suffix.lower() in _TEXT_ENDINGS:
+        _require_room(_existing(path), 12.0)
     parts = list(read_cells_in_parts(path, rows=2**62))
     if not parts:
         raise InputError(f"{Path(path).name} has no rows")
@@ -188,9 +193,7 @@ def read_cells_in_parts(path: str | os.PathLike[str], rows: int = 10_000) -> Ite
         return
     path = _existing(path)
     if path.suffix.lower() in _NUMPY_ENDINGS:
-        x = _load_numpy(path)
-        if x.dtype.kind not in "biuf" or x.ndim != 2:
-            raise InputError(f"{path.name} holds {x.dtype} of shape {x.shape}, but a table of numbers is needed")
+        x = _load_numpy(path, _require_two_axes, mapped=rows < 2**31)
         for start in range(0, len(x), rows):
             part = x[start : start + rows].astype(np.float64)
             yield Cells(_names([], x.shape[1]), list(part.T), list(range(start + 1, start + len(part) + 1)))
@@ -216,21 +219,39 @@ def _text_in_parts(path: Path, rows: int) -> Iterator[Cells]:
 
 def _parquet(path: Path, rows: int) -> Iterator[Cells]:
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ImportError:
         raise InputError(
             f"{path.name} can be read where pyarrow is installed, and it is not; save the table as .csv"
         ) from None
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
+    regular_file(path, "a Parquet file")
     start = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=min(rows, 2**20)):
-            columns = [np.array([_as_text(cell) for cell in column.to_pylist()], dtype=object) for column in batch.columns]
-            yield Cells(list(batch.schema.names), columns, list(range(start + 1, start + len(batch) + 1)))
-            start += len(batch)
-    except ArrowInvalid as error:
-        raise InputError(f"{path.name} is no whole Parquet file: {' '.join(str(error).split())}") from None
+        with open_regular(path) as raw, parquet.ParquetFile(raw) as file:
+            _require_flat(file.schema_arrow, path)
+            many = f"{path.name} of {file.metadata.num_rows} rows"
+            room = 100.0 * min(rows, file.metadata.num_rows) * len(file.schema_arrow)
+            require_memory(many, room, "take fewer rows", data=True)
+            for batch in file.iter_batches(batch_size=min(rows, 2**17)):
+                columns = [np.array([_as_text(c) for c in column.to_pylist()], dtype=object) for column in batch.columns]
+                yield Cells(list(batch.schema.names), columns, list(range(start + 1, start + len(batch) + 1)))
+                start += len(batch)
+    except InputError:
+        raise
+    except (ArrowException, ArithmeticError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path.name} is no whole Parquet file: {why}") from None
+
+
+def _require_flat(schema: Any, path: Path) -> None:
+    """Refuse columns whose cells hold several values."""
+    from pyarrow import types
+
+    for field in schema:
+        if types.is_nested(field.type):
+            raise InputError(
+                f"column {field.name!r} of {path.name} holds {field.type}, but cells must be numbers, truths or text"
+            )
 
 
 def _as_text(cell: Any) -> Any:
@@ -328,33 +349,37 @@ def split_rows(
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, but a file of numbers is needed")
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
+    path = regular_file(path, "a file of numbers")
     endings = _NUMPY_ENDINGS + _TEXT_ENDINGS
     if path.suffix.lower() not in endings:
         ending = repr(path.suffix) if path.suffix else "no dot and letters"
         raise InputError(f"{path.name} ends in {ending}, but must end in one of {', '.join(endings)}")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path} may not be read; check its permissions")
     if path.stat().st_size == 0:
         raise InputError(f"{path.name} is empty")
     return path
 
 
-def _require_table(x: NDArray[np.generic], source: str) -> None:
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"{source} holds entries of type {x.dtype}, but real numbers are needed")
-    if x.ndim != 2:
-        advice = "reshape(-1, 1) makes it one column" if x.ndim == 1 else "give each example one row"
+def _require_room(path: Path, times: float) -> None:
+    """Refuse a text whose cells would take more memory than there is."""
+    require_memory(f"{path.name} as a whole", times * path.stat().st_size, "take fewer rows", data=True)
+
+
+def _require_two_axes(shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> None:
+    if dtype.kind not in "biuf" or len(shape) != 2:
+        raise InputError(f"{source} holds {dtype} of shape {shape}, but a table of numbers is needed")
+
+
+def _require_table(shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> None:
+    if dtype.kind not in "biuf":
+        raise InputError(f"{source} holds entries of type {dtype}, but real numbers are needed")
+    if len(shape) != 2:
+        advice = "reshape(-1, 1) makes it one column" if len(shape) == 1 else "give each example one row"
         rule = f"a table must be two-dimensional (rows, columns); {advice}"
-        raise InputError(f"{source} has shape {x.shape}, but {rule}")
-    if x.shape[1] == 0:
-        raise InputError(f"{source} has shape {x.shape}, but a table needs at least one column")
-    if len(x) < MIN_ROWS:
-        rows = f"{len(x)} row{'s' * (len(x) != 1)}"
+        raise InputError(f"{source} has shape {shape}, but {rule}")
+    if shape[1] == 0:
+        raise InputError(f"{source} has shape {shape}, but a table needs at least one column")
+    if shape[0] < MIN_ROWS:
+        rows = f"{shape[0]} row{'s' * (shape[0] != 1)}"
         raise InputError(f"{source} has {rows}, but at least {MIN_ROWS} are needed")
 
 
@@ -379,34 +404,13 @@ def _column(names: Sequence[str], index: int) -> str:
 # --------------------------------------------------------------------------------------------- NumPy files
 
 
-def _load_numpy(path: Path) -> NDArray[np.generic]:
-    """The one array of the file; a pickle inside is never opened."""
-    try:
-        with path.open("rb") as file:  # np.load leaves a broken archive open when given the path
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                return archive
-            if len(archive.files) != 1:
-                found = f"{len(archive.files)} ({', '.join(archive.files) or 'none'})"
-                raise InputError(f"{path.name} must hold exactly one array, but holds {found}")
-            return archive[archive.files[0]]
-    except InputError:  # a ValueError too, and already a sentence
-        raise
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-        RuntimeError,
-        MemoryError,  # a broken header can ask for anything
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        if "Object arrays" in str(error):
-            raise InputError(
-                f"{path.name} holds Python objects (a pickle), which are never loaded; save it as numbers"
-            ) from error
-        raise InputError(f"{path.name} is not a whole NumPy file of numbers") from error
+def _load_numpy(
+    path: Path, check: Callable[[tuple[int, ...], np.dtype[Any], str], None], *, mapped: bool = False
+) -> NDArray[Any]:
+    """The one array of the file, if its shape and type pass a check."""
+    found = open_array(path)
+    check(found.shape, found.dtype, path.name)
+    return found.read(mapped=mapped)
 
 
 # ---------------------------------------------------------------------------------------------- text files
@@ -483,7 +487,9 @@ def _lines(path: Path, skip: int = 0) -> Iterator[tuple[int, str]]:
     found = False
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), ""), start=1):
+                if len(line) > _LONGEST:
+                    raise InputError(f"line {number} of {path.name} has more than {_LONGEST} characters: is it a table?")
                 if line.strip():
                     found = True
                     if number > skip:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from quasistatic.checks import instance_of
 from quasistatic.errors import InputError
 from quasistatic.estimator.columns import Column
 
@@ -50,6 +51,7 @@ class Coding(BaseEstimator):
         if self.types is None:
             return {}
         if not isinstance(self.types, dict):
+            instance_of("types", self.types, (list, tuple), "a dictionary from columns to kinds, or a list of kinds")
             if len(self.types) != len(names):
                 raise InputError(f"types must say a kind for each of {len(names)} columns, got {len(self.types)}")
             return dict(zip(names, self.types, strict=True))

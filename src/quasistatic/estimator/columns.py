@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.errors import InputError
+from quasistatic.checks import LARGEST, SMALLEST, shown
+from quasistatic.errors import InputError, printable
 
 __all__ = ["KINDS", "NUMERIC", "Column", "infer", "missing", "parsed", "told"]
 
@@ -42,6 +43,7 @@ MOST_INTEGERS = 2**20
 LARGEST_EXACT = 2.0**53  # a float holds every whole number up to here
 MOST_ATOMS = 20
 LEAST_ATOM, ATOM_SHARE, ATOM_RATIO = 10, 0.05, 10.0  # rows, share of the rows, ratio to the counts of neighbouring values
+_SEVERAL = (list, tuple, dict, set, frozenset, np.ndarray)  # types of cells that hold several values
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,13 @@ class Column:
             atom = np.full(len(cells), np.nan)
             atom[~gone] = self._atom_of(codes[~gone])
             codes[atom > 0] = np.nan
-            wrong = np.zeros(len(cells), bool)
+            with np.errstate(invalid="ignore"):
+                wrong = np.abs(codes) > LARGEST  # their squares are no numbers any more
             if self.kind == "integer":
                 codes = codes - self.values[0]
                 with np.errstate(invalid="ignore"):  # a whole number beyond those seen is possible
-                    wrong = ~np.isnan(codes) & (codes != np.round(codes))
-                codes[wrong] = np.nan
+                    wrong |= ~np.isnan(codes) & (codes != np.round(codes))
+            codes[wrong] = np.nan
             return np.stack([atom, codes] if self.atoms else [codes], 1), wrong
         at = {value: code for code, value in enumerate(self.values)}
         found = [at.get(_plain(cell, self.values), -1) for cell in cells[~gone]]
@@ -159,14 +162,21 @@ class Column:
             )
         return numbers
 
+    @classmethod
+    def from_plain(cls, told: dict[str, Any]) -> Column:
+        """Read what :meth:`plain` told."""
+        name, kind, values, atoms = told["name"], told["kind"], tuple(told["values"]), tuple(told.get("atoms", ()))
+        few = {"numeric": 0, "integer": 2}.get(kind, 1)
+        right = len(values) == few if kind in ("numeric", "integer") else 1 <= len(values) <= MOST_INTEGERS
+        if kind not in KINDS or not right or not all(isinstance(value, str | int | float) for value in values):
+            raise InputError(f"column {name!r} is damaged: it is {kind!r} with the values {shown(values)}")
+        if not all(isinstance(atom, int | float) for atom in atoms) or (atoms and kind not in ("numeric", "integer")):
+            raise InputError(f"column {name!r} is damaged: it is {kind!r} with the atoms {shown(atoms)}")
+        return cls(name, kind, values, atoms)
+
     def plain(self) -> dict[str, Any]:
         """Say it in JSON."""
         return asdict(self) | {"values": list(self.values), "atoms": list(self.atoms)}
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Column:
-        """Read what :meth:`plain` wrote."""
-        return cls(plain["name"], plain["kind"], tuple(plain["values"]), tuple(plain.get("atoms", ())))
 
 
 def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequence[int] | None = None) -> Column:
@@ -195,12 +205,17 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
     there = cells[~gone]
     if not len(there):
         raise InputError(f"column {name!r} has no observed entry: leave it out")
+    if (several := next((cell for cell in there if isinstance(cell, _SEVERAL)), None)) is not None:
+        rule = "but cells must be numbers, truths or text"
+        raise InputError(f"column {name!r} holds {shown(several)} of type {type(several).__name__}, {rule}")
     if cells.dtype.kind == "b":
         there = there.astype(np.float64)
     if any(_number(cell) is None for cell in there) or _is_label(there, kind):
         return _of_text(there, name, kind)
     at = None if lines is None else np.asarray(lines)[~gone]
     x = Column(name, kind or "numeric")._floats(there, at)
+    if (far := np.abs(x).max()) > LARGEST:
+        raise InputError(f"column {name!r} holds a number of size {far:g}, but {LARGEST:g} is the most: rescale it")
     distinct = np.unique(x)
     whole = bool((distinct == np.round(distinct)).all())
     wanted = kind
@@ -212,13 +227,15 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
         if not whole or distinct[0] < span[0] or distinct[-1] > span[1]:
             wrong = next(value for value in x if value != round(value) or not span[0] <= value <= span[1])
             raise InputError(f"column {name!r} is said to hold {span[0]} to {span[1]}, but holds {wrong:g}")
-        distinct = np.arange(span[0], span[1] + 1.0)
+        distinct = np.arange(float(span[0]), span[1] + 1.0)
     if kind == "constant" or (kind in ("binary", "categorical", "ordinal") and len(distinct) == 1):
         return _with_levels(name, "constant", distinct.tolist())
     atoms = _atoms(x, at_least_one=wanted == "atoms") if wanted in (None, "atoms") and kind in ("numeric", "integer") else ()
     if atoms:
         distinct = np.setdiff1d(distinct, atoms)
     if kind == "numeric":
+        if 0.0 < (spread := distinct[-1] - distinct[0]) < SMALLEST:
+            raise InputError(f"column {name!r} varies by {spread:g} in all, but {SMALLEST:g} is the least: rescale it")
         return Column(name, kind, (), atoms)
     if kind in ("integer", "ordinal") and not whole:
         wrong = x[x != np.round(x)][0]
@@ -236,15 +253,21 @@ def parsed(kind: str | None, name: str) -> tuple[str | None, tuple[int, int] | N
     """Read what is said of a column: its kind, and after a colon the least and the greatest level or whole number."""
     if kind is None:
         return None, None
+    if not isinstance(kind, str):
+        raise InputError(f"the type of column {name!r} must be text, one of {', '.join(KINDS)}, got {shown(kind)}")
     word, colon, span = kind.partition(":")
     if word not in KINDS:
         raise InputError(f"the type of column {name!r} must be one of {', '.join(KINDS)}, got {word!r}")
     if not colon:
         return word, None
     match = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", span)
-    if word not in ("ordinal", "integer") or match is None or int(match[1]) >= int(match[2]):
+    ends = () if match is None or len(span) > 40 else (int(match[1]), int(match[2]))
+    if word not in ("ordinal", "integer") or not ends or ends[0] >= ends[1]:
         raise InputError(f"the type of column {name!r} may say a range as in ordinal:0..16 or integer:0..150, got {kind!r}")
-    return word, (int(match[1]), int(match[2]))
+    most = MOST_CLASSES if word == "ordinal" else MOST_INTEGERS
+    if ends[1] - ends[0] >= most:
+        raise InputError(f"the type {kind!r} of column {name!r} has {ends[1] - ends[0] + 1} levels, but may have {most}")
+    return word, (ends[0], ends[1])
 
 
 def _kind_of_numbers(distinct: NDArray[np.float64], whole: bool, n: int) -> str:
@@ -328,13 +351,13 @@ def told(columns: Sequence[Column]) -> str:
     """Say in lines which columns are of which kind."""
     lines = []
     for kind in KINDS:
-        names = [column.name for column in columns if column.kind == kind and not column.atoms]
+        names = [printable(column.name) for column in columns if column.kind == kind and not column.atoms]
         if names:
             lines.append(f"{kind}: {', '.join(names)}")
     for column in columns:
         if column.atoms:
             atoms = ", ".join(f"{atom:.12g}" for atom in column.atoms)
-            lines.append(f"{column.kind} with atoms: {column.name} (often exactly {atoms})")
+            lines.append(f"{column.kind} with atoms: {printable(column.name)} (often exactly {atoms})")
     return "\n".join(lines)
 
 

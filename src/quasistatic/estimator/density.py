@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from quasistatic.bound import Bound
+from quasistatic.checks import (
+    MOST,
+    MOST_DEPTH,
+    MOST_STEPS,
+    MOST_WIDTH,
+    instance_of,
+    one_of,
+    real_number,
+    require_memory,
+    shown,
+    true_or_false,
+    whole_number,
+)
 from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.estimator.build import FEW_ROWS, MANY_COLUMNS, Shape, build, preconditioned, shape_for
@@ -24,9 +40,10 @@ from quasistatic.estimator.coded import coded_columns, missing_cells, values_of
 from quasistatic.estimator.coding import Coding
 from quasistatic.estimator.columns import NUMERIC, Column, infer
 from quasistatic.estimator.frames import Frame, frame_of
-from quasistatic.estimator.imputing import Filling, Imputed, draw_holes, restore
+from quasistatic.estimator.imputing import AT_ONCE, Filling, Imputed, draw_holes, restore
 from quasistatic.estimator.mixture import NormalMixture, mixing_weights
 from quasistatic.estimator.rows import log_prob_alone
+from quasistatic.files import Check, Optional, a_list, a_number, a_record, a_text, a_whole, anything, read_json, strict
 from quasistatic.model import DiffusionModel
 from quasistatic.saving import load_module, new_folder, save_module, write_text
 from quasistatic.train import TrainConfig, fit
@@ -35,6 +52,16 @@ __all__ = ["DiffusionDensity"]
 
 MOST_MIXED = 20_000  # rows that the mixture is fitted to
 MOST_VALIDATION = 2000  # rows that weigh the average
+SAVED: dict[str, Check | Optional] = {
+    "params": a_record(), "seed": a_whole(), "weights": a_list(a_number, 1), "laws": a_whole(),
+    "columns": a_list(a_record({"name": a_text, "kind": a_text, "values": a_list(anything)}), 1), "n_features": a_whole(1),
+    "validation_score": Optional(a_number, required=True), "names": a_list(a_text),
+    "frame": Optional(a_list(a_record({"name": anything, "dtype": a_text, "categories": a_list(anything)}))),
+}  # fmt: skip
+
+
+def _whole(name: str, value: Any, *, least: int, most: int) -> int:
+    return whole_number(name, value, least, most)
 
 
 class DiffusionDensity(DensityMixin, Coding):
@@ -173,6 +200,7 @@ class DiffusionDensity(DensityMixin, Coding):
         validation : array or DataFrame, optional
             Rows to choose and stop by; a share of X if not given.
         """
+        self._check_parameters()
         cells, names = self._cells(X, reset=True)
         n = len(cells[0])
         if n < 2:
@@ -195,6 +223,30 @@ class DiffusionDensity(DensityMixin, Coding):
             held_out = held_out[~wrong]
         self._fit_members(train, held_out, seed)
         return self
+
+    def _check_parameters(self) -> None:
+        """Check every parameter, which scikit-learn wants done here and not before."""
+
+        def automatic(name: str, check: Callable[[str, Any], Any]) -> None:
+            if not (isinstance(value := getattr(self, name), str) and value == "auto"):
+                check(name, value)
+
+        for name, most in (("n_steps", MOST_STEPS), ("n_components", MOST_WIDTH), ("max_steps", MOST), ("n_members", 1000)):
+            least = 2 if name == "n_steps" else 1
+            automatic(name, partial(_whole, least=least, most=most))
+        automatic("dropout", lambda name, value: real_number(name, value, least=0.0, below=1.0))
+        one_of("marginals", self.marginals, ("auto", "none", "power", "ratio"))
+        true_or_false("average", self.average)
+        whole_number("width", self.width, 1, MOST_WIDTH)
+        whole_number("depth", self.depth, 1, MOST_DEPTH)
+        whole_number("batch_size", self.batch_size, 2)
+        whole_number("n_paths", self.n_paths, 1)
+        real_number("learning_rate", self.learning_rate, above=0.0)
+        real_number("validation_fraction", self.validation_fraction, above=0.0, below=1.0)
+        if self.patience is not None:
+            whole_number("patience", self.patience, 1, otherwise="None to take every step")
+        if self.max_time is not None:
+            real_number("max_time", self.max_time, above=0.0, infinite=True)
 
     def _fit_members(self, train: Tensor, held_out: Tensor, seed: int) -> None:
         train = train[~train.isnan().all(1)]
@@ -251,8 +303,6 @@ class DiffusionDensity(DensityMixin, Coding):
     def _config(self, n: int, d: int) -> TrainConfig:
         few, wide = n < FEW_ROWS, d > MANY_COLUMNS
         steps = (6000 if wide else 1500 if few else 5000) if self.max_steps == "auto" else int(self.max_steps)
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"patience must be at least 1, or None to take every step, got {self.patience}")
         # a wide correction is worse than none for its first few hundred steps
         every = min((150 if wide else 50) if few else 250, steps)
         return TrainConfig(
@@ -268,7 +318,8 @@ class DiffusionDensity(DensityMixin, Coding):
         scores = [log_prob_alone(member, x, paths, self.seed_) for member in self.members_]
         if self.average:
             scores += [law.log_prob(x, seed=self.seed_) for law in self._laws]
-        return torch.stack(scores, 1)
+        each = torch.stack(scores, 1)
+        return each.masked_fill(each.isnan(), -math.inf)  # so far from all rows that squares overflow
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Lower bound of the log density of each row, (n,), nats; of its observed entries, where some are missing.
@@ -313,8 +364,10 @@ class DiffusionDensity(DensityMixin, Coding):
         is no transformer, and gives back what it got.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise InputError(f"the number of samples must be at least 1, got {n_samples}")
+        width = len(self.columns_)
+        whole_number("the number of samples", n_samples, 1)
+        bytes_of_row = 80.0 * width + 24.0 * self.width
+        require_memory(f"{n_samples} samples of {width} columns", n_samples * bytes_of_row, "draw fewer at once")
         generator = self._generator(random_state)
         which = torch.multinomial(torch.as_tensor(self.weights_), n_samples, replacement=True, generator=generator)
         counts = torch.bincount(which, minlength=len(self.weights_)).tolist()
@@ -361,8 +414,6 @@ class DiffusionDensity(DensityMixin, Coding):
         InputError
             If a row holds what was never possible: nothing follows from it.
         """
-        if n_draws < 1:
-            raise InputError(f"n_draws must be at least 1, got {n_draws}")
         check_is_fitted(self)
         cells, _ = self._cells(X, reset=False)
         x, wrong = self._encoded(cells)
@@ -405,6 +456,16 @@ class DiffusionDensity(DensityMixin, Coding):
     ) -> Filling:
         """Draw the holes of coded rows, and leave the draws in codes."""
         columns = self.columns_
+        whole_number("n_draws", n_draws, 1)
+        if n_particles is not None:
+            whole_number("n_particles", n_particles, 1)
+        if n_steps is not None:
+            whole_number("n_steps", n_steps, 1, MOST_STEPS)
+        require_memory(
+            f"{n_draws} draws of {len(x)} rows of {x.shape[1]} columns",
+            n_draws * (8.0 * 4 * x.numel() + 5 * 8.0 * min(len(x), AT_ONCE) * 12 * x.shape[1]),
+            "take fewer draws, or fewer rows at once",
+        )
         generator = self._generator(random_state)
         draws, mean = x.repeat(n_draws, 1, 1), values_of(x, columns)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
@@ -421,8 +482,8 @@ class DiffusionDensity(DensityMixin, Coding):
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
         """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
         check_is_fitted(self)
-        if n_draws < 1:
-            raise InputError(f"n_draws must be at least 1, got {n_draws}")
+        whole_number("n_draws", n_draws, 1)
+        instance_of("known", known, dict, "a dictionary from columns to values")
         names = [column.name for column in self.columns_]
         row: dict[str, Any] = dict.fromkeys(names)
         for key, value in known.items():
@@ -463,7 +524,7 @@ class DiffusionDensity(DensityMixin, Coding):
             "frame": None if self._frame is None else self._frame.plain(),
         }  # fmt: skip
         try:
-            text = json.dumps(told, indent=1)
+            text = json.dumps(strict(told), indent=1)
         except TypeError:
             raise InputError("the parameters of this estimator cannot be written as JSON") from None
         with new_folder(Path(path)) as folder:
@@ -475,25 +536,44 @@ class DiffusionDensity(DensityMixin, Coding):
     @classmethod
     def load(cls, path: str | Path) -> DiffusionDensity:
         """Read what :meth:`save` wrote."""
-        folder = Path(path)
-        try:
-            told = json.loads((folder / "estimator.json").read_text("utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{folder} holds no estimator") from None
-        except ValueError as error:
-            raise InputError(f"{folder / 'estimator.json'} is damaged: {error}") from None
-        if told.get("laws") != cls.N_LAWS:
+        folder = Path(instance_of("path", path, (str, Path), "text or a path"))
+        if "\0" in str(folder) or not os.path.lexists(folder / "estimator.json"):
+            raise InputError(f"{folder} holds no estimator")
+        if read_json(folder / "estimator.json", {}).get("laws") != cls.N_LAWS:
             raise InputError(f"{folder} was written by another version, whose averages have other parts: fit it again")
+        told = read_json(folder / "estimator.json", SAVED)
+        unknown = sorted(set(told["params"]) - set(cls._get_param_names()))
+        if unknown:
+            raise InputError(f"{folder} was written by another version: there is no parameter {', '.join(unknown)}")
         model = cls(**told["params"])
         model.columns_ = [Column.from_plain(c) for c in told["columns"]]
-        model.seed_, model.weights_ = told["seed"], np.array(told["weights"])
-        model.validation_score_, model.n_features_in_ = told["validation_score"], told["n_features"]
+        model.seed_, model.weights_ = told["seed"], np.array(told["weights"], dtype=np.float64)
+        score = told["validation_score"]
+        model.validation_score_ = -math.inf if score is None else score
+        model.n_features_in_ = told["n_features"]
         if told["names"]:
             model.feature_names_in_ = np.array(told["names"], dtype=object)
-        model._frame = Frame.from_plain(told.get("frame"))  # not told by older versions
-        n = len(list(folder.glob("density-*")))
-        loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
-        *model.members_, model.normal_, model.tailed_, model.mixture_ = loaded
-        for member in model.members_:
-            member.kernel.double()
+        try:
+            model._frame = Frame.from_plain(told.get("frame"))  # not told by older versions
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{folder / 'estimator.json'} is damaged: its frame cannot be read ({error})") from None
+        model._take_densities(folder)
         return model
+
+    def _take_densities(self, folder: Path) -> None:
+        """Load the densities of a saved average, and check that weights and columns go with them."""
+        n = len(list(folder.glob("density-*")))
+        weights, few = self.weights_, "its estimator.json does not go with its densities"
+        if n <= self.N_LAWS or len(weights) not in (n, n - self.N_LAWS) or len(self.columns_) != self.n_features_in_:
+            raise InputError(f"{folder} is damaged: {few}")
+        if not (weights >= 0).all() or abs(weights.sum() - 1.0) > 1e-3:
+            raise InputError(f"{folder / 'estimator.json'} is damaged: weights must sum to 1, got {shown(weights.tolist())}")
+        loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
+        *self.members_, self.normal_, self.tailed_, self.mixture_ = loaded
+        width = (len(coded_columns(self.columns_)),)
+        if not all(isinstance(member, DiffusionModel) and member.event_shape == width for member in self.members_):
+            raise InputError(f"{folder} is damaged: {few}")
+        if not all(isinstance(law, NormalMixture) for law in self._laws):
+            raise InputError(f"{folder} is damaged: {few}")
+        for member in self.members_:
+            member.kernel.double()

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from quasistatic.checks import real_number, whole_number
 from quasistatic.data.transforms import Complete, OnColumns, Transform
 from quasistatic.errors import InputError
 from quasistatic.estimator.coded import missing_cells, values_of
@@ -78,7 +79,7 @@ class Imputed:
 
     def draw(self, k: int) -> Any:
         """Filled rows of one draw, (n, d): a table as it could have been."""
-        if not 0 <= k < len(self.draws):
+        if whole_number("k", k, 0) >= len(self.draws):
             raise InputError(f"there are draws 0 to {len(self.draws) - 1}, got {k}")
         return self.draws[k] if self.frame is None else self._framed(self.draws[k])
 
@@ -88,8 +89,7 @@ class Imputed:
 
     def quantile(self, q: float) -> Any:
         """Quantile of each entry over the draws, (n, d); nan for classes, which have no order."""
-        if not 0.0 <= q <= 1.0:
-            raise InputError(f"a quantile must lie between 0 and 1, got {q}")
+        real_number("a quantile", q, least=0.0, most=1.0)
         told = np.full(self.draws.shape[1:], np.nan)
         for j, column in enumerate(self.columns):
             if not any(isinstance(value, str) for value in column.values):

@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.bound import path_scores
+from quasistatic.checks import whole_number
 from quasistatic.distributions import Bernoulli, BlockProduct, Categorical, Distribution, Gaussian
-from quasistatic.errors import InputError
 from quasistatic.forward import MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.noise import RowNoise
@@ -42,8 +42,7 @@ def log_prob_alone(model: DiffusionModel, x: Tensor, n_paths: int, seed: int) ->
     With one path it is the bound; it tightens to log p as paths are added (:func:`quasistatic.bound.log_prob_estimate`).
     It is a function of the row, so that rows may be scored in any order and company.
     """
-    if n_paths < 1:
-        raise InputError(f"n_paths must be at least 1, got {n_paths}")
+    whole_number("n_paths", n_paths, 1)
     diffusion = model.diffusion
     assert isinstance(diffusion, MixedDiffusion)
     size = (diffusion.n_steps + 1) * x.shape[1]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from quasistatic.checks import LARGEST, instance_of
 from quasistatic.discretised import DiscretisedGaussian
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
@@ -141,6 +142,7 @@ class Evidence(ABC):
         return product.law, product.log_z
 
     def __and__(self, other: Evidence) -> Product:
+        instance_of("what stands after &", other, Evidence, "evidence")
         return Product(self, other)
 
     def _of_mixture(self, p: Mixture, share: float) -> Tilt:
@@ -185,6 +187,7 @@ class Product(Evidence):
             raise InputError("a product of evidence needs at least one part")
         flat: list[Evidence] = []
         for part in parts:
+            instance_of("each part", part, Evidence, "evidence")
             flat.extend(part.parts if isinstance(part, Product) else (part,))
         self.parts: tuple[Evidence, ...] = tuple(sorted(flat, key=lambda part: not part.closed))
         self.vanishes = any(part.vanishes for part in flat)
@@ -250,3 +253,5 @@ def require_finite(x: Tensor, what: str) -> None:
     if bad.any():
         where = bad.nonzero()[0].tolist()
         raise InputError(f"{what} holds {x[tuple(where)].item()} at index {where}, but must be finite everywhere")
+    if x.numel() and x.abs().max() > LARGEST:
+        raise InputError(f"{what} holds {x.abs().max().item()}, but no number may be above {LARGEST:g} in size: rescale it")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quasistatic.checks import tensor_of
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt, batch_first
@@ -35,12 +36,12 @@ class BitFlips(Evidence):
     """
 
     def __init__(self, y: Any, rate: float | Tensor) -> None:
-        self.y = torch.as_tensor(y).double()
+        self.y = tensor_of("y", y).double()
         wrong = ~((self.y == 0) | (self.y == 1))
         if wrong.any():
             where = wrong.nonzero()[0].tolist()
             raise InputError(f"y holds {self.y[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
-        self.rate = torch.as_tensor(rate, dtype=torch.float64)
+        self.rate = tensor_of("rate", rate).double()
         if not ((self.rate > 0) & (self.rate < 1)).all():
             raise InputError(
                 f"the rate of flips must lie strictly between 0 and 1, got {self.rate.tolist()}; "

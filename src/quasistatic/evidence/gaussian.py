@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quasistatic.checks import LARGEST, SMALLEST, shown, tensor_of
 from quasistatic.distributions import LOG_2PI, Distribution, Gaussian, Mixture
 from quasistatic.errors import InputError
 from quasistatic.evidence.base import Evidence, Tilt, batch_first, require_finite
@@ -61,13 +62,18 @@ class GaussianMeasurement(Evidence):
     def __init__(
         self, y: Any, std: float | Tensor, operator: Tensor | Operator | None = None, adjoint: Operator | None = None
     ) -> None:
-        self.y = torch.as_tensor(y).double()
+        self.y = tensor_of("y", y).double()
         require_finite(self.y, "y")
-        self.std = torch.as_tensor(std, dtype=torch.float64)
+        self.std = tensor_of("std", std).double()
         if not (torch.isfinite(self.std) & (self.std > 0)).all():
             raise InputError(
-                f"the standard deviation of a measurement must be positive, got {self.std.tolist()}; "
+                f"the standard deviation of a measurement must be positive, got {shown(self.std.tolist())}; "
                 "for entries that are known exactly take KnownEntries"
+            )
+        if not ((self.std >= SMALLEST) & (self.std <= LARGEST)).all():
+            raise InputError(
+                f"the standard deviation of a measurement must lie between {SMALLEST:g} and {LARGEST:g}, got "
+                f"{shown(self.std.tolist())}: rescale the data, or take KnownEntries for entries that are known exactly"
             )
         self.operator = operator
         self.adjoint = adjoint if adjoint is not None else getattr(operator, "adjoint", None)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quasistatic.checks import tensor_of
 from quasistatic.discretised import DiscretisedGaussian
 from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, Gaussian, Mixture
 from quasistatic.errors import InputError
@@ -45,7 +46,7 @@ class KnownEntries(Evidence):
     """Step, lowest and highest value, where the values are levels: a law of numbers then knows their cells."""
 
     def __init__(self, mask: Any, values: Any) -> None:
-        self.mask, self.values = torch.as_tensor(mask), torch.as_tensor(values)
+        self.mask, self.values = tensor_of("mask", mask), tensor_of("values", values)
         if self.mask.dtype != torch.bool:
             if not ((self.mask == 0) | (self.mask == 1)).all():
                 raise InputError("the mask of known entries must be made of true and false, or 1 and 0")

@@ -9,7 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST, MOST_STEPS, shown, tensor_of, whole_number
 from quasistatic.distributions import Distribution
+from quasistatic.errors import InputError
 
 __all__ = ["Diffusion", "expand_right"]
 
@@ -45,11 +47,13 @@ class Diffusion(nn.Module, ABC):
 
     def __init__(self, beta: Tensor, *, total_erasure: bool = False) -> None:
         super().__init__()
-        beta = torch.as_tensor(beta)
+        beta = tensor_of("beta", beta)
         rule = "in (0, 1], one only at the last step" if total_erasure else "strictly between 0 and 1"
         inside = (beta > 0) & (beta <= 1 if total_erasure else beta < 1)
         if beta.dim() != 1 or len(beta) < 1 or not inside.all() or (beta[:-1] >= 1).any():
-            raise ValueError(f"beta must be a vector of rates {rule}, got {beta.tolist()}")
+            raise InputError(f"beta must be a vector of rates {rule}, got {shown(beta.tolist())}")
+        if len(beta) > MOST_STEPS:
+            raise InputError(f"beta has {len(beta)} steps, but at most {MOST_STEPS} can be taken")
         # float64: alpha_bar is a product of up to thousands of factors near one.
         beta = torch.cat([beta.new_zeros(1), beta]).double()
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
@@ -81,7 +85,7 @@ class Diffusion(nn.Module, ABC):
     def _row(self, t: int, dtype: torch.dtype, group: str) -> Sequence[Tensor]:
         """Read one step, and keep it: a chain asks again and again, and tensors cost it half of what floats do."""
         if not 0 <= t <= self.n_steps:
-            raise ValueError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
+            raise InputError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
         with torch.inference_mode(False):  # what is kept must serve training too
             row = self._columns(dtype, group)[t]
             parts = row.unbind(0) if row.dim() else (row,)
@@ -156,12 +160,13 @@ class Diffusion(nn.Module, ABC):
         >>> q.respaced([1, 3]).alpha_bar.tolist() == q.alpha_bar[[0, 1, 3]].tolist()
         True
         """
-        if isinstance(steps, int):
+        if not isinstance(steps, tuple | list | Tensor):
+            steps = whole_number("n_steps", steps, -MOST)
             if not 1 <= steps <= self.n_steps:
-                raise ValueError(f"steps must lie between 1 and n_steps = {self.n_steps}, got {steps}")
+                raise InputError(f"steps must lie between 1 and n_steps = {self.n_steps}, got {steps}")
             steps = torch.linspace(0, self.n_steps, steps + 1).round().long()[1:].tolist()
-        kept = list(steps)
+        kept = [whole_number("a step", t, 0) for t in steps]
         if not kept or sorted(set(kept)) != kept or kept[0] < 1 or kept[-1] != self.n_steps:
-            raise ValueError(f"steps must increase from at least 1 to n_steps = {self.n_steps}, got {kept}")
+            raise InputError(f"steps must increase from at least 1 to n_steps = {self.n_steps}, got {kept}")
         log_alpha_bar = torch.log1p(-self.beta).cumsum(0)
         return self.with_beta(-torch.expm1(log_alpha_bar[[0, *kept]].diff()))

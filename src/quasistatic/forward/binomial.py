@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from quasistatic.checks import require_memory, shown, tensor_of
 from quasistatic.distributions import Bernoulli
 from quasistatic.errors import InputError
 from quasistatic.forward.base import Diffusion
@@ -54,9 +55,13 @@ class BinomialDiffusion(Diffusion):
 
     def __init__(self, beta: Tensor, rho: float | Tensor = 0.5) -> None:
         super().__init__(beta, total_erasure=True)
-        rate_of_ones = torch.as_tensor(rho, dtype=torch.float64)
+        rate_of_ones = tensor_of("rho", rho).double()
+        require_memory(
+            f"a chain of {self.n_steps} steps over {rate_of_ones.numel()} bits",
+            8.0 * 40 * (self.n_steps + 1) * rate_of_ones.numel(), "take fewer steps, or one rate for all bits",
+        )  # fmt: skip
         if not ((rate_of_ones > 0) & (rate_of_ones < 1)).all():
-            raise ValueError(f"rho must lie strictly between 0 and 1, got {rate_of_ones.tolist()}")
+            raise InputError(f"rho must lie strictly between 0 and 1, got {shown(rate_of_ones.tolist())}")
         self.register_buffer("rho", rate_of_ones.to(self.beta.device), persistent=False)
         event = (1,) * self.rho.dim()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_number
 from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
 from quasistatic.forward.base import Diffusion
@@ -71,20 +72,18 @@ class CategoricalDiffusion(Diffusion):
 
     def __init__(self, beta: Tensor, n_classes: int, kind: str = "uniform", rho: Tensor | None = None) -> None:
         super().__init__(beta, total_erasure=True)
-        if n_classes < 2:
-            raise InputError(f"n_classes must be at least 2, got {n_classes}")
-        if kind not in ("uniform", "absorbing"):
-            raise InputError(f'kind must be "uniform" or "absorbing", got {kind!r}')
+        whole_number("n_classes", n_classes, 2, MOST_WIDTH)
+        one_of("kind", kind, ("uniform", "absorbing"))
         if kind == "absorbing" and self.beta[-1] < 1:
             raise InputError(
                 f"an absorbing process must mask everything at its last step, beta_T = 1, got {self.beta[-1].item()}"
             )
-        rates = torch.full((n_classes,), 1.0 / n_classes) if rho is None else torch.as_tensor(rho)
+        rates = torch.full((n_classes,), 1.0 / n_classes) if rho is None else tensor_of("rho", rho)
         rates = rates.to(self.beta)
         if rates.dim() < 1 or rates.shape[-1] != n_classes:
             raise InputError(f"rho must have one rate for each of {n_classes} classes, got shape {tuple(rates.shape)}")
         if not (rates > 0).all() or ((rates.sum(-1) - 1).abs() > 1e-4).any():
-            raise InputError(f"rho must be positive and sum to one over classes, got {rates.tolist()}")
+            raise InputError(f"rho must be positive and sum to one over classes, got {shown(rates.tolist())}")
         self.n_classes = n_classes
         self.kind = kind
         self.register_buffer("rho", rates / rates.sum(-1, keepdim=True), persistent=False)

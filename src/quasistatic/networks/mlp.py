@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, real_number, require_network, whole_number
 from quasistatic.saving import saveable
 
 __all__ = ["FourierFeatures", "LogSNREmbedding", "ResidualMLP"]
@@ -91,6 +92,13 @@ class ResidualMLP(nn.Module):
         self, n_in: int, n_out: int, width: int = 128, depth: int = 3, n_fourier: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        whole_number("n_in", n_in, 1, MOST_WIDTH)
+        whole_number("n_out", n_out, 1)
+        whole_number("width", width, 1, MOST_WIDTH)
+        whole_number("depth", depth, 1, MOST_DEPTH)
+        whole_number("n_fourier", n_fourier, 0, 100)
+        real_number("dropout", dropout, least=0.0, below=1.0)
+        require_network(width * (n_in * (1 + 2 * n_fourier) + n_out + depth * (3 * width + 5)))
         self.features = FourierFeatures(n_fourier) if n_fourier else nn.Identity()
         self.first = nn.Linear(n_in * (1 + 2 * n_fourier), width)
         self.time = LogSNREmbedding(width)

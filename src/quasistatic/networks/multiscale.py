@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, require_network, shown, whole_number
 from quasistatic.errors import InputError
 from quasistatic.networks.stepped import bumps
 from quasistatic.saving import saveable
@@ -129,7 +130,23 @@ class MultiscaleNetwork(nn.Module):
         n_bumps: int = 10,
     ) -> None:
         super().__init__()
-        height, width = (size, size) if isinstance(size, int) else size
+        numbers = {
+            "channels": channels, "n_steps": n_steps, "conv_width": conv_width, "n_scales": n_scales,
+            "kernel_size": kernel_size, "dense_width": dense_width, "dense_features": dense_features,
+            "pixel_width": pixel_width, "n_bumps": n_bumps,
+        }  # fmt: skip
+        for name, number in numbers.items():
+            whole_number(name, number, 1, MOST_WIDTH)
+        for name, number in {"conv_layers": conv_layers, "dense_layers": dense_layers, "pixel_layers": pixel_layers}.items():
+            whole_number(name, number, 0, MOST_DEPTH)
+        sides = size if isinstance(size, tuple | list) else [size, size]
+        if len(sides) != 2:
+            raise InputError(f"size must be a whole number, or height and width, got {shown(size)}")
+        height, width = (whole_number("size", side, 1, MOST_WIDTH) for side in sides)
+        convolutions = conv_layers * n_scales * kernel_size**2 * conv_width * max(conv_width, channels)
+        dense = dense_width * (channels * height * width + dense_layers * dense_width + dense_features * height * width)
+        pixels = (pixel_layers + 1) * pixel_width * (conv_width + dense_features + pixel_width)
+        require_network(convolutions + (dense_layers > 0) * dense + pixels + n_bumps * 2 * channels * pixel_width)
         if conv_layers == dense_layers == 0:
             raise InputError("the network needs conv_layers or dense_layers, but both are 0")
         if kernel_size % 2 == 0:

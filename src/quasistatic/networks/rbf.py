@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_WIDTH, real_number, require_network, whole_number
 from quasistatic.networks.stepped import PerStepReadout
 from quasistatic.saving import saveable
 
@@ -33,6 +34,10 @@ class NormalisedRBF(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, n_steps: int, n_hidden: int = 16, spread: float = 1.5) -> None:
         super().__init__()
+        for name, number in {"n_in": n_in, "n_out": n_out, "n_steps": n_steps, "n_hidden": n_hidden}.items():
+            whole_number(name, number, 1, MOST_WIDTH)
+        real_number("spread", spread, above=0.0)
+        require_network(n_hidden * (n_in + n_steps * n_out))
         self.n_steps = n_steps
         self.centre = nn.Parameter(spread * torch.randn(n_hidden, n_in))
         width = torch.full((n_hidden,), 2.0 * spread / n_hidden ** (1.0 / n_in))

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, one_of, require_network, whole_number
 from quasistatic.saving import saveable
 
 __all__ = ["BumpReadout", "PerStepReadout", "SteppedMLP", "bumps"]
@@ -89,6 +90,12 @@ class SteppedMLP(nn.Module):
         n_bumps: int = 24,
     ) -> None:
         super().__init__()
+        numbers = {"n_in": n_in, "n_out": n_out, "n_steps": n_steps, "width": width, "n_bumps": n_bumps}
+        for name, number in numbers.items():
+            whole_number(name, number, 1, MOST_WIDTH)
+        whole_number("depth", depth, 1, MOST_DEPTH)
+        one_of("readout", readout, ("per-step", "bumps"))
+        require_network(width * (n_in + depth * width + n_out * (n_steps if readout == "per-step" else n_bumps)))
         self.n_steps = n_steps
         widths = [n_in] + [width] * depth
         self.trunk = nn.Sequential()
@@ -97,8 +104,6 @@ class SteppedMLP(nn.Module):
             # a sigmoid passes a quarter of its input's deviation, so the usual start would shrink to nothing
             nn.init.normal_(layer.weight, std=4.0 / math.sqrt(a))
             self.trunk += nn.Sequential(layer, nn.Sigmoid())
-        if readout not in ("per-step", "bumps"):
-            raise ValueError(f'readout must be "per-step" or "bumps", got {readout!r}')
         self.readout: nn.Module = (
             PerStepReadout(n_steps, width, n_out) if readout == "per-step" else BumpReadout(n_steps, width, n_out, n_bumps)
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, whole_number
 from quasistatic.errors import InputError
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.saving import saveable
@@ -128,11 +129,18 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        blocks = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        whole_number("channels_in", channels_in, 1, MOST_WIDTH)
+        whole_number("channels_out", channels_out, 1, MOST_WIDTH)
+        real_number("dropout", dropout, least=0.0, below=1.0)
+        instance_of("widths", widths, (tuple, list), "a list of whole numbers")
+        widths = [whole_number("each of widths", width, 1, MOST_WIDTH) for width in widths]
+        each = blocks if isinstance(blocks, tuple | list) else [blocks] * len(widths)
+        blocks = [whole_number("blocks", n, 0, MOST_DEPTH) for n in each]
         if not widths or len(blocks) != len(widths):
             raise InputError(f"widths and blocks must name the same levels, got {list(widths)} and {blocks}")
-        self.multiple = 2 ** (len(widths) - 1)
         n_time = 2 * max(widths)
+        require_network(sum(2 * n * w * (18 * w + 2 * n_time) + 8 * w * w for n, w in zip(blocks, widths, strict=True)))
+        self.multiple = 2 ** (len(widths) - 1)
         self.time = LogSNREmbedding(n_time)
         self.first = nn.Conv2d(channels_in, widths[0], 3, padding=1)
         self.level = _Level(widths, blocks, n_time, attention, dropout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ from torch import Generator
 from quasistatic.data.tables import column_names, read_array, require_binary, split_rows
 from quasistatic.data.transforms import Affine, Chain, Whiten
 from quasistatic.errors import InputError
+from quasistatic.files import digest_of
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
@@ -62,11 +62,7 @@ class Array(Recipe):
         return self.data
 
     def fingerprint(self) -> str:
-        try:
-            with open(self._file(), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"the data file {self.data} cannot be read: {error.strerror}") from error
+        return digest_of(self._file())
 
     def splits(self, seed: int) -> Splits:
         x = read_array(self._file())

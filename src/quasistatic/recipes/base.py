@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.errors import InputError
+from quasistatic.checks import MOST, MOST_DEPTH, MOST_STEPS, MOST_WIDTH, instance_of, real_number, whole_number
 from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
@@ -32,10 +31,10 @@ LEAST = {
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
     "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
     "picture": 8, "hole": 1,
-    "n_train": 2, "n_validation": 2, "n_test": 2,
+    "n_train": 2, "n_validation": 2, "n_test": 2, "split_seed": 0,
 }  # fmt: skip
 POSITIVE = ("noise", "prior", "ridge")
-FINITE = ("log_snr_max", "log_snr_min")
+MOST_OF = {"n_steps": MOST_STEPS, "width": MOST_WIDTH, "depth": MOST_DEPTH, "members": 1000}
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,17 @@ class Recipe(ABC):
             value = getattr(self, name)
             if value is None:
                 continue
-            if name in LEAST and value < LEAST[name]:
-                raise InputError(f"{name} must be at least {LEAST[name]}, got {value}")
-            if name in POSITIVE and not 0 < value < math.inf:
-                raise InputError(f"{name} must be positive and finite, got {value}")
-            if name in FINITE and not math.isfinite(value):
-                raise InputError(f"{name} must be finite, got {value}")
-            if name == "dropout" and not 0 <= value < 1:
-                raise InputError(f"dropout must be at least 0 and below 1, got {value}")
+            if name in LEAST:
+                whole_number(name, value, LEAST[name], MOST_OF.get(name, MOST))
+            elif name in POSITIVE:
+                real_number(name, value, above=0.0)
+            elif name == "dropout":
+                real_number(name, value, least=0.0, below=1.0)
+            elif isinstance(value, float):
+                real_number(name, value)
+            elif name == "widths":
+                for width in instance_of(name, value, (tuple, list), "a list of whole numbers"):
+                    whole_number("each of widths", width, 1, MOST_WIDTH)
 
     def fingerprint(self) -> str | None:
         """Digest of a file of the user's that the rows come from: another one would be parted otherwise."""

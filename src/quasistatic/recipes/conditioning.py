@@ -18,10 +18,10 @@ from quasistatic.data.observations import read_mask, read_observed
 from quasistatic.data.pixels import write_pixels
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.files import strict
 from quasistatic.posterior import Posterior, PosteriorWarning
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pixels import as_integers, background, has_pictures, n_values, pixels, to_data
-from quasistatic.recipes.plain import strict
 from quasistatic.recipes.run import Run, sentences
 from quasistatic.saving import new_folder, write_text
 

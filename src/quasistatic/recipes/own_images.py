@@ -16,6 +16,7 @@ from quasistatic.data.augment import random_crop, random_flip
 from quasistatic.data.folders import Images, open_images
 from quasistatic.data.pixels import Background
 from quasistatic.errors import InputError
+from quasistatic.files import open_regular
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe
@@ -69,7 +70,7 @@ class OwnImages(LevelRecipe):
                 for file in sorted(path.iterdir()):
                     digest.update(f"{file.name} {file.stat().st_size}\n".encode())
             else:
-                with path.open("rb") as file_:
+                with open_regular(path, "a folder of images, or a .npy or .npz file") as file_:
                     digest.update(file_.read(ENDS))
                     length = file_.seek(0, 2)
                     file_.seek(max(0, length - ENDS))

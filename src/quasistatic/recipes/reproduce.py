@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 from quasistatic.errors import InputError
 from quasistatic.recipes import CATALOGUE
 from quasistatic.recipes.paper_tables import SAMPLES, TABLES, compared
-from quasistatic.recipes.run import evaluate_run, open_run, read_config, read_json, train_run, writing
+from quasistatic.recipes.run import evaluate_run, open_run, read_config, read_result, train_run, writing
 from quasistatic.recipes.summary import write_run_report
 from quasistatic.report import markdown_table
 from quasistatic.saving import write_text
+from quasistatic.streams import say
 
 __all__ = ["ITEMS", "reproduce"]
 
@@ -50,7 +50,7 @@ def reproduce(
 
         def tell(what: str, where: str = f"{i} of {len(names)}, {name}") -> None:
             if not quiet:
-                print(f"{where}: {what}", file=sys.stderr)
+                say(f"{where}: {what}")
 
         folder = out / name
         if preset is not None or not _finished(folder, name, seed):
@@ -78,7 +78,7 @@ def _result(folder: Path, n_samples: int, tell: Callable[[str], None]) -> dict[s
     """Measure and draw a run, as far as that is still to be done."""
     done = folder / "result.json"
     if done.exists() and (folder / "report.html").exists():
-        result = read_json(done)
+        result = read_result(done)
         if not n_samples or "samples" in result:
             return result
     run = open_run(folder)

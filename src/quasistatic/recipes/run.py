@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +24,26 @@ import yaml
 from torch import Tensor
 
 import quasistatic
+from quasistatic.checks import real_number, require_memory, whole_number
 from quasistatic.errors import InputError
+from quasistatic.files import (
+    Check,
+    Optional,
+    a_name,
+    a_number,
+    a_record,
+    a_text,
+    a_whole,
+    read_json,
+    read_log,
+    read_yaml,
+    refuse_links,
+    strict,
+)
 from quasistatic.model import DiffusionModel, load
 from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.blocks import blocks
 from quasistatic.recipes.evaluation import evaluate
-from quasistatic.recipes.plain import strict
 from quasistatic.recipes.settings import make_recipe, to_plain
 from quasistatic.report import save_figure
 from quasistatic.saving import write_text
@@ -40,9 +55,45 @@ from quasistatic.train.loop import save_best
 from quasistatic.train.workers import workers
 
 __all__ = [
-    "Run", "draw_samples", "evaluate_run", "open_run", "read_config", "read_json", "read_log", "sentences", "train_run",
+    "Run",
+    "best_line",
+    "draw_samples",
+    "evaluate_run",
+    "open_run",
+    "own_names",
+    "read_best",
+    "read_config",
+    "read_metrics",
+    "read_result",
+    "sentences",
+    "train_run",
     "writing",
 ]  # fmt: skip
+
+_NUMBER = Optional(a_number, required=True)  # null where it was not finite
+_PAIR = {"value": _NUMBER, "standard_error": _NUMBER, "n": Optional(a_whole())}
+_CONFIG: dict[str, Check | Optional] = {"recipe": a_text, "seed": a_whole(), "fingerprint": Optional(a_text)}
+_LINE: dict[str, Check | Optional] = {
+    "step": a_whole(), "seconds": Optional(a_number), "cpu_seconds": Optional(a_number), "validation": _NUMBER,
+    "validation_se": _NUMBER, "unit": a_text, "waited": Optional(a_whole()),
+}  # fmt: skip
+_FINISHED: dict[str, Check | Optional] = {
+    "recipe": a_text, "seed": a_whole(), "seconds": a_number, "cpu_seconds": Optional(a_number),
+    "n_parameters": Optional(a_whole()), "versions": Optional(a_record()),
+}  # fmt: skip
+_RESULT: dict[str, Check | Optional] = {
+    "recipe": a_text, "split": a_text, "n": a_whole(1), "unit": a_text, "n_steps": a_whole(1), "first_step": a_text,
+    "bound": _NUMBER, "standard_error": _NUMBER, "null": _NUMBER, "null_standard_error": _NUMBER, "gain": _NUMBER,
+    "gain_standard_error": _NUMBER, "truth": Optional(a_number), "distance": Optional(a_number), "limit": Optional(a_number),
+    "paper": Optional(a_number), "stationary": Optional(a_record(_PAIR)), "distance_paired": Optional(a_record(_PAIR)),
+    "baseline": Optional(a_record({**_PAIR, "name": a_text, "lead_paired": Optional(a_record(_PAIR))})),
+    "log_prob": Optional(a_record({**_PAIR, "n_trajectories": a_whole(1), "distance_paired": Optional(a_record(_PAIR))})),
+    "converted": Optional(a_record()), "samples": Optional(a_record()),
+}  # fmt: skip
+_OWN = (
+    "config.yaml", "metrics.jsonl", "checkpoint", "figures", "report.html", "estimator", "estimator-of.json", "members",
+    "tensorboard",
+)  # fmt: skip
 
 FINISHED = "best-finished"  # the best model, on the steps placed for it
 
@@ -95,8 +146,8 @@ def train_run(
     InputError
         If the settings or the data are at fault, or the folder holds a run of other ones.
     """
-    if not 0 <= seed < 2**63:
-        raise InputError(f"seed must be at least 0 and below 2**63, got {seed}")
+    whole_number("seed", seed, 0)
+    real_number("time_budget", time_budget, above=0.0, infinite=True)
     recipe = make_recipe(name, settings or {}, preset=preset)
     scalars = Scalars(folder / "tensorboard") if tensorboard else None
     engine = engine or Engine()
@@ -106,9 +157,10 @@ def train_run(
         config["fingerprint"] = fingerprint
     done = folder / "checkpoint" / "finished.json"
     with workers(device) as team:
+        own_names(folder)
         _refuse_another(folder, config)
         if done.exists():
-            return read_json(done)
+            return read_json(done, _FINISHED)
         with sentences(), torch.random.fork_rng(devices=[]):
             splits = recipe.splits(seed)
             torch.manual_seed(seed)
@@ -124,13 +176,13 @@ def train_run(
             place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
         )  # fmt: skip
         trained = time.perf_counter()
-        last = read_log(folder)[-1]
+        last = read_metrics(folder)[-1]
         patience = recipe.train.patience
-        tired = 0 < patience <= last.get("waited", 0)
+        tired = 0 < patience <= (last.get("waited") or 0)
         if (step := last["step"]) < recipe.train.steps and not tired:
             return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
         # a run that was stopped right here has placed its steps already, and once more would move them
-        if read_json(folder / "checkpoint" / "best.json")["folder"] != FINISHED:
+        if read_best(folder) != FINISHED:
             placed = recipe.place_steps(model, splits, seeded(seed + 3))
             model = model if placed is None else model.on(placed)
             team.wait()
@@ -141,16 +193,16 @@ def train_run(
             told = {
                 "recipe": name,
                 "seed": seed,
-                "seconds": last["seconds"],
+                "seconds": last.get("seconds") or 0.0,
                 "finish_seconds": round(time.perf_counter() - trained, 1),
-                "cpu_seconds": last["cpu_seconds"],
+                "cpu_seconds": last.get("cpu_seconds") or 0.0,
                 "n_parameters": sum(p.numel() for p in model.parameters()),
                 "versions": versions(),
             }
             with writing(folder):
                 write_text(done, json.dumps(told, indent=1))
         team.wait()
-        return read_json(done)
+        return read_json(done, _FINISHED)
 
 
 def _look(
@@ -200,34 +252,32 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read the resolved settings of a run folder, with its recipe and seed."""
-    path = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        config = None
-    if not isinstance(config, dict) or not {"recipe", "seed"} <= config.keys():
-        raise InputError(f"{path} is damaged: it names no recipe and seed")
-    return config
+    return read_yaml(folder / "config.yaml", _CONFIG)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of a run folder."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+def read_best(folder: Path) -> str:
+    """Read the name of the folder of the best model."""
+    return read_json(folder / "checkpoint" / "best.json", {"folder": a_name})["folder"]
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read what training told of itself, a record for each evaluation."""
-    path = folder / "metrics.jsonl"
-    try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if not lines:
-        raise InputError(f"{path} is damaged: it is empty")
-    return lines
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Read the log of a training, a record for each evaluation."""
+    return read_log(folder / "metrics.jsonl", _LINE)
+
+
+def best_line(folder: Path) -> dict[str, Any]:
+    """Read the record of the evaluation with the highest validation bound."""
+    return max(read_metrics(folder), key=lambda line: -math.inf if line["validation"] is None else line["validation"])
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read what an evaluation measured."""
+    return read_json(path, _RESULT)
+
+
+def own_names(folder: Path, *others: str) -> None:
+    """Refuse links among what the commands write into a run folder, and among ``others`` of its entries."""
+    refuse_links(folder, *_OWN, *others)
 
 
 @contextmanager
@@ -258,13 +308,13 @@ def open_run(folder: Path) -> Run:
     InputError
         If it is not a run folder, has no model yet, or is damaged.
     """
-    if not (folder / "config.yaml").exists():
+    if "\0" in str(folder) or not os.path.lexists(folder / "config.yaml"):
         raise InputError(f"{folder} is not a run folder: it holds no config.yaml")
     config = read_config(folder)
     name, seed, fingerprint = config.pop("recipe"), config.pop("seed"), config.pop("fingerprint", None)
     recipe = make_recipe(name, config)
-    if (folder / "checkpoint" / "best.json").exists():
-        read_json(folder / "checkpoint" / "best.json")  # for its own sentence, if it is damaged
+    if os.path.lexists(folder / "checkpoint" / "best.json"):
+        read_best(folder)  # for its own sentence, if it is damaged
     return Run(folder, name, seed, recipe, load(folder), fingerprint)
 
 
@@ -296,6 +346,7 @@ def evaluate_run(
             run.recipe, model, run.splits, split=split, n_trajectories=n_trajectories, n_samples=n_samples, team=team
         )
         result = _told(run, measured, time.perf_counter() - started)
+        own_names(run.folder)
         suffix = "" if split == "test" and n_steps is None else f"-{split}" + (f"-{n_steps}" if n_steps else "")
         if team.first:
             with writing(run.folder):
@@ -310,12 +361,15 @@ def _told(run: Run, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
     result |= {"seed": run.seed, "evaluation_seconds": round(seconds, 1)}
     done = run.folder / "checkpoint" / "finished.json"
     if done.exists():
-        result |= {k: v for k, v in read_json(done).items() if k not in result}
+        result |= {k: v for k, v in read_json(done, _FINISHED).items() if k not in result}
     return strict(result)
 
 
 def draw_samples(run: Run, n: int, *, seed: int = 0, n_steps: int | None = None, device: str = "auto") -> Tensor:
     """Draw n samples of a run in data units, (n, *event_shape), block by block, so that memory does not grow with n."""
+    whole_number("the number of samples", n, 1)
+    event = math.prod(run.model.event_shape)
+    require_memory(f"{n} samples of {event} numbers", 24.0 * n * event, "draw fewer at once, with other seeds")
     with _lent(run.model, find_device(device)) as model:
         drawn = [
             model.sample(rows.stop - rows.start, generator=generator, n_steps=n_steps).cpu()

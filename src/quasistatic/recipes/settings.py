@@ -7,9 +7,9 @@ import importlib
 import typing
 from typing import Any
 
-import yaml
-
+from quasistatic.checks import shown
 from quasistatic.errors import InputError
+from quasistatic.files import plain_yaml
 from quasistatic.recipes import find
 from quasistatic.recipes.base import Recipe
 
@@ -40,9 +40,9 @@ def parse_words(words: list[str]) -> dict[str, Any]:
         if not key or not equals:
             raise InputError(f"a setting is written key=value, got {word!r}")
         try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"the value of the setting {word!r} cannot be read") from error
+            settings[key] = plain_yaml(value)
+        except InputError as error:
+            raise InputError(f"the value of the setting {shown(word)} cannot be read: {error}") from None
     return settings
 
 
@@ -55,7 +55,9 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if not isinstance(key, str):
+            raise InputError(f"the name of a setting must be text, got {shown(key)}")
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat
 
 
@@ -76,27 +78,27 @@ def _with(record: Any, path: list[str], value: Any, key: str) -> Any:
 
 def _checked(value: Any, kind: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {value!r}")
+        raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {shown(value)}")
     choices = typing.get_args(kind)
     if type(None) in choices:  # a setting that may be left to the recipe
         return None if value is None else _checked(value, choices[0], key)
     if typing.get_origin(kind) is tuple:
         whole = [value] if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(whole, list | tuple) or not whole or any(type(part) is not choices[0] for part in whole):
-            raise InputError(f"{key} must be a list such as [32, 64] of whole numbers, got {value!r}")
+            raise InputError(f"{key} must be a list such as [32, 64] of whole numbers, got {shown(value)}")
         return tuple(whole)
     if typing.get_origin(kind) is typing.Literal:
         value = {False: "no", True: "yes"}.get(value, value) if isinstance(value, bool) else value
         if value not in choices:
-            raise InputError(f"{key} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            raise InputError(f"{key} must be one of {', '.join(map(str, choices))}, got {shown(value)}")
         return value
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)  # YAML reads 1e-3 as text
-        except ValueError:
+        except (OverflowError, ValueError):
             pass
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{key} must be {_article(kind.__name__)}, got {value!r}")
+        raise InputError(f"{key} must be {_article(kind.__name__)}, got {shown(value)}")
     return value
 
 

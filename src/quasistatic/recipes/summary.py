@@ -12,9 +12,10 @@ from torch import Generator
 
 from quasistatic.entropy import entropy_band
 from quasistatic.estimate import unit_divisor
+from quasistatic.files import read_text
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pictures import on_fewer_steps
-from quasistatic.recipes.run import Run, evaluate_run, read_json, read_log, writing
+from quasistatic.recipes.run import Run, evaluate_run, own_names, read_metrics, read_result, writing
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -32,11 +33,12 @@ def rows(result: dict[str, Any]) -> list[dict[str, str]]:
     table: list[dict[str, str]] = []
 
     def exact(what: str, value: float) -> None:
-        table.append({"": what, unit: format_estimate(_known(value), None)})
+        table.append({"": what, unit: "not finite" if value is None else format_estimate(value, None)})
 
     def measured(what: str, pair: dict[str, Any]) -> None:
-        value, error = _known(pair["value"]), _known(pair["standard_error"])
-        table.append({"": what, unit: format_estimate(value, error, "", pair.get("n"))})
+        value, error = pair["value"], _known(pair["standard_error"])
+        cell = "not finite" if value is None else format_estimate(value, error, "", pair.get("n"))
+        table.append({"": what, unit: cell})
 
     measured(f"bound, {CONVENTION[result['first_step']]}", _headline(result) | {"n": result["n"]})
     if "stationary" in result:
@@ -83,7 +85,7 @@ def draw(run: Run, generator: Generator | None = None) -> dict[str, Any]:
     divisor = unit_divisor(unit, run.model.event_shape)
     truth = run.recipe.truth()
     limit = None if truth is None else truth / divisor
-    figures["learning-curve"] = learning_curve(read_log(run.folder), truth=limit, unit=unit)
+    figures["learning-curve"] = learning_curve(read_metrics(run.folder), truth=limit, unit=unit)
     figures |= _over_steps(run, unit, divisor, generator)
     return figures
 
@@ -120,7 +122,8 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
 def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     """Write ``figures/*.png`` and a self-contained ``report.html``; evaluate first if that was not done."""
     measured = run.folder / "result.json"
-    result = read_json(measured) if measured.exists() else evaluate_run(run)
+    own_names(run.folder)
+    result = read_result(measured) if measured.exists() else evaluate_run(run)
     figures = draw(run)
     with writing(run.folder):
         for name, figure in figures.items():
@@ -136,7 +139,7 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
         Section("Result", text, table=rows(result)),
         Section("Figures", figures=tuple(f for name, f in figures.items() if name not in diagnostics)),
         Section("Training and steps", figures=tuple(figures[name] for name in diagnostics if name in figures)),
-        Section("Configuration", (run.folder / "config.yaml").read_text()),
+        Section("Configuration", read_text(run.folder / "config.yaml")),
     ]
     path = run.folder / "report.html"
     with writing(run.folder):

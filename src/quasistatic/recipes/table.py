@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from quasistatic.estimator.build import FEW_ROWS, Shape, build, preconditioned, 
 from quasistatic.estimator.coded import coded_columns, hide, missing_cells, modelled, values_of
 from quasistatic.estimator.coding import cells_of
 from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
+from quasistatic.files import a_name, digest_of, read_json
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.train import TrainConfig, fit
@@ -79,11 +80,7 @@ class Table(Recipe):
         return self.data
 
     def fingerprint(self) -> str:
-        try:
-            with open(self._file(), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"the data file {self.data} cannot be read: {error.strerror}") from error
+        return digest_of(self._file())
 
     def columns(self, cells: Cells | None = None) -> list[Column]:
         """What the columns of the file are."""
@@ -251,15 +248,17 @@ def averaged(run: Run, ready: Callable[[list[Column]], None] | None = None) -> D
     recipe = table_of(run)
     folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
     mark = run.folder / "estimator-of.json"
-    of = {"checkpoint": json.loads(best.read_text("utf-8"))["folder"], "laws": DiffusionDensity.N_LAWS}
-    kept = DiffusionDensity.load(folder) if mark.exists() and json.loads(mark.read_text("utf-8")) == of else None
+    of = {"checkpoint": read_json(best, {"folder": a_name})["folder"], "laws": DiffusionDensity.N_LAWS}
+    kept = DiffusionDensity.load(folder) if os.path.lexists(mark) and read_json(mark, {}) == of else None
     columns = recipe.columns() if kept is None else kept.columns_
     if ready is not None:
         ready(columns)
     if kept is not None:
         return kept
+    from quasistatic.recipes.run import own_names
     from quasistatic.saving import write_text
 
+    own_names(run.folder)
     density = DiffusionDensity(types=recipe.types or None, marginals=recipe.marginals, random_state=run.seed)
     density.adopt(columns, [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)

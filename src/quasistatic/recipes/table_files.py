@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import require_memory, whole_number
 from quasistatic.data.tables import Cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, unit_divisor
@@ -68,6 +69,9 @@ def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, 
     level gets the nearest one to the mean, a bit or class the most frequent.
     ``OUT-draws`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
     """
+    whole_number("--draws", n_draws, 1)
+    room = 200.0 * n_draws * len(density.columns_)
+    require_memory(f"{n_draws} draws of every missing entry", room, "take fewer draws")
     check_files(density.columns_, data, out)
     columns, beside = density.columns_, out.with_name(f"{out.stem}-draws{out.suffix}")
     random_state = np.random.RandomState(seed)

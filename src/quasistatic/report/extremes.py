@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasistatic.errors import InputError
 from quasistatic.report.arrays import Floats
-from quasistatic.report.style import INK, MODEL, drawn, new_figure
+from quasistatic.report.style import INK, MODEL, drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,4 +130,4 @@ def _told(cell: Any) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return plain_label(text, most)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from quasistatic.errors import printable
 from quasistatic.report.files import whole_file
 from quasistatic.report.style import drawn
 from quasistatic.report.tables import html_table
@@ -111,20 +112,25 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
     ...     "<h1>a &lt; b</h1>" in pathlib.Path(folder, "report.html").read_text(encoding="utf-8")
     True
     """
-    page = _PAGE.format(title=escape(title), css=_CSS, body="\n".join(_section(section) for section in sections))
+    page = _PAGE.format(title=_escaped(title), css=_CSS, body="\n".join(_section(section) for section in sections))
     with whole_file(path) as file:
         file.write(page.encode("utf-8"))
 
 
 def _section(section: Section) -> str:
-    parts = [f"<h2>{escape(section.heading)}</h2>"]
+    parts = [f"<h2>{_escaped(section.heading)}</h2>"]
     paragraphs = section.text.replace("\r\n", "\n").split("\n\n")
-    parts += [f"<p>{escape(text.strip())}</p>" for text in paragraphs if text.strip()]
+    parts += [f"<p>{_escaped(text.strip())}</p>" for text in paragraphs if text.strip()]
     if section.table:
         columns = list(dict.fromkeys(key for row in section.table for key in row))
         parts.append(f'<div class="wide">{html_table(section.table, columns)}</div>')
     parts += [_figure(figure) for figure in section.figures]
     return "<section>\n" + "\n".join(parts) + "\n</section>"
+
+
+def _escaped(text: str) -> str:
+    """Text for HTML, its lines kept, and other control characters spelled."""
+    return escape("\n".join(printable(line) for line in text.split("\n")))
 
 
 def _figure(figure: Figure) -> str:

@@ -13,7 +13,7 @@ from quasistatic.errors import InputError
 from quasistatic.report.arrays import Floats, table
 from quasistatic.report.bits import binomial_interval
 from quasistatic.report.pairs import _frame, _histograms, _legend
-from quasistatic.report.style import DATA, MODEL, drawn, new_figure
+from quasistatic.report.style import DATA, MODEL, drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ def column_marginals(
             _histograms(axes, values, made[:, i], frame)
             axes.set_xlim(*frame)
             axes.locator_params(axis="x", nbins=4)
-        axes.set_title(names[i], fontsize=9)
+        axes.set_title(plain_label(names[i]), fontsize=9)
         axes.tick_params(labelsize=8)
     _legend(figure)
     return figure
@@ -95,5 +95,5 @@ def _shares(axes: Axes, data: Floats, samples: Floats, classes: Sequence[str]) -
         share = counts / n
         axes.bar(place + offset, share, 0.38, color=colour, alpha=0.6)
         axes.errorbar(place + offset, share, np.abs(np.stack([low, high]) - share), fmt="none", ecolor=colour, lw=1)
-    axes.set_xticks(place, [str(name)[:8] for name in classes])
+    axes.set_xticks(place, [plain_label(str(name)[:8]) for name in classes])
     axes.set_yticks([])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from quasistatic.errors import InputError
 from quasistatic.report.arrays import Floats, table
-from quasistatic.report.style import DATA, MODEL, drawn, new_figure
+from quasistatic.report.style import DATA, MODEL, drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,9 +90,9 @@ def pair_plot(data: ArrayLike, samples: ArrayLike, names: Sequence[str] | None =
             axes.locator_params(nbins=4)
             axes.tick_params(labelbottom=row == k - 1, labelleft=column == 0 and row > 0, labelsize=8)
             if row == k - 1:
-                axes.set_xlabel(labels[column])
+                axes.set_xlabel(plain_label(labels[column]))
             if column == 0 and row > 0:
-                axes.set_ylabel(labels[row])
+                axes.set_ylabel(plain_label(labels[row]))
     figure.align_ylabels(list(panels[:, 0]))
     _legend(figure)
     return figure

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from quasistatic.errors import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BAND", "DATA", "INK", "MODEL", "NULL", "OUTSIDE", "STYLE", "TRUTH", "drawn", "new_figure"]
+__all__ = ["BAND", "DATA", "INK", "MODEL", "NULL", "OUTSIDE", "STYLE", "TRUTH", "drawn", "new_figure", "plain_label"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +73,18 @@ def drawn(function: Callable[P, R]) -> Callable[P, R]:
     return styled
 
 
+def plain_label(name: object, most: int = 40) -> str:
+    r"""Spell a name of the user's for a figure: short, without control characters or formulas.
+
+    Examples
+    --------
+    >>> plain_label("price in $\n")
+    'price in \\$\\n'
+    """
+    text = printable(str(name))
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
+
+
 def new_figure(width: float, height: float, caption: str) -> Figure:
     """An empty figure, in inches, that belongs to no window system and to no global list of open figures.
 
@@ -83,5 +97,5 @@ def new_figure(width: float, height: float, caption: str) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07)  # inches
     figure = Figure(figsize=(width, height), layout=layout, dpi=150)
     FigureCanvasAgg(figure)
-    figure.set_label(caption)
+    figure.set_label(printable(caption))
     return figure

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quasistatic.errors import InputError
+from quasistatic.errors import InputError, printable
 
 __all__ = ["format_estimate", "html_table", "markdown_table", "text_table"]
 
@@ -168,7 +168,7 @@ def _cells(rows: Rows, columns: Columns) -> tuple[list[str], list[list[str]], li
     keys = list(columns)
     if not keys:
         raise InputError("a table needs at least one column, got none")
-    headings = [str(columns[key]) if isinstance(columns, Mapping) else key for key in keys]
+    headings = [printable(str(columns[key]) if isinstance(columns, Mapping) else key) for key in keys]
     values = [[row.get(key) for key in keys] for row in rows]
     numeric = []
     for column in range(len(keys)):
@@ -190,4 +190,4 @@ def _cell(value: Any) -> str:
     if _is_number(value) and not hasattr(value, "__index__"):
         # 12346 rather than 1.235e+04
         return f"{float(value):.0f}" if 9999.5 <= abs(value) < 1e15 else f"{float(value):.4g}"
-    return str(value)
+    return printable(str(value))

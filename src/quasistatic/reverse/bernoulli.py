@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import Bernoulli, Distribution, Mixture
 from quasistatic.forward import BinomialDiffusion
 from quasistatic.reverse.kernel import NetworkKernel
@@ -55,6 +56,7 @@ class BernoulliDenoiser(NetworkKernel):
 
     def __init__(self, diffusion: BinomialDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1) -> None:
         super().__init__()
+        whole_number("n_components", n_components, 1, MOST_WIDTH)
         self.diffusion = diffusion
         self.network = network
         self.n_components = n_components

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixture
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.reverse.covariance import scale_tril
@@ -64,6 +65,7 @@ class GaussianDenoiser(NetworkKernel):
         n_components: int = 1,
     ) -> None:
         super().__init__()
+        whole_number("n_components", n_components, 1, MOST_WIDTH)
         if covariance not in ("diagonal", "full"):
             raise ValueError(f'covariance must be "diagonal" or "full", got {covariance!r}')
         self.diffusion = diffusion

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import BlockProduct, Distribution, Mixture
 from quasistatic.errors import InputError
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion, MixedDiffusion
@@ -80,6 +81,7 @@ class MixedDenoiser(NetworkKernel):
         self, diffusion: MixedDiffusion, network: nn.Module, covariance: str = "diagonal", n_components: int = 1
     ) -> None:
         super().__init__()
+        whole_number("n_components", n_components, 1, MOST_WIDTH)
         self.diffusion = diffusion
         self.network = network
         self.covariance, self.n_components = covariance, n_components

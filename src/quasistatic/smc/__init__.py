@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.checks import generator_of, instance_of, one_of, require_memory, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, TiltedKernel
 from quasistatic.forward import Diffusion
@@ -102,12 +103,16 @@ def posterior_sample(
     >>> abs(p.mean.item() - 1.0) < 0.02, abs(p.log_evidence.item() + 0.5 * math.log(4 * math.pi) + 1.0) < 0.01
     (True, True)
     """
-    if n_particles < 1:
-        raise InputError(f"the number of particles must be at least 1, got {n_particles}")
-    if chunk is not None and chunk < 1:
-        raise InputError(f"the number of particles in a chunk must be at least 1, got {chunk}")
-    if moves < 0:
-        raise InputError(f"the number of moves must be at least 0, got {moves}")
+    instance_of("evidence", evidence, Evidence, "evidence, such as a GaussianMeasurement or KnownEntries")
+    whole_number("the number of particles", n_particles, 1)
+    if chunk is not None:
+        whole_number("the number of particles in a chunk", chunk, 1)
+    whole_number("the number of moves", moves, 0)
+    one_of("spread", spread, ("lookahead", "constant", "power"))
+    true_or_false("weights", weights)
+    generator_of("generator", generator)
+    if n_steps is not None:
+        whole_number("n_steps", n_steps, 1)
     if n_steps is not None and n_steps != diffusion.n_steps:
         diffusion = diffusion.respaced(n_steps)
     tilted = TiltedKernel(kernel, diffusion, evidence, spread)
@@ -117,6 +122,12 @@ def posterior_sample(
             'take weights=False, with weights take spread "lookahead"'
         )
     ready = evidence.on(tuple(shape), diffusion.beta.device)
+    width, n_rows = math.prod(shape), max(1, ready.n_observations // ready.versions)
+    require_memory(
+        f"{n_particles} particles of {width} numbers" + (f" for each of {n_rows} observations" if n_rows > 1 else ""),
+        8.0 * n_particles * (12 * width + 16) + 8.0 * n_particles * n_rows * (width + 4),
+        "choose fewer",
+    )
     chunk = chunk or max(64, 2**20 // max(1, math.prod(shape)))
     with torch.no_grad():
         blocks = []

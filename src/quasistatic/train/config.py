@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from quasistatic.errors import InputError
+from quasistatic.checks import real_number, true_or_false, whole_number
 
 __all__ = ["TrainConfig"]
 
@@ -47,19 +46,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "validation_pairs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            whole_number(name, getattr(self, name), 1)
+        for name in ("warmup", "patience"):
+            whole_number(name, getattr(self, name), 0)
         for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "patience"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
-        for name in ("decay_from", "ema", "first_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        if not 0 <= self.beta_2 < 1:
-            raise InputError(f"beta_2 must be at least 0 and below 1, got {self.beta_2}")
+            real_number(name, getattr(self, name), above=0.0)
+        real_number("weight_decay", self.weight_decay, least=0.0)
+        for name in ("decay_from", "ema", "first_share", "place_at"):
+            real_number(name, getattr(self, name), least=0.0, most=1.0)
+        real_number("beta_2", self.beta_2, least=0.0, below=1.0)
+        true_or_false("importance", self.importance)
+        true_or_false("amp", self.amp)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, ..: linear warm-up, constant, linear decay to zero."""

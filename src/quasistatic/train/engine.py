@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from quasistatic.checks import one_of, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.reverse import NetworkKernel
 
@@ -31,10 +32,9 @@ class Engine:
     """Read the next batch of rows on disk, into pinned memory for CUDA, while the network works on this one."""
 
     def __post_init__(self) -> None:
-        if self.compile not in ("auto", "yes", "no"):
-            raise InputError(f"compile must be one of auto, yes, no, got {self.compile!r}")
-        if self.micro_batch < 0:
-            raise InputError(f"micro_batch must be at least 0, got {self.micro_batch}")
+        one_of("compile", self.compile, ("auto", "yes", "no"))
+        whole_number("micro_batch", self.micro_batch, 0)
+        true_or_false("prefetch", self.prefetch)
 
     def compiles_on(self, device: torch.device) -> bool:
         """Whether networks are compiled there."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -16,12 +15,15 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from quasistatic.errors import InputError
-from quasistatic.estimate import Estimate
+from quasistatic.checks import one_of, real_number, require_memory, whole_number
+from quasistatic.errors import InputError, Terminated
+from quasistatic.estimate import UNITS, Estimate
+from quasistatic.files import regular_file, strict
 from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.saving import clear_half_written, new_folder, save_module, write_text
 from quasistatic.steps import StepSampler, quick_bound
+from quasistatic.streams import progress, say
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
 from quasistatic.train.engine import Engine, compiled, eagerly
@@ -30,6 +32,7 @@ from quasistatic.train.objective import Batch, Objective, draw_batch
 from quasistatic.train.patience import Patience
 from quasistatic.train.source import Augment, Rows, Source, draw_rows
 from quasistatic.train.state import TrainState, prune
+from quasistatic.train.stopping import termination
 from quasistatic.train.update import Update
 from quasistatic.train.workers import Workers, workers
 
@@ -130,10 +133,16 @@ class _Fit:
         n_steps = model.diffusion.n_steps
         if config.batch_size % team.world:
             raise InputError(f"batch_size {config.batch_size} does not divide among {team.world} processes")
+        width = math.prod(model.event_shape)
+        require_memory(
+            f"a batch of {config.batch_size} examples of {width} numbers", config.batch_size * (96.0 * width + 64.0),
+            "make batch_size smaller",
+        )  # fmt: skip
+        whole_number("seed", seed, 0)
+        one_of("unit", unit, UNITS)
         if config.batch_size < 2 and n_steps > 1:
             raise InputError("batch_size must be at least 2, a row for t = 1 and one for other steps, got 1")
-        if not time_budget > 0:
-            raise InputError(f"time_budget must be positive, got {time_budget}")
+        real_number("time_budget", time_budget, above=0.0, infinite=True)
         self.model, self.config, self.folder, self.unit, self.team = model, config, folder, unit, team
         self.quiet = quiet or not team.first
         self.place_steps, self.on_evaluation = place_steps, on_evaluation
@@ -163,9 +172,12 @@ class _Fit:
             model.kernel, self.optimiser, self.ema, self.sampler, self.generator, self.noise, self.patience
         )
         self.state.beta = model.diffusion.beta[1:]
-        self.recent: list[Tensor] = []
 
     def run(self) -> DiffusionModel:
+        with termination() if self.folder is not None else nullcontext(bool) as self.told_to_end:
+            return self._run()
+
+    def _run(self) -> DiffusionModel:
         config, state = self.config, self.state
         torch.manual_seed(self.seed)  # dropout
         resumed = self._resume()
@@ -178,7 +190,7 @@ class _Fit:
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
         batch = config.batch_size
         with tqdm(
-            total=config.steps * batch, initial=state.step * batch, disable=bar_off, file=sys.stderr,
+            total=config.steps * batch, initial=state.step * batch, disable=bar_off, file=progress(),
             unit="examples", unit_scale=True,
         ) as bar:  # fmt: skip
             if not resumed:
@@ -189,11 +201,36 @@ class _Fit:
                 self._step(wrapped)
                 bar.update(batch)
                 spent = self._spent(time.perf_counter() - began)
-                if state.step % config.evaluate_every == 0 or state.step == config.steps or spent:
+                if due := state.step % config.evaluate_every == 0 or state.step == config.steps or spent:
                     self._evaluate(bar, started, began)
+                if self._terminated():
+                    self._end(started, saved=due)
                 if spent:
                     break
         return self._best()
+
+    def _terminated(self) -> bool:
+        """Whether SIGTERM has come to any process; many agree on it at every tenth update."""
+        if self.folder is None or (self.team.world > 1 and self.state.step % 10):
+            return False
+        return self.team.any(self.told_to_end())
+
+    def _end(self, started: float, *, saved: bool) -> None:
+        """Write a checkpoint of the update that was just made, unless that is done, and exit with status 143."""
+        self._clock(started)
+        if self.folder is not None and self.team.first:
+            with self._writing(self.folder):
+                if not saved:
+                    self.state.save(self.folder / "checkpoint")
+            if not self.quiet:
+                say(f"terminated at step {self.state.step} of {self.config.steps}, with a checkpoint of it")
+        self.team.wait()
+        raise Terminated
+
+    def _clock(self, started: float) -> None:
+        """Note the time spent so far."""
+        self.state.seconds = time.perf_counter() - started
+        self.state.cpu_seconds = self.cpu_before + self.team.total(time.process_time() - self.cpu_began)
 
     def _spent(self, seconds: float) -> bool:
         """Whether the time budget is; many processes agree on it at every tenth step, for it costs a step on GPUs."""
@@ -242,11 +279,11 @@ class _Fit:
         each = team.gather(self._backward(wrapped, batch.rows(team.rank, team.world) if team.world > 1 else batch))
         self.update(config.rate_at(state.step))
         state.step += 1
-        self.recent.append(each @ batch.weight)
+        self.state.recent.append(each @ batch.weight)
         if self.sampler is not None and config.importance:
             refresh = state.step % 20 == 0
             if refresh:  # before the sampler learns from losses that are no numbers
-                self._require_number("loss", torch.stack(self.recent[-20:]).mean().item())
+                self._require_number("loss", torch.stack(self.state.recent[-20:]).mean().item())
             self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=refresh)
 
     def _backward(self, wrapped: Any, batch: Batch) -> Tensor:
@@ -264,9 +301,9 @@ class _Fit:
     def _evaluate(self, bar: Any, started: float, began: float) -> None:
         """Measure the validation bound with the running mean of the weights; log, and keep a checkpoint."""
         state, folder = self.state, self.folder if self.team.first else None
-        loss = torch.stack(self.recent).mean().item() if self.recent else None
+        loss = torch.stack(self.state.recent).mean().item() if self.state.recent else None
         self._require_number("loss", loss)
-        self.recent.clear()
+        self.state.recent.clear()
         self.model.eval()
         with self.ema.weights(), torch.no_grad(), eagerly(self.model.kernel):
             bounds = self._validation_bounds()
@@ -275,8 +312,7 @@ class _Fit:
                 self.patience.see(bounds)
                 self.over = self.team.any(self.patience.over)
             self._require_number("validation bound", bound.value, infinite=True)
-            state.seconds = time.perf_counter() - started
-            state.cpu_seconds = self.cpu_before + self.team.total(time.process_time() - self.cpu_began)
+            self._clock(started)
             line = {
                 "step": state.step,
                 "seconds": round(state.seconds, 2),
@@ -306,7 +342,7 @@ class _Fit:
                 state.save(folder / "checkpoint")
         bar.set_postfix_str(str(bound))
         if bar.disable and not self.quiet:
-            print(f"step {state.step} of {self.config.steps}: validation bound {bound}{self._pace(began)}", file=sys.stderr)
+            say(f"step {state.step} of {self.config.steps}: validation bound {bound}{self._pace(began)}")
         self.team.wait()
 
     def _pace(self, began: float) -> str:
@@ -377,26 +413,28 @@ def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, A
     checkpoint = folder / "checkpoint"
     with new_folder(checkpoint / name) as new:
         save_module(model, new, extra)
-    write_text(checkpoint / "best.json", json.dumps({"folder": name, **extra}))
+    write_text(checkpoint / "best.json", json.dumps(strict({"folder": name, **extra})))
     prune(checkpoint)
 
 
 def append_line(log: Path, line: dict[str, Any]) -> None:
     """Add a line of JSON to a log, and wait until it is on disk."""
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(log, flags, 0o666), "a", encoding="utf-8") as file:
+        file.write(json.dumps(strict(line)) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def trim_log(log: Path, step: int) -> None:
     """Drop the lines from after ``step``, and torn ones."""
-    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
+    lines = regular_file(log).read_text("utf-8", errors="replace").splitlines() if log.exists() else []
     write_text(log, "".join(line + "\n" for line in lines if _step_of(line) <= step))
 
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
-    except (KeyError, TypeError, ValueError):
+        step = json.loads(line)["step"]
+    except (LookupError, RecursionError, TypeError, ValueError):
         return math.inf
+    return step if isinstance(step, int | float) else math.inf

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from quasistatic.errors import InputError
-from quasistatic.saving import new_folder, read_pair, save_tensors, write_text
+from quasistatic.files import Check, Optional, a_name, a_number, a_whole, read_json, strict
+from quasistatic.saving import new_folder, read_pair, require_finite_tensors, save_tensors, write_text
 from quasistatic.steps import StepSampler
+from quasistatic.streams import say
 from quasistatic.train.ema import Ema
 from quasistatic.train.patience import Patience
 
 __all__ = ["TrainState"]
+
+_SCHEMA: dict[str, Check | Optional] = {
+    "step": a_whole(), "best": Optional(a_number), "seconds": a_number, "cpu_seconds": a_number, "ema_updates": a_whole(),
+    "waited": Optional(a_whole()),
+}  # fmt: skip
 
 
 class TrainState:
@@ -43,6 +48,7 @@ class TrainState:
         self.noise = None if noise is generator else noise
         self.patience = patience or Patience(0)
         self.step = 0
+        self.recent: list[Tensor] = []  # losses since the last evaluation
         self.best = -float("inf")
         self.seconds = 0.0
         self.cpu_seconds = 0.0  # of all processes
@@ -56,6 +62,8 @@ class TrainState:
         if self.sampler is not None:
             tensors |= {f"sampler.{k}": v for k, v in self.sampler.state().items()}
         tensors["schedule.beta"] = self.beta
+        if self.recent:  # stopped between two evaluations
+            tensors["losses.recent"] = torch.stack(self.recent)
         if self.patience.reference is not None:
             tensors["patience.reference"] = self.patience.reference
         tensors |= {"random.ours": self.generator.get_state(), "random.torch": torch.get_rng_state()}
@@ -78,7 +86,7 @@ class TrainState:
                 "ema_updates": self.ema.updates,
                 "waited": self.patience.waited,
             }
-            write_text(new / "state.json", json.dumps(told, indent=1))
+            write_text(new / "state.json", json.dumps(strict(told), indent=1))
         write_text(folder / "latest.json", json.dumps({"folder": name}))
         prune(folder)
 
@@ -98,14 +106,15 @@ class TrainState:
         error: InputError | None = None
         for name in names:
             try:
-                told, tensors = read_pair(folder / name, "state")
+                told, tensors = read_pair(folder / name, "state", _SCHEMA)
+                require_finite_tensors(_weights_among(tensors), folder / name / "state.safetensors")
             except InputError as damaged:
                 error = error or damaged
-                tqdm.write(f"{damaged}; trying the checkpoint before it", file=sys.stderr)
+                say(f"{damaged}; trying the checkpoint before it")
                 continue
             try:
                 self._load(told, tensors)
-            except (KeyError, RuntimeError, ValueError) as misfit:
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as misfit:
                 why = " ".join(str(misfit).split())
                 raise InputError(f"{folder / name} is of another model or configuration: {why}") from misfit
             return True
@@ -126,21 +135,28 @@ class TrainState:
         if self.sampler is not None:
             self.sampler.load(under("sampler."))
         self.beta = tensors["schedule.beta"].to(self.beta.device)
+        self.recent[:] = tensors["losses.recent"].to(self.beta.device).unbind(0) if "losses.recent" in tensors else []
         self.generator.set_state(tensors["random.ours"])
         if self.noise is not None and "random.noise" in tensors:  # a run that was on the CPU has but one
             self.noise.set_state(tensors["random.noise"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.step, self.best, self.ema.updates = told["step"], told["best"], told["ema_updates"]
+        self.step, self.ema.updates = told["step"], told["ema_updates"]
+        self.best = -float("inf") if told.get("best") is None else told["best"]
         self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
-        self.patience.waited = told.get("waited", 0)  # not told by older versions
+        self.patience.waited = told.get("waited") or 0  # not told by older versions
         self.patience.reference = tensors.get("patience.reference")
 
 
 def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
     """The moment in its weight's memory format: files have but one, and fused AdamW goes through memory, not indices."""
     return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
+
+
+def _weights_among(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights, their running means and what the optimiser knows of them."""
+    return {k: v for k, v in tensors.items() if k.startswith(("weight.", "ema.", "optimiser."))}
 
 
 def prune(folder: Path) -> None:
@@ -157,6 +173,6 @@ def prune(folder: Path) -> None:
 def _named(pointer: Path) -> str:
     """Name of the folder that a pointer names; one behind all names if the pointer is damaged."""
     try:
-        return str(json.loads(pointer.read_text("utf-8"))["folder"])
-    except (KeyError, TypeError, ValueError):
+        return read_json(pointer, {"folder": a_name})["folder"]
+    except InputError:
         return "~"

@@ -1,0 +1,302 @@
+"""Files of users and of runs, opened safely: regular files only, of limited size, with the keys and types expected.
+
+A JSON file is read against a schema, a dictionary from its keys to checks. A check takes the name of a key and its value,
+and returns the value or raises an :class:`~quasistatic.errors.InputError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from quasistatic.checks import real_number, shown, whole_number
+from quasistatic.errors import InputError
+
+__all__ = [
+    "Optional", "a_list", "a_name", "a_number", "a_record", "a_text", "a_whole", "anything", "digest_of", "open_regular",
+    "plain_yaml", "read_json", "read_log", "read_text", "read_yaml", "refuse_links", "regular_file", "strict",
+]  # fmt: skip
+
+Check = Callable[[str, Any], Any]
+MOST_BYTES = 64 * 2**20  # of a JSON file
+MOST_LOG = 2**28
+MOST_YAML = 2**20
+DEEPEST = 100  # lists in lists
+_KINDS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------- opening a file
+
+
+def regular_file(path: str | os.PathLike[str], what: str = "a file", *, most: float = math.inf) -> Path:
+    """Check that a path is a regular file that may be read, of at most so many bytes.
+
+    Raises
+    ------
+    InputError
+        If it is missing, a folder, a pipe, a socket, a device, a link to itself, too large, or may not be read.
+    """
+    try:
+        path = Path(path)
+        found = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except ValueError as error:  # a zero byte in the name
+        raise InputError(f"the file name {shown(str(path))} cannot be one: {error}") from None
+    except TypeError:
+        raise InputError(f"a file name must be text or a path, got {shown(path)}") from None
+    except OSError as error:
+        why = "it is a link to itself" if error.errno == errno.ELOOP else error.strerror
+        raise InputError(f"{path} cannot be opened: {why}") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_it, name in _KINDS if is_it(found.st_mode)), "no file")
+        raise InputError(f"{path} is {kind}, but {what} is needed")
+    if found.st_size > most:
+        raise InputError(f"{path} has {found.st_size} bytes, but {what} may have at most {most:.0f}")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read; check its permissions")
+    return path
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str], what: str = "a file", *, most: float = math.inf) -> Iterator[Any]:
+    """Open a regular file for reading bytes; an ``OSError`` within the block becomes an ``InputError``."""
+    path = regular_file(path, what, most=most)
+    try:
+        # not to wait, should a pipe have taken the file's place in the meantime
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_text(path: str | os.PathLike[str], *, most: float = MOST_BYTES) -> str:
+    """Read a text file in UTF-8 of limited size."""
+    with open_regular(path, "a text file", most=most) as file:
+        raw = file.read()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged: it is not text in UTF-8 (byte {error.start})") from None
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open_regular(path, "a data file") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------ checks
+
+
+@dataclass(frozen=True)
+class Optional:
+    """Check of a key that may be null, and may be missing unless it is ``required``."""
+
+    check: Check
+    required: bool = False
+
+
+def anything(name: str, value: Any) -> Any:
+    """Take any value."""
+    return value
+
+
+def a_text(name: str, value: Any) -> str:
+    """Check text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, got {shown(value)}")
+    return value
+
+
+def a_name(name: str, value: Any) -> str:
+    """Check the name of an entry of the same folder: no separators, no dots alone, no zero byte."""
+    bad = not isinstance(value, str) or value in ("", ".", "..") or len(value) > 200 or set(value) & {"/", "\\", "\0"}
+    if bad:
+        raise InputError(f"{name} must be the name of an entry of the same folder, got {shown(value)}")
+    return value
+
+
+def a_whole(least: int = 0, most: int = 2**63 - 1) -> Check:
+    """Check of a whole number in a range."""
+    return partial(_whole, least=least, most=most)
+
+
+def _whole(name: str, value: Any, *, least: int, most: int) -> int:
+    return whole_number(name, value, least, most)
+
+
+def a_number(name: str, value: Any) -> float:
+    """Check a finite number."""
+    return real_number(name, value)
+
+
+def a_list(of: Check, least: int = 0) -> Check:
+    """Check of a list, each entry by ``of``."""
+
+    def check(name: str, value: Any) -> list[Any]:
+        if not isinstance(value, list) or len(value) < least:
+            raise InputError(f"{name} must be a list{f' of at least {least}' if least else ''}, got {shown(value)}")
+        return [of(f"{name}[{i}]", entry) for i, entry in enumerate(value)]
+
+    return check
+
+
+def a_record(schema: Mapping[str, Check | Optional] | None = None) -> Check:
+    """Check of an object with the keys of a schema; others are kept as they are."""
+
+    def check(name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise InputError(f"{name} must be an object with keys, got {shown(value)}")
+        told = dict(value)
+        for key, rule in (schema or {}).items():
+            place = f"{name}.{key}" if name != "it" else f"the key {key!r}"
+            required, check_of = (rule.required, rule.check) if isinstance(rule, Optional) else (True, rule)
+            if required and key not in told:
+                raise InputError(f"{place} is missing")
+            if told.get(key) is not None or not isinstance(rule, Optional):
+                told[key] = check_of(place, told[key])
+        return told
+
+    return check
+
+
+# -------------------------------------------------------------------------------------------------------- JSON
+
+
+def read_json(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:
+    """Read an object from a JSON file and check its keys.
+
+    Raises
+    ------
+    InputError
+        Naming the file, and the key where one is wrong: if the file is missing, no regular file, larger than 64 MB, no
+        JSON, nested too deep, holds nan or infinity, or a key is missing or of another type.
+    """
+    return _parsed(read_text(path), schema, path)
+
+
+def read_log(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> list[dict[str, Any]]:
+    """Read a JSONL file: an object a line, each checked, and at least one."""
+    lines = read_text(path, most=MOST_LOG).splitlines()
+    if not lines:
+        raise InputError(f"{path} is damaged: it is empty")
+    return [_parsed(line, schema, path, f"line {number}: ") for number, line in enumerate(lines, start=1)]
+
+
+def _parsed(text: str, schema: Mapping[str, Check | Optional], path: object, place: str = "") -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        _require_shallow(value)
+        return a_record(schema)("it", value)
+    except RecursionError:
+        raise InputError(f"{path} is damaged: {place}it is nested more than {DEEPEST} deep") from None
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {place}{error}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {place}{error}") from None
+
+
+def _no_constant(word: str) -> None:
+    raise InputError(f"it holds {word}, which is no number of JSON")
+
+
+def _require_shallow(value: Any) -> None:
+    """Refuse what is nested too deep for those who walk through it, and numbers beyond float64."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [part for whole in level if isinstance(whole, list | dict) for part in
+                 (whole.values() if isinstance(whole, dict) else whole)]  # fmt: skip
+        if any(isinstance(part, float) and not math.isfinite(part) for part in level):
+            raise InputError("it holds a number that is not finite")
+        if not level:
+            return
+    raise InputError(f"it is nested more than {DEEPEST} deep")
+
+
+def strict(value: Any) -> Any:
+    """Put None for numbers that JSON does not have: a standard error of one row, minus infinity.
+
+    Examples
+    --------
+    >>> strict({"bound": -2.5, "terms": [float("nan"), 1]})
+    {'bound': -2.5, 'terms': [None, 1]}
+    """
+    if isinstance(value, dict):
+        return {k: strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# -------------------------------------------------------------------------------------------------------- YAML
+
+
+def read_yaml(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:
+    """Read a mapping from a YAML file and check its keys, as :func:`read_json` does."""
+    try:
+        return a_record(schema)("it", plain_yaml(read_text(path, most=MOST_YAML)))
+    except InputError as error:
+        prefix = "" if str(path) in str(error) else f"{path} is damaged: "
+        raise InputError(f"{prefix}{error}") from None
+
+
+def plain_yaml(text: str) -> Any:
+    """Read YAML without aliases and tags of Python, nested at most 100 deep.
+
+    Examples
+    --------
+    >>> plain_yaml("{a: 1, b: [x, 2.5]}")
+    {'a': 1, 'b': ['x', 2.5]}
+    """
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError("YAML aliases (*name) are not allowed")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise InputError(f"it is nested more than {DEEPEST} deep")
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"it is nested more than {DEEPEST} deep") from None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # ValueError: dates such as 2020-13-45
+        raise InputError(f"it is no YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+# ------------------------------------------------------------------------------------------------------- links
+
+
+def refuse_links(folder: Path, *names: str) -> None:
+    """Refuse links among the entries of a run folder that are about to be written to, or in the folders of these names.
+
+    What is written to a run stays inside its folder. The folder itself may be a link.
+    """
+    for name in names:
+        for path in _with_contents(folder / name):
+            if path.is_symlink():
+                raise InputError(f"{path} is a link, and what a run writes must stay inside its folder: remove the link")
+
+
+def _with_contents(path: Path) -> Iterator[Path]:
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        for inside, folders, files in os.walk(path):
+            yield from (Path(inside, name) for name in (*folders, *files))

@@ -1,0 +1,112 @@
+"""Standard streams that never stop a computation: closed, broken, full, or of a small character set."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from quasistatic.errors import printable
+
+__all__ = ["Progress", "prepared_streams", "progress", "say"]
+
+_PLAIN = {"±": "+-", "−": "-", "×": "x", "–": "-", "—": "-", "…": "...", "σ": "sigma", "β": "beta"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Spell characters that a stream does not have in ASCII."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    spelled = "".join(_PLAIN.get(c) or c.encode("unicode_escape").decode("ascii") for c in wrong)
+    return spelled, error.end
+
+
+codecs.register_error("quasistatic", _plain)
+
+
+class Progress:
+    """The standard error stream as a file whose failures are passed over."""
+
+    def __init__(self, stream: Any = None) -> None:
+        self._stream = stream
+
+    @property
+    def _target(self) -> Any:
+        return sys.stderr if self._stream is None else self._stream
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it if the stream is gone."""
+        stream = self._target
+        try:
+            return stream.write(text)
+        except UnicodeError:
+            with contextlib.suppress(Exception):
+                encoding = getattr(stream, "encoding", None) or "ascii"
+                return stream.write(text.encode(encoding, "quasistatic").decode(encoding))
+        except Exception:  # closed, broken, full, None: nothing that is worth losing a training for
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with contextlib.suppress(Exception):
+            self._target.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person watches."""
+        try:
+            return bool(self._target.isatty())
+        except Exception:
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or self._target is None:
+            raise AttributeError(name)
+        return getattr(self._target, name)
+
+
+def progress() -> Progress:
+    """Return the standard error stream of the moment for a progress bar."""
+    return Progress()
+
+
+def say(text: str) -> None:
+    """Print lines to standard error; control characters in them are escaped."""
+    stream = Progress()
+    stream.write("\n".join(printable(line) for line in text.split("\n")) + "\n")
+    stream.flush()
+
+
+@contextlib.contextmanager
+def prepared_streams() -> Iterator[None]:
+    """Make the standard streams of a command safe to write to, within the block."""
+    _open_descriptors()
+    before = sys.stdout, sys.stderr
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            with contextlib.suppress(Exception):
+                stream.reconfigure(errors="quasistatic")
+    sys.stderr = Progress(sys.stderr if sys.stderr is not None else open(os.devnull, "w"))  # type: ignore[assignment]  # noqa: SIM115
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _open_descriptors() -> None:
+    """Point closed descriptors 0 to 2 to the null device, or the next file opened would take their place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                null = os.open(os.devnull, os.O_RDWR)
+                if null != descriptor:
+                    os.dup2(null, descriptor)
+                    os.close(null)

@@ -1,0 +1,40 @@
+"""SIGTERM during a training: a flag that is looked at after each update."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from quasistatic.errors import Terminated
+
+__all__ = ["termination"]
+
+
+@contextmanager
+def termination() -> Iterator[Callable[[], bool]]:
+    """Take SIGTERM within the block, and tell whether it has come; a second one ends the block at once.
+
+    Batch systems send it some seconds before they kill. Outside the main thread, where signals cannot be taken, and where
+    SIGTERM is ignored, nothing changes.
+    """
+    came = False
+
+    def take(number: int, frame: Any) -> None:
+        nonlocal came
+        if came:
+            raise Terminated
+        came = True
+
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if here else None
+    if not here or before in (None, signal.SIG_IGN):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGTERM, take)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, before)
