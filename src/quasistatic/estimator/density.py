@@ -82,7 +82,8 @@ class DiffusionDensity(DensityMixin, Coding):
     ----------
     types : dict or list, optional
         Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
-        "constant"; "ordinal:0..16" also says which levels there are. What is not said is inferred
+        "constant"; "ordinal:0..16" also says which levels there are; "atoms" is a number with values that repeat, which
+        have a probability of their own, "numeric" one without. What is not said is inferred
         (:mod:`quasistatic.estimator.columns`).
     marginals : {"auto", "none", "power", "ratio"}
         Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio

@@ -88,7 +88,8 @@ def extreme_rows(
     if d > len(columns):
         caption += f" Of {d} columns, the {len(columns)} in which the least likely stand out most."
     head = ["", f"log p, {unit}", *(_short(names[j], 12) for j in columns)]
-    text = [[labels[i], f"{score[i]:.1f}", *(_told(cells[i, j]) for j in columns)] for i in shown]
+    digits = {j: _digits(cells[:, j]) for j in columns}
+    text = [[labels[i], f"{score[i]:.1f}", *(_told(cells[i, j], digits[j]) for j in columns)] for i in shown]
     wide = [max(len(row[c]) for row in (head, *text)) + 2 for c in range(len(head))]
     figure = new_figure(0.085 * sum(wide) + 0.2, 0.27 * (2 * k + 2) + 0.2, caption)
     axes = figure.subplots()
@@ -123,10 +124,18 @@ def _is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _told(cell: Any) -> str:
+def _digits(column: NDArray[np.object_]) -> int:
+    """Significant digits that tell the numbers of a column apart: at least 4, at most 12."""
+    numbers = np.array([float(cell) for cell in column if not (_is_missing(cell) or isinstance(cell, str))])
+    if len(numbers) < 2 or not numbers.std() > 0:
+        return 4
+    return int(np.clip(math.ceil(math.log10(np.abs(numbers).max() / numbers.std())) + 3, 4, 12))
+
+
+def _told(cell: Any, digits: int) -> str:
     if _is_missing(cell):
         return "–"
-    return _short(cell, 12) if isinstance(cell, str) else f"{float(cell):.4g}"
+    return _short(cell, 12) if isinstance(cell, str) else f"{float(cell):.{digits}g}"
 
 
 def _short(text: str, most: int) -> str:
