@@ -165,6 +165,7 @@ class DiffusionModel(nn.Module):
         moves: int = 0,
         generator: Generator | None = None,
         chunk: int | None = None,
+        n_runs: int = 1,
     ) -> Posterior:
         r"""Weighted samples of p(x) r(x), and its log evidence, all in data units.
 
@@ -174,7 +175,7 @@ class DiffusionModel(nn.Module):
             What is known about x, in data units; one observation or a batch of them.
         n_particles : int
             For each observation.
-        n_steps, spread, weights, moves, generator, chunk
+        n_steps, spread, weights, moves, generator, chunk, n_runs
             See :func:`quasistatic.smc.posterior_sample`.
 
         Returns
@@ -189,7 +190,7 @@ class DiffusionModel(nn.Module):
         about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)
         p = posterior_sample(
             self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
-            n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk,
+            n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk, n_runs=n_runs,
         )  # fmt: skip
         x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
         x = keep_known(evidence.on(self.event_shape, device), x)

@@ -40,6 +40,11 @@ class Posterior:
         Which of the N first draws of x_T each sample descends from.
     n_resampled : Tensor of int, shape (B,) or ()
         How often the particles were resampled on the way.
+    log_evidence_error : Tensor, shape (B,) or ()
+        Standard error of ``log_evidence``, nats. Of several runs it is measured by how far they differ; of a single run
+        with the look-ahead it is estimated from how the weight is spread over lines of descent (:func:`lineage_error`).
+        It is nan where there is no estimate to trust: a single run with ``spread="power"``, and any with "constant", whose
+        weights have tails so heavy that the particles that matter most may not have been drawn.
 
     Examples
     --------
@@ -53,18 +58,41 @@ class Posterior:
     log_evidence: Tensor
     founders: Tensor
     n_resampled: Tensor
+    log_evidence_error: Tensor
 
     @classmethod
     def of(cls, x: Tensor, log_weights: Tensor, log_evidence: Tensor) -> Posterior:
         """Weighted samples that were never resampled."""
         log_weights = log_weights - torch.logsumexp(log_weights, -1, keepdim=True)
         founders = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
-        return cls(x, log_weights, log_evidence, founders, torch.zeros_like(log_evidence, dtype=torch.long))
+        n_resampled = torch.zeros_like(log_evidence, dtype=torch.long)
+        return cls(x, log_weights, log_evidence, founders, n_resampled, lineage_error(log_weights, founders, log_evidence))
 
     @classmethod
     def joined(cls, parts: Sequence[Posterior]) -> Posterior:
         """Put batches of observations one after the other."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+    @classmethod
+    def pooled(cls, runs: Sequence[Posterior]) -> Posterior:
+        r"""Put independent runs on the same observations together, each weighted by its evidence.
+
+        With estimates :math:`Z_r` of R runs the evidence is their mean, and the error of its logarithm
+        :math:`\mathrm{sd}(Z_r) / (\sqrt R\, \bar Z)`.
+        """
+        log_z = torch.stack([run.log_evidence for run in runs])
+        r, n = len(runs), runs[0].n_particles
+        mean = torch.logsumexp(log_z, 0) - math.log(r)
+        share = torch.where(torch.isfinite(mean), log_z - mean - math.log(r), -math.log(r))
+        relative = (log_z - mean).exp()
+        return cls(
+            torch.cat([run.x for run in runs], runs[0].log_weights.dim() - 1),
+            torch.cat([run.log_weights + part.unsqueeze(-1) for run, part in zip(runs, share, strict=True)], -1),
+            mean,
+            torch.cat([run.founders + k * n for k, run in enumerate(runs)], -1),
+            torch.stack([run.n_resampled for run in runs]).sum(0),
+            relative.std(0) / math.sqrt(r),
+        )
 
     @property
     def batched(self) -> bool:
@@ -96,17 +124,6 @@ class Posterior:
 
     def _by_founder(self) -> Tensor:
         return torch.zeros_like(self.weights).scatter_add_(-1, self.founders, self.weights)
-
-    @property
-    def log_evidence_error(self) -> Tensor:
-        r"""Standard error of ``log_evidence``, from how the weight is spread over lines of descent, (B,) or ().
-
-        :math:`\sqrt{\sum_f W_f^2 - 1/N}`, the estimator of Lee and Whiteley (2018) to leading order. It needs no
-        repeats, errs on the large side under systematic resampling, and means nothing once few lines are left.
-        """
-        n = self.n_particles
-        excess = (self._by_founder().square().sum(-1) - 1.0 / n).clamp_min(0.0)
-        return torch.where(torch.isfinite(self.log_evidence), (excess * n / max(1, n - 1)).sqrt(), math.nan)
 
     def _weigh(self, values: Tensor) -> Tensor:
         """Weighted sum over the particles."""
@@ -182,3 +199,28 @@ class Posterior:
         """Read what :meth:`save` wrote."""
         _, tensors = read_pair(Path(path), "posterior")
         return cls(**tensors)
+
+
+def lineage_error(log_weights: Tensor, founders: Tensor, log_evidence: Tensor) -> Tensor:
+    r"""Standard error of the log evidence of one run, from its lines of descent, (B,) or (), nats.
+
+    :math:`\sqrt{(\sum_f W_f^2 - 1/N)\, N / (N - 1)}` with :math:`W_f` the weight of all particles that descend from
+    the first draw f. It is right as N grows, errs on the large side under systematic resampling, and is nan where fewer
+    than two effective lines are left.
+
+    Parameters
+    ----------
+    log_weights : Tensor, shape (B, N) or (N,)
+        Normalised.
+    founders : Tensor of int, same shape
+    log_evidence : Tensor, shape (B,) or ()
+
+    References
+    ----------
+    Lee and Whiteley (2018), Variance estimation in the particle filter, to leading order.
+    """
+    n = log_weights.shape[-1]
+    weights = log_weights.exp()
+    squares = torch.zeros_like(weights).scatter_add_(-1, founders, weights).square().sum(-1)
+    error = ((squares - 1.0 / n).clamp_min(0.0) * n / max(1, n - 1)).sqrt()
+    return torch.where(torch.isfinite(log_evidence) & (squares <= 0.5), error, math.nan)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -26,7 +27,7 @@ from quasistatic.checks import generator_of, instance_of, one_of, require_memory
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, TiltedKernel
 from quasistatic.forward import Diffusion
-from quasistatic.posterior import Posterior, PosteriorWarning
+from quasistatic.posterior import Posterior, PosteriorWarning, lineage_error
 from quasistatic.reverse import ReverseKernel
 from quasistatic.smc.cloud import Cloud, checked
 from quasistatic.smc.resampling import systematic
@@ -49,6 +50,7 @@ def posterior_sample(
     moves: int = 0,
     generator: Generator | None = None,
     chunk: int | None = None,
+    n_runs: int = 1,
 ) -> Posterior:
     r"""Draw weighted samples of p(x) r(x) and estimate the log evidence :math:`\log \int p(x)\, r(x)\, dx`.
 
@@ -76,6 +78,10 @@ def posterior_sample(
     generator : Generator, optional
     chunk : int, optional
         Particles that go through the network at once; by default about a million entries.
+    n_runs : int
+        Independent runs of n_particles each, pooled by their evidence. How far their evidences differ is the error of the
+        log evidence, and with "power" the only one there is; with "constant" there is none, as the weights' tails are too
+        heavy for runs to show it.
 
     Returns
     -------
@@ -111,6 +117,7 @@ def posterior_sample(
     one_of("spread", spread, ("lookahead", "constant", "power"))
     true_or_false("weights", weights)
     generator_of("generator", generator)
+    whole_number("n_runs", n_runs, 1)
     if n_steps is not None:
         whole_number("n_steps", n_steps, 1)
     if n_steps is not None and n_steps != diffusion.n_steps:
@@ -129,14 +136,20 @@ def posterior_sample(
         "choose fewer",
     )
     chunk = chunk or max(64, 2**20 // max(1, math.prod(shape)))
-    with torch.no_grad():
-        blocks = []
-        for rows in _blocks(ready, max(1, chunk // n_particles)):
-            cloud = Cloud(tilted, ready.rows(rows.to(diffusion.beta.device)), n_particles, chunk, weights, moves, generator)
-            for t in range(diffusion.n_steps, 0, -1):
-                cloud.step(t)
-            blocks.append(_summed_up(cloud))
-    posterior = blocks[0] if len(blocks) == 1 else Posterior.joined(blocks)
+    runs = []
+    for _ in range(n_runs):
+        with torch.no_grad():
+            blocks = []
+            for rows in _blocks(ready, max(1, chunk // n_particles)):
+                seen = ready.rows(rows.to(diffusion.beta.device))
+                cloud = Cloud(tilted, seen, n_particles, chunk, weights, moves, generator)
+                for t in range(diffusion.n_steps, 0, -1):
+                    cloud.step(t)
+                blocks.append(_summed_up(cloud))
+        runs.append(blocks[0] if len(blocks) == 1 else Posterior.joined(blocks))
+    posterior = runs[0] if n_runs == 1 else Posterior.pooled(runs)
+    if spread == "constant":  # weights of such heavy tails that runs agree with each other and not with the truth
+        posterior = replace(posterior, log_evidence_error=torch.full_like(posterior.log_evidence_error, math.nan))
     posterior = posterior if ready.batched else posterior.observation(0)
     if weights:
         _warn_if_poor(posterior, _null_evidence(diffusion, ready, shape))
@@ -156,7 +169,10 @@ def _summed_up(cloud: Cloud) -> Posterior:
     possible = torch.isfinite(total).unsqueeze(1)
     log_weights = torch.where(possible, log_w - total.unsqueeze(1), -math.log(cloud.n))
     x = cloud.x.view(cloud.n_rows, cloud.n, *cloud.x.shape[1:])
-    return Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled)
+    error = lineage_error(log_weights, cloud.founders, log_evidence)
+    if cloud.kernel.spread != "lookahead":
+        error = torch.full_like(error, math.nan)
+    return Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled, error)
 
 
 def _null_evidence(diffusion: Diffusion, evidence: Evidence, shape: Sequence[int]) -> Tensor | None:
