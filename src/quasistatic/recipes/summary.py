@@ -15,6 +15,7 @@ from quasistatic.estimate import unit_divisor
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pictures import on_fewer_steps
 from quasistatic.recipes.run import Run, evaluate_run, read_json, read_log, writing
+from quasistatic.recipes.verdict import verdict, warnings_of
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -75,15 +76,15 @@ def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def draw(run: Run, generator: Generator | None = None) -> dict[str, Any]:
-    """Draw all figures of a run, by file name."""
+def draw(run: Run, generator: Generator | None = None, *, null: float | None = None) -> dict[str, Any]:
+    """Draw all figures of a run, by file name; ``null`` is a line of the learning curve."""
     generator = generator or seeded(run.seed)
     figures: dict[str, Any] = run.recipe.figures(run.model, run.splits, generator)
     unit = run.recipe.unit
     divisor = unit_divisor(unit, run.model.event_shape)
     truth = run.recipe.truth()
     limit = None if truth is None else truth / divisor
-    figures["learning-curve"] = learning_curve(read_log(run.folder), truth=limit, unit=unit)
+    figures["learning-curve"] = learning_curve(read_log(run.folder), truth=limit, null=null, unit=unit)
     figures |= _over_steps(run, unit, divisor, generator)
     return figures
 
@@ -121,7 +122,8 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     """Write ``figures/*.png`` and a self-contained ``report.html``; evaluate first if that was not done."""
     measured = run.folder / "result.json"
     result = read_json(measured) if measured.exists() else evaluate_run(run)
-    figures = draw(run)
+    figures = draw(run, null=result["null"])
+    warned = "".join(f"WARNING: {sentence}\n\n" for sentence in warnings_of(result, read_log(run.folder)))
     with writing(run.folder):
         for name, figure in figures.items():
             if not only_figures or name in only_figures:
@@ -133,7 +135,7 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
         f"{result['n']} {result['split']} rows unless another n is given."
     )
     sections = [
-        Section("Result", text, table=rows(result)),
+        Section("Result", f"{verdict(result)}\n\n{warned}{text}", table=rows(result)),
         Section("Figures", figures=tuple(f for name, f in figures.items() if name not in diagnostics)),
         Section("Training and steps", figures=tuple(figures[name] for name in diagnostics if name in figures)),
         Section("Configuration", (run.folder / "config.yaml").read_text()),
