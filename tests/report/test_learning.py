@@ -63,7 +63,7 @@ def test_all_is_shown_where_nothing_lies_far_off():
     assert low < -2.5
     assert high > -1.0
     assert "outside" not in axes.get_xlabel()
-    assert not [line for line in axes.lines if line.get_marker() in "v^"]
+    assert not [line for line in axes.lines if str(line.get_marker()) in ("v", "^")]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90.0, "90 s"), (240.0, "4 min"), (9000.0, "2.5 h")])

@@ -137,8 +137,9 @@ class Train:
         best = read_json(folder / "checkpoint" / "best.json")
         log = read_log(folder)
         top = max(log, key=lambda line: line["validation"])
-        null = below_null(top["validation"], told.pop("validation_null", None), top["validation_se"], top["unit"], "validation")
-        warned = [sentence for sentence in (untrained_start(log), null) if sentence]
+        null = told.get("validation_null")
+        failed = below_null(top["validation"], null, top["validation_se"], top["unit"], "validation")
+        warned = [sentence for sentence in (untrained_start(log), failed) if sentence]
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
                 "unit": top["unit"], "checkpoint": best["folder"], "warnings": warned}  # fmt: skip
 

@@ -69,14 +69,16 @@ def learning_curve(
             ms=3.5, capsize=2, elinewidth=1, label="validation",
         )  # fmt: skip
     lines = [(truth, TRUTH, "--", "true value"), (null, NULL, ":", "null model")]
-    low, high = _frame(train, validation, [value for value, *_ in lines if _number(value)])
+    low, high = _frame(train, validation, [v for v, *_ in lines if v is not None and _number(v)])
     for value, colour, dashes, name in lines:
         if value is not None and _number(value):
             where = "" if low <= value <= high else f" ({'below' if value < low else 'above'} the frame)"
             axes.axhline(value, color=colour, ls=dashes, lw=1.3, label=f"{name} {value:.4g}{where}")
     axes.set_ylim(low, high)
     outside = _mark_outside(axes, train, DATA) + _mark_outside(axes, validation, MODEL)
-    axes.set_xlabel(label + (f"\n{outside} of {len(train) + len(validation)} values outside the frame, at the triangles" if outside else ""))
+    if outside:
+        label += f"\n{outside} of {len(train) + len(validation)} values outside the frame, at the triangles"
+    axes.set_xlabel(label)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         # matplotlib lists lines before error bars; the two curves belong together.
