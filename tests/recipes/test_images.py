@@ -211,6 +211,9 @@ def test_a_report_shows_the_figures_of_its_recipe(trained, monkeypatch, name):
     assert own.get(name, "samples") in figures
     assert ("denoised" in figures) == (name not in ("mnist-binary", "mnist-binary-flip", "cifar10"))
     assert all(figure.get_label() for figure in figures.values())
+    sheets = [figures[sheet] for sheet in ("samples", "test-images")]
+    assert [sheet.texts[0].get_text() for sheet in sheets] == ["Samples of the model", "Test pictures, for comparison"]
+    assert sheets[0].get_label() != sheets[1].get_label()
 
 
 def test_the_middle_of_bark_is_filled_and_its_surroundings_are_the_pictures(trained):

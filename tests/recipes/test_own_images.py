@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import pictures
+from quasistatic import cli
 from quasistatic.errors import InputError
 from quasistatic.recipes.run import evaluate_run, open_run, train_run
 from quasistatic.recipes.settings import make_recipe
@@ -146,3 +147,45 @@ def test_a_folder_that_has_changed_is_refused(tmp_path):
     (folder / "000.png").unlink()
     with pytest.raises(InputError, match=r"the data of .*run has changed since then"):
         evaluate_run(open_run(tmp_path / "run"))
+
+
+def test_a_pixel_inked_for_the_first_time_costs_thousands_of_bits_and_no_millions(tmp_path):
+    x = pictures.smooth(60, 1, 8, 0)
+    margin = np.ones((8, 8), bool)
+    margin[2:6, 2:6] = False
+    x[:, :, margin] = 0
+    np.save(tmp_path / "x.npy", x)
+    made = recipe(tmp_path / "x.npy", n_steps=200)
+    splits = made.splits(0)
+    model = made.build(splits)
+    odd = splits.test[:1].clone()
+    odd[0, 0, 0, 0] = 255
+    usual, costly = (
+        model.bound(rows, generator=torch.Generator().manual_seed(0)).total / np.log(2) for rows in (splits.test, odd)
+    )
+    assert costly.item() > usual.mean() - 20_000.0  # under the plain covariance it costs more than a million
+
+
+@pytest.mark.parametrize("crop", [0, 4])
+def test_transparent_pixels_lie_on_the_background_that_is_set_and_the_command_says_so(tmp_path, capsys, crop):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, colour in enumerate(pictures.smooth(20, 3, 8, 0)):
+        image = Image.fromarray(colour.transpose(1, 2, 0))
+        image.putalpha(0 if k < 19 else 255)
+        image.save(folder / f"{k:02d}.png")
+    settings = {"channels": 3, "background": "grey", "crop": crop}
+    splits = recipe(folder, **settings).splits(0)
+    hidden = [rows for rows in torch.cat([splits.train, splits.validation, splits.test]) if (rows == 128).all()]
+    assert len(hidden) >= 19
+    words = [f"{key}={value}".replace(" ", "") for key, value in (SETTINGS | settings | {"sheet_every": 0}).items()]
+    cli.main(["train", "images", "--data", str(folder), "--out", str(tmp_path / "run"), "--set", *words])
+    said = "20 of 20 pictures may have transparent pixels, which are blended with grey (background=grey)"
+    assert capsys.readouterr().err.splitlines()[0] == said
+
+
+def test_few_large_pictures_give_as_many_squares_as_they_have_room_for(tmp_path):
+    np.save(tmp_path / "x.npy", pictures.smooth(5, 1, 64, 0))
+    splits = recipe(tmp_path / "x.npy", crop=8, validation=0.4, test=0.2).splits(0)
+    assert len(splits.train) == 2 * 64
+    assert len(splits.train.unique(dim=0)) > 100

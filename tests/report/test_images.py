@@ -74,6 +74,17 @@ def test_titles_are_shown_in_order():
     assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c"]
 
 
+def test_a_heading_says_which_sheet_it_is_and_moves_no_pixel():
+    x = np.random.default_rng(0).random((1, 4, 4))
+    plain, named = image_sheet(x), image_sheet(x, heading="Samples of the model", caption="Drawn.")
+    assert [text.get_text() for text in named.texts] == ["Samples of the model"]
+    assert (shown(plain) == shown(named)).all()
+    assert (plain.get_label(), named.get_label()) == ("1 images, 4 × 4 pixels, on one scale of brightness.", "Drawn.")
+    box = named.texts[0].get_window_extent()
+    assert box.x1 <= named.bbox.x1  # it fits, though the sheet is narrow
+    assert box.y0 >= named.axes[0].get_window_extent().y1  # and lies above it
+
+
 def test_a_title_too_long_for_its_place_is_cut():
     figure = image_sheet(np.zeros((12, 8, 8)), columns=12, titles=["a very long title"] * 12)
     text = figure.axes[0].texts[0].get_text()

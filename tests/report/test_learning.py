@@ -42,6 +42,30 @@ def test_a_catastrophic_start_does_not_flatten_the_curve_and_is_counted():
     assert "3 of 100 values outside the frame" in axes.get_xlabel()
 
 
+def bounds(*values: float) -> list[dict[str, Any]]:
+    return [{"step": 100 * k, "validation": value, "validation_se": 0.03} for k, value in enumerate(values)]
+
+
+def test_the_first_of_few_points_does_not_flatten_the_others_and_is_marked_at_the_edge():
+    axes = learning_curve(bounds(-11.5, -2.0, -1.66, -1.57, -1.53, -1.5, -1.49), null=-3.78).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low < 1.0
+    assert low < -1.66 < -1.49 < high
+    assert "2 of 7 values outside the frame" in axes.get_xlabel()
+    (edge,) = [line for line in axes.lines if line.get_marker() == "v"]
+    assert np.asarray(edge.get_xdata()).tolist() == [0, 100]
+    assert "null model -3.78 (below the frame)" in [str(line.get_label()) for line in axes.lines]
+
+
+def test_all_is_shown_where_nothing_lies_far_off():
+    axes = learning_curve(bounds(-2.0, -1.8, -1.7, -1.6, -1.5, -1.4), truth=-1.0, null=-2.5).axes[0]
+    low, high = axes.get_ylim()
+    assert low < -2.5
+    assert high > -1.0
+    assert "outside" not in axes.get_xlabel()
+    assert not [line for line in axes.lines if str(line.get_marker()) in ("v", "^")]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(90.0, "90 s"), (240.0, "4 min"), (9000.0, "2.5 h")])
 def test_the_axis_says_how_long_it_took(seconds, text):
     axes = learning_curve([{"step": 1, "seconds": 1.0}, {"step": 2, "seconds": seconds, "train": 0.0}]).axes[0]

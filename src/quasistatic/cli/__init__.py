@@ -129,7 +129,8 @@ class Train:
             _tell_pictures(settings, self.preset)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
-        from quasistatic.recipes.run import best_line, read_best, train_run
+        from quasistatic.recipes.run import best_line, read_best, read_metrics, train_run
+        from quasistatic.recipes.verdict import below_null, untrained_start
         from quasistatic.train import Engine
 
         engine = Engine(self.device, self.compile, self.micro_batch)
@@ -138,8 +139,11 @@ class Train:
             tensorboard=self.tensorboard,
         )  # fmt: skip
         top = best_line(folder)
+        null = told.get("validation_null")
+        failed = below_null(top["validation"], null, top["validation_se"], top["unit"], "validation")
+        warned = [sentence for sentence in (untrained_start(read_metrics(folder)), failed) if sentence]
         return {"run": str(folder), **told, "validation": top["validation"], "validation_se": top["validation_se"],
-                "unit": top["unit"], "checkpoint": read_best(folder)}  # fmt: skip
+                "unit": top["unit"], "checkpoint": read_best(folder), "warnings": warned}  # fmt: skip
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.report.tables import format_estimate
@@ -147,9 +151,11 @@ class Train:
         bound = format_estimate(_known(answer["validation"]), _known(answer["validation_se"]), answer["unit"])
         if "stopped_at" in answer:
             print(f"{answer['run']}: best validation bound so far {bound}")
+            _warn(answer)
             print(f"stopped at step {answer['stopped_at']} of {answer['steps']}; the same command goes on from there")
             return
         print(f"{answer['run']}: best validation bound in training {bound} after {answer['seconds']:.0f} s")
+        _warn(answer)
         print(f"next: quasistatic evaluate {answer['run']}")
 
 
@@ -456,9 +462,15 @@ def _print_result(result: dict[str, Any]) -> None:
     table = rows(result)
     print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
     print(text_table(table, list(table[0])))
+    _warn(result)
     if "samples" in result:
         told = {key.replace("_", " "): _in_words(value) for key, value in result["samples"].items()}
         print("samples: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+
+
+def _warn(answer: dict[str, Any]) -> None:
+    for sentence in answer.get("warnings", []):
+        print(f"WARNING: {sentence}")
 
 
 def _in_words(value: Any) -> Any:

@@ -89,6 +89,15 @@ class Digits(Recipe):
         made = model.sample(64, generator=generator).view(-1, 8, 8).numpy()
         real = splits.test[:64].view(-1, 8, 8).numpy()
         return {
-            "samples": image_sheet(made, columns=8, vmin=0, vmax=LEVELS - 1),
-            "test-digits": image_sheet(real, columns=8, vmin=0, vmax=LEVELS - 1),
+            "samples": image_sheet(
+                made, columns=8, vmin=0, vmax=LEVELS - 1, heading="Samples of the model", caption="Drawn by the model."
+            ),
+            "test-digits": image_sheet(
+                real,
+                columns=8,
+                vmin=0,
+                vmax=LEVELS - 1,
+                heading="Test digits, for comparison",
+                caption="Digits of the data, held out of training.",
+            ),
         }

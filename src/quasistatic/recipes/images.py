@@ -87,7 +87,16 @@ class ImageRecipe(Recipe):
         from quasistatic.report import image_sheet
 
         drawn = self.draw(model, 25, seeded(0), self._sheet_steps())
-        return image_sheet(self.shown(drawn, splits), columns=5, vmin=0, vmax=1)
+        heading = f"Samples after {step} updates"
+        return image_sheet(self.shown(drawn, splits), columns=5, vmin=0, vmax=1, heading=heading)
+
+    def _told_steps(self) -> str:
+        taken = min(self.sample_steps, self.n_steps)
+        return (
+            f"25 samples in {self.n_steps} steps"
+            if taken == self.n_steps
+            else (f"25 samples in {taken} of the chain's {self.n_steps} steps")
+        )
 
     def _sheet_steps(self) -> int:
         """Steps of a quick look."""
@@ -102,8 +111,13 @@ class ImageRecipe(Recipe):
 
         some = on_fewer_steps(model, self.sample_steps)
         samples, held_out = self.draw(model, 25, generator), splits.test[:25]
-        sheets = {"samples": samples, "test-images": held_out}
-        figures = {name: image_sheet(show(x), columns=5, vmin=0, vmax=1) for name, x in sheets.items()}
+        figures = {
+            name: image_sheet(show(x), columns=5, vmin=0, vmax=1, heading=heading, caption=caption)
+            for name, x, heading, caption in (
+                ("samples", samples, "Samples of the model", f"Drawn by the model: {self._told_steps()}."),
+                ("test-images", held_out, "Test pictures, for comparison", "Pictures of the data, held out of training."),
+            )
+        }
         with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
             if isinstance(model.diffusion, GaussianDiffusion):
                 figures[self.denoised] = denoised_figure(

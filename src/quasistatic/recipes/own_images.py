@@ -115,15 +115,15 @@ class OwnImages(LevelRecipe):
         )
 
     def _crops(self, train: Images, most: int) -> Tensor:
-        """Random squares of the training images, several of each where there are few of them."""
+        """Random squares of the training images, several of each where there are few of them, or they are large."""
         generator = Generator().manual_seed(0)
-        times = max(1, min(16, most // len(train)))
+        area = math.prod(train.event_shape[1:]) // self.crop**2
+        times = max(1, min(max(16, area), most // len(train)))
         rows = np.random.default_rng(0).permutation(len(train))[:most]
-        drawn = [
-            random_crop(torch.as_tensor(train[np.sort(some)]), self.crop, generator)
-            for _ in range(times)
-            for some in np.array_split(rows, -(-len(rows) // 64))
-        ]
+        drawn = []
+        for some in np.array_split(rows, -(-len(rows) // 64)):
+            x = torch.as_tensor(train[np.sort(some)])  # read once, however many squares are cut out
+            drawn += [random_crop(x, self.crop, generator) for _ in range(times)]
         return torch.cat(drawn)
 
     def augment(self, splits: Splits) -> Augment | None:

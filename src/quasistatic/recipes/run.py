@@ -26,6 +26,7 @@ from torch import Tensor
 import quasistatic
 from quasistatic.checks import real_number, require_memory, whole_number
 from quasistatic.errors import InputError
+from quasistatic.estimate import Estimate
 from quasistatic.files import (
     Check,
     Optional,
@@ -45,6 +46,7 @@ from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.recipes.blocks import blocks
 from quasistatic.recipes.evaluation import evaluate
 from quasistatic.recipes.settings import make_recipe, to_plain
+from quasistatic.recipes.verdict import warnings_of
 from quasistatic.report import save_figure
 from quasistatic.saving import write_text
 from quasistatic.schedules import recut
@@ -79,7 +81,7 @@ _LINE: dict[str, Check | Optional] = {
 }  # fmt: skip
 _FINISHED: dict[str, Check | Optional] = {
     "recipe": a_text, "seed": a_whole(), "seconds": a_number, "cpu_seconds": Optional(a_number),
-    "n_parameters": Optional(a_whole()), "versions": Optional(a_record()),
+    "n_parameters": Optional(a_whole()), "versions": Optional(a_record()), "validation_null": Optional(a_number),
 }  # fmt: skip
 _RESULT: dict[str, Check | Optional] = {
     "recipe": a_text, "split": a_text, "n": a_whole(1), "unit": a_text, "n_steps": a_whole(1), "first_step": a_text,
@@ -197,12 +199,19 @@ def train_run(
                 "finish_seconds": round(time.perf_counter() - trained, 1),
                 "cpu_seconds": last.get("cpu_seconds") or 0.0,
                 "n_parameters": sum(p.numel() for p in model.parameters()),
+                "validation_null": _null(recipe, model, splits, seed),
                 "versions": versions(),
             }
             with writing(folder):
-                write_text(done, json.dumps(told, indent=1))
+                write_text(done, json.dumps(strict(told), indent=1))
         team.wait()
         return read_json(done, _FINISHED)
+
+
+def _null(recipe: Recipe, model: DiffusionModel, splits: Splits, seed: int) -> float:
+    """Log likelihood of validation rows under the null model, in the recipe's unit."""
+    null = recipe.null_log_prob(model, splits.validation, seeded(seed)).cpu()
+    return Estimate.of(null, recipe.unit, model.event_shape).value
 
 
 def _look(
@@ -358,6 +367,8 @@ def evaluate_run(
 def _told(run: Run, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Set what was measured beside what is known of the training."""
     result = {"recipe": run.name} | measured
+    if warned := warnings_of(result, read_metrics(run.folder)):
+        result["warnings"] = warned
     result |= {"seed": run.seed, "evaluation_seconds": round(seconds, 1)}
     done = run.folder / "checkpoint" / "finished.json"
     if done.exists():

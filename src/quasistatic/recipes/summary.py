@@ -16,6 +16,7 @@ from quasistatic.files import read_text
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pictures import on_fewer_steps
 from quasistatic.recipes.run import Run, evaluate_run, own_names, read_metrics, read_result, writing
+from quasistatic.recipes.verdict import verdict, warnings_of
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -77,15 +78,15 @@ def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def draw(run: Run, generator: Generator | None = None) -> dict[str, Any]:
-    """Draw all figures of a run, by file name."""
+def draw(run: Run, generator: Generator | None = None, *, null: float | None = None) -> dict[str, Any]:
+    """Draw all figures of a run, by file name; ``null`` is a line of the learning curve."""
     generator = generator or seeded(run.seed)
     figures: dict[str, Any] = run.recipe.figures(run.model, run.splits, generator)
     unit = run.recipe.unit
     divisor = unit_divisor(unit, run.model.event_shape)
     truth = run.recipe.truth()
     limit = None if truth is None else truth / divisor
-    figures["learning-curve"] = learning_curve(read_metrics(run.folder), truth=limit, unit=unit)
+    figures["learning-curve"] = learning_curve(read_metrics(run.folder), truth=limit, null=null, unit=unit)
     figures |= _over_steps(run, unit, divisor, generator)
     return figures
 
@@ -124,7 +125,8 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     measured = run.folder / "result.json"
     own_names(run.folder)
     result = read_result(measured) if measured.exists() else evaluate_run(run)
-    figures = draw(run)
+    figures = draw(run, null=result["null"])
+    warned = "".join(f"WARNING: {sentence}\n\n" for sentence in warnings_of(result, read_metrics(run.folder)))
     with writing(run.folder):
         for name, figure in figures.items():
             if not only_figures or name in only_figures:
@@ -136,7 +138,7 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
         f"{result['n']} {result['split']} rows unless another n is given."
     )
     sections = [
-        Section("Result", text, table=rows(result)),
+        Section("Result", f"{verdict(result)}\n\n{warned}{text}", table=rows(result)),
         Section("Figures", figures=tuple(f for name, f in figures.items() if name not in diagnostics)),
         Section("Training and steps", figures=tuple(figures[name] for name in diagnostics if name in figures)),
         Section("Configuration", read_text(run.folder / "config.yaml")),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["colours", "image_sheet", "image_stack", "montage"]
 
 # A missing pixel (nan) must look like neither black, white nor grey.
+HEADING = 0.32  # inches
 _MISSING = (0.62, 0.79, 0.93)
 
 
@@ -66,6 +67,8 @@ def image_sheet(
     vmin: float | None = None,
     vmax: float | None = None,
     titles: Sequence[str] | None = None,
+    heading: str | None = None,
+    caption: str | None = None,
 ) -> Figure:
     """Images on a grid, all on one scale of brightness.
 
@@ -79,6 +82,10 @@ def image_sheet(
         Values drawn black and white; values beyond are clipped. By default the extremes of all images.
     titles : sequence of n strings, optional
         Written above the images, cut with an ellipsis where the place is too narrow.
+    heading : str, optional
+        Written above the sheet.
+    caption : str, optional
+        The figure's label; by default how many images there are, and their size.
 
     Returns
     -------
@@ -111,12 +118,14 @@ def image_sheet(
     top = gap if titles is None else math.ceil(0.2 / tile * width)
     sheet = montage(colours(stack, vmin, vmax), columns, gap=gap, top=top)
     per_pixel = tile / (width + gap)
-    figure = new_figure(
-        sheet.shape[1] * per_pixel, sheet.shape[0] * per_pixel,
-        f"{n} images, {width} × {height} pixels, on one scale of brightness.",
-    )  # fmt: skip
+    wide, tall = sheet.shape[1] * per_pixel, sheet.shape[0] * per_pixel
+    # a heading of 10 points needs about 0.085 inches a letter, and a line of its own
+    whole = max(wide, 0.085 * (len(heading or "") + 4)), tall + (HEADING if heading else 0.0)
+    figure = new_figure(*whole, caption or f"{n} images, {width} × {height} pixels, on one scale of brightness.")
     figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes = figure.add_axes((0, 0, wide / whole[0], tall / whole[1]))
+    if heading:
+        figure.text(gap * per_pixel / whole[0], 1.0 - 0.5 * HEADING / whole[1], heading, ha="left", va="center", fontsize=10)
     axes.imshow(sheet, interpolation="nearest", extent=(0, sheet.shape[1], sheet.shape[0], 0), aspect="auto")
     axes.set_axis_off()
     # The frame makes a white image visible on the white sheet.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["learning_curve"]
 
+ROOM, REACH = 1.5, 4.0
+
 
 @drawn
 def learning_curve(
@@ -41,7 +43,7 @@ def learning_curve(
     Returns
     -------
     Figure
-        Framed by the values after the start; the axis says how many lie outside.
+        Framed by the second half of the training; triangles stand for values outside, and the axis counts them.
 
     Examples
     --------
@@ -67,11 +69,16 @@ def learning_curve(
             ms=3.5, capsize=2, elinewidth=1, label="validation",
         )  # fmt: skip
     lines = [(truth, TRUTH, "--", "true value"), (null, NULL, ":", "null model")]
+    low, high = _frame(train, validation, [v for v, *_ in lines if v is not None and _number(v)])
     for value, colour, dashes, name in lines:
-        if value is not None:
-            axes.axhline(value, color=colour, ls=dashes, lw=1.3, label=f"{name} {value:.4g}")
-    outside = _frame(axes, train, validation, [value for value, *_ in lines if value is not None])
-    axes.set_xlabel(label + (f"\n{outside} of {len(train) + len(validation)} values outside the frame" if outside else ""))
+        if value is not None and _number(value):
+            where = "" if low <= value <= high else f" ({'below' if value < low else 'above'} the frame)"
+            axes.axhline(value, color=colour, ls=dashes, lw=1.3, label=f"{name} {value:.4g}{where}")
+    axes.set_ylim(low, high)
+    outside = _mark_outside(axes, train, DATA) + _mark_outside(axes, validation, MODEL)
+    if outside:
+        label += f"\n{outside} of {len(train) + len(validation)} values outside the frame, at the triangles"
+    axes.set_xlabel(label)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         # matplotlib lists lines before error bars; the two curves belong together.
@@ -94,20 +101,43 @@ def _series(records: Sequence[Mapping[str, Any]], key: str, error: str = "") -> 
     return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
 
-def _frame(axes: Axes, train: Floats, validation: Floats, marks: list[float]) -> int:
-    """Frame what matters, for a run starts far below and its estimates scatter; count the values outside."""
+def _mark_outside(axes: Axes, rows: Floats, colour: str) -> int:
+    """Put triangles at the edge for values beyond it, and count them."""
+    low, high = axes.get_ylim()
+    for beyond, edge, marker in ((rows[:, 1] < low, 0.015, "v"), (rows[:, 1] > high, 0.985, "^")):
+        if beyond.any():
+            steps = rows[beyond, 0]
+            axes.plot(
+                steps, np.full(len(steps), edge), marker, color=colour, ms=5, alpha=0.8, lw=0,
+                transform=axes.get_xaxis_transform(), clip_on=False, label="_outside",
+            )  # fmt: skip
+    return int(((rows[:, 1] < low) | (rows[:, 1] > high)).sum())
+
+
+def _frame(train: Floats, validation: Floats, marks: list[float]) -> tuple[float, float]:
+    """Limits of the axis by the second half of the training; earlier values and marks fit in, or do not.
+
+    A run starts far below and its estimates scatter: the frame leaves room of ROOM times the spread of the second half,
+    and a horizontal line may ask for REACH times as much.
+    """
     values = np.concatenate([train[:, 1], validation[:, 1]])
     if not len(values):
-        return 0
-    kept = [*marks]
-    for rows in (train[:, 1], validation[:, 1]):
+        return 0.0, 1.0
+    settled: list[float] = []
+    for rows in (train, validation):
         if len(rows):
-            # All of the second half but its worst hundredth, and of the whole all but the worst tenth.
-            kept += [*np.quantile(rows[len(rows) // 2 :], [0.01, 0.995]), *np.quantile(rows, [0.1, 0.995])]
+            late = rows[len(rows) // 2 :]
+            error = np.nan_to_num(late[:, 2])
+            settled += [*np.quantile(late[:, 1] - error, [0.01]), *np.quantile(late[:, 1] + error, [0.995])]
+    low, high = min(settled), max(settled)
+    spread = high - low
+    near = [mark for mark in marks if spread == 0 or low - REACH * spread <= mark <= high + REACH * spread]
+    rows = np.concatenate([train, validation])
+    rows = rows[(values >= low - ROOM * spread) & (values <= high + ROOM * spread)]
+    error = np.nan_to_num(rows[:, 2])
+    kept = [low, high, *near, *(rows[:, 1] - error), *(rows[:, 1] + error)]
     margin = 0.06 * (max(kept) - min(kept)) or 0.5
-    low, high = min(kept) - margin, max(kept) + margin
-    axes.set_ylim(low, high)
-    return int(((values < low) | (values > high)).sum())
+    return min(kept) - margin, max(kept) + margin
 
 
 def _duration(seconds: float) -> str:

@@ -38,7 +38,9 @@ def posterior_images(seen: ArrayLike, samples: ArrayLike, mean: ArrayLike, sprea
         lines += [y, *draws, m, s / top if top > 0 else s]
         titles += ["seen", *(f"sample {i + 1}" for i in range(len(draws))), "mean", f"spread ≤ {top:.2g}"]
     columns = np.asarray(samples).shape[1] + 3
-    return image_sheet(np.clip(np.asarray(lines, dtype=np.float64), 0, 1), columns, vmin=0, vmax=1, titles=titles)
+    caption = "A line for each observation: what was seen, samples, their mean, and their spread (standard deviation)."
+    stack = np.clip(np.asarray(lines, dtype=np.float64), 0, 1)
+    return image_sheet(stack, columns, vmin=0, vmax=1, titles=titles, caption=caption)
 
 
 @drawn
