@@ -26,7 +26,7 @@ def unit_divisor(unit: str, event_shape: tuple[int, ...] = ()) -> float:
     >>> round(unit_divisor("bits_per_pixel", (3, 32, 32)) / math.log(2))
     1024
     """
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
     dims = math.prod(event_shape)
     pixels = math.prod(event_shape[-2:]) if len(event_shape) >= 2 else dims

@@ -24,7 +24,7 @@ from quasistatic.errors import InputError
 
 __all__ = [
     "Optional", "a_list", "a_name", "a_number", "a_record", "a_text", "a_whole", "anything", "digest_of", "open_regular",
-    "plain_yaml", "read_json", "read_log", "read_text", "read_yaml", "refuse_links", "regular_file", "strict",
+    "path_of", "plain_yaml", "read_json", "read_log", "read_text", "read_yaml", "refuse_links", "regular_file", "strict",
 ]  # fmt: skip
 
 Check = Callable[[str, Any], Any]
@@ -49,15 +49,11 @@ def regular_file(path: str | os.PathLike[str], what: str = "a file", *, most: fl
     InputError
         If it is missing, a folder, a pipe, a socket, a device, a link to itself, too large, or may not be read.
     """
+    path = path_of("a file name", path)
     try:
-        path = Path(path)
         found = path.stat()
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
-    except ValueError as error:  # a zero byte in the name
-        raise InputError(f"the file name {shown(str(path))} cannot be one: {error}") from None
-    except TypeError:
-        raise InputError(f"a file name must be text or a path, got {shown(path)}") from None
     except OSError as error:
         why = "it is a link to itself" if error.errno == errno.ELOOP else error.strerror
         raise InputError(f"{path} cannot be opened: {why}") from None
@@ -69,6 +65,16 @@ def regular_file(path: str | os.PathLike[str], what: str = "a file", *, most: fl
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read; check its permissions")
     return path
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Check that a value can be the name of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name} must be text or a path, got {shown(value)}")
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InputError(f"{name} must be the name of a file or folder, got {shown(text)}")
+    return Path(text)
 
 
 @contextmanager

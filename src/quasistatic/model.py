@@ -17,7 +17,7 @@ from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence
 from quasistatic.evidence.units import in_model_units, keep_known
-from quasistatic.files import a_name, read_json
+from quasistatic.files import a_name, path_of, read_json
 from quasistatic.forward import Diffusion
 from quasistatic.posterior import Posterior
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
@@ -202,13 +202,14 @@ class DiffusionModel(nn.Module):
 
     def on(self, diffusion: Diffusion) -> DiffusionModel:
         """Return the same model on another grid of steps, sharing all parameters."""
+        instance_of("diffusion", diffusion, Diffusion, "a diffusion of quasistatic")
         other = copy.copy(self)
         other._modules = {**self._modules, "diffusion": diffusion, "kernel": self.kernel.on(diffusion)}
         return other
 
     def save(self, path: str | Path, **extra: Any) -> None:
         """Write the model as a folder of safetensors and JSON; ``extra`` is kept beside it."""
-        with new_folder(Path(path)) as folder:
+        with new_folder(path_of("path", path)) as folder:
             save_module(self, folder, extra)
 
 
@@ -220,8 +221,8 @@ def load(path: str | Path) -> DiffusionModel:
     path : str or Path
         A folder written by :meth:`DiffusionModel.save`, or a run folder.
     """
-    folder = Path(instance_of("path", path, (str, Path), "text or a path"))
-    if "\0" in str(folder) or not folder.exists():
+    folder = path_of("path", path)
+    if not folder.exists():
         raise InputError(f"there is no run or model at {folder}")
     if not (folder / "model.json").exists():
         pointer = folder / "checkpoint" / "best.json"

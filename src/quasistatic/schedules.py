@@ -92,8 +92,7 @@ def geometric(n_steps: int, log_snr_max: float = 13.0, log_snr_min: float = -6.0
     >>> (alpha_bar / (1 - alpha_bar)).log().round(decimals=6).tolist()
     [4.0, 1.0, -2.0]
     """
-    real_number("log_snr_max", log_snr_max)
-    real_number("log_snr_min", log_snr_min)
+    log_snr_max, log_snr_min = real_number("log_snr_max", log_snr_max), real_number("log_snr_min", log_snr_min)
     if not log_snr_max > log_snr_min:
         raise InputError(f"log_snr_max must exceed log_snr_min, got {log_snr_max} and {log_snr_min}")
     return beta_from_log_snr(torch.linspace(log_snr_max, log_snr_min, _checked(n_steps), dtype=torch.float64))

@@ -43,7 +43,19 @@ from quasistatic.estimator.frames import Frame, frame_of
 from quasistatic.estimator.imputing import AT_ONCE, Filling, Imputed, draw_holes, restore
 from quasistatic.estimator.mixture import NormalMixture, mixing_weights
 from quasistatic.estimator.rows import log_prob_alone
-from quasistatic.files import Check, Optional, a_list, a_number, a_record, a_text, a_whole, anything, read_json, strict
+from quasistatic.files import (
+    Check,
+    Optional,
+    a_list,
+    a_number,
+    a_record,
+    a_text,
+    a_whole,
+    anything,
+    path_of,
+    read_json,
+    strict,
+)
 from quasistatic.model import DiffusionModel
 from quasistatic.saving import load_module, new_folder, save_module, write_text
 from quasistatic.train import TrainConfig, fit
@@ -238,6 +250,7 @@ class DiffusionDensity(DensityMixin, Coding):
         automatic("dropout", lambda name, value: real_number(name, value, least=0.0, below=1.0))
         one_of("marginals", self.marginals, ("auto", "none", "power", "ratio"))
         true_or_false("average", self.average)
+        instance_of("verbose", self.verbose, (bool, int), "True or False")
         whole_number("width", self.width, 1, MOST_WIDTH)
         whole_number("depth", self.depth, 1, MOST_DEPTH)
         whole_number("batch_size", self.batch_size, 2)
@@ -492,7 +505,10 @@ class DiffusionDensity(DensityMixin, Coding):
             if name not in names:
                 raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
             row[name] = value
-        x, wrong = self._encoded([np.array([row[name]], dtype=object) for name in names])
+        cells = [np.empty(1, dtype=object) for _ in names]
+        for cell, name in zip(cells, names, strict=True):
+            cell[0] = row[name]
+        x, wrong = self._encoded(cells)
         if wrong.any():
             raise InputError("a value that was never possible is given as known, so nothing follows from it")
         told = self.impute_coded(x, n_draws, random_state=random_state, **settings)
@@ -528,7 +544,7 @@ class DiffusionDensity(DensityMixin, Coding):
             text = json.dumps(strict(told), indent=1)
         except TypeError:
             raise InputError("the parameters of this estimator cannot be written as JSON") from None
-        with new_folder(Path(path)) as folder:
+        with new_folder(path_of("path", path)) as folder:
             write_text(folder / "estimator.json", text)
             for k, member in enumerate([*self.members_, *self._laws]):
                 (folder / f"density-{k}").mkdir()
@@ -537,8 +553,8 @@ class DiffusionDensity(DensityMixin, Coding):
     @classmethod
     def load(cls, path: str | Path) -> DiffusionDensity:
         """Read what :meth:`save` wrote."""
-        folder = Path(instance_of("path", path, (str, Path), "text or a path"))
-        if "\0" in str(folder) or not os.path.lexists(folder / "estimator.json"):
+        folder = path_of("path", path)
+        if not os.path.lexists(folder / "estimator.json"):
             raise InputError(f"{folder} holds no estimator")
         if read_json(folder / "estimator.json", {}).get("laws") != cls.N_LAWS:
             raise InputError(f"{folder} was written by another version, whose averages have other parts: fit it again")

@@ -75,6 +75,8 @@ class GaussianMeasurement(Evidence):
                 f"the standard deviation of a measurement must lie between {SMALLEST:g} and {LARGEST:g}, got "
                 f"{shown(self.std.tolist())}: rescale the data, or take KnownEntries for entries that are known exactly"
             )
+        if operator is not None and not isinstance(operator, Tensor) and not callable(operator):
+            raise InputError(f"the operator must be None, a tensor or a function, got {shown(operator)}")
         self.operator = operator
         self.adjoint = adjoint if adjoint is not None else getattr(operator, "adjoint", None)
         if callable(operator) and not isinstance(operator, Tensor) and not callable(self.adjoint):

@@ -160,7 +160,7 @@ class Diffusion(nn.Module, ABC):
         >>> q.respaced([1, 3]).alpha_bar.tolist() == q.alpha_bar[[0, 1, 3]].tolist()
         True
         """
-        if not isinstance(steps, tuple | list | Tensor):
+        if not isinstance(steps, tuple | list | Tensor) or (isinstance(steps, Tensor) and not steps.dim()):
             steps = whole_number("n_steps", steps, -MOST)
             if not 1 <= steps <= self.n_steps:
                 raise InputError(f"steps must lie between 1 and n_steps = {self.n_steps}, got {steps}")

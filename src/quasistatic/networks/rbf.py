@@ -36,7 +36,7 @@ class NormalisedRBF(nn.Module):
         super().__init__()
         for name, number in {"n_in": n_in, "n_out": n_out, "n_steps": n_steps, "n_hidden": n_hidden}.items():
             whole_number(name, number, 1, MOST_WIDTH)
-        real_number("spread", spread, above=0.0)
+        spread = real_number("spread", spread, above=0.0)
         require_network(n_hidden * (n_in + n_steps * n_out))
         self.n_steps = n_steps
         self.centre = nn.Parameter(spread * torch.randn(n_hidden, n_in))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, whole_number
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.saving import saveable
@@ -132,6 +132,7 @@ class UNet(nn.Module):
         whole_number("channels_in", channels_in, 1, MOST_WIDTH)
         whole_number("channels_out", channels_out, 1, MOST_WIDTH)
         real_number("dropout", dropout, least=0.0, below=1.0)
+        true_or_false("attention", attention)
         instance_of("widths", widths, (tuple, list), "a list of whole numbers")
         widths = [whole_number("each of widths", width, 1, MOST_WIDTH) for width in widths]
         each = blocks if isinstance(blocks, tuple | list) else [blocks] * len(widths)

@@ -66,7 +66,7 @@ class GaussianDenoiser(NetworkKernel):
     ) -> None:
         super().__init__()
         whole_number("n_components", n_components, 1, MOST_WIDTH)
-        if covariance not in ("diagonal", "full"):
+        if not isinstance(covariance, str) or covariance not in ("diagonal", "full"):
             raise ValueError(f'covariance must be "diagonal" or "full", got {covariance!r}')
         self.diffusion = diffusion
         self.network = network

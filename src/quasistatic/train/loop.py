@@ -15,10 +15,10 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from quasistatic.checks import one_of, real_number, require_memory, whole_number
+from quasistatic.checks import instance_of, one_of, real_number, require_memory, shown, tensor_of, whole_number
 from quasistatic.errors import InputError, Terminated
 from quasistatic.estimate import UNITS, Estimate
-from quasistatic.files import regular_file, strict
+from quasistatic.files import path_of, regular_file, strict
 from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.saving import clear_half_written, new_folder, save_module, write_text
@@ -96,6 +96,15 @@ def fit(
         If the data does not fit the model, the loss stops being a number, the folder cannot be written to, or
         another process is training in it. Checkpoints written before stay.
     """
+    instance_of("model", model, DiffusionModel, "a DiffusionModel")
+    instance_of("config", config, TrainConfig, "a TrainConfig")
+    validation = tensor_of("validation", validation)
+    if not hasattr(data, "__len__") or isinstance(data, str | bytes | dict):
+        raise InputError(f"data must be a tensor, or rows with a length, got {shown(data)}")
+    data = tensor_of("data", data) if isinstance(data, Tensor | list | tuple) else data
+    folder = None if folder is None else path_of("folder", folder)
+    if not validation.dim() or (isinstance(data, Tensor) and not data.dim()):
+        raise InputError("data and validation must have an axis of rows")
     with workers(model.diffusion.beta.device) as team, _own_random_state(model):
         if not len(data) or not len(validation):
             raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
