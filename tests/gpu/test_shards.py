@@ -96,9 +96,9 @@ def test_in_bfloat16_a_training_ends_where_it_would_have(home, tmp_path):
         bounds.append(model.bound(x, generator=seeded(0)).total)
     whole, taken, start = bounds
     assert not torch.equal(whole, taken)
-    gained = (whole - start).mean()
-    assert gained > 0.1 * start.mean().abs()
-    assert (taken - whole).mean().abs() < 0.01 * gained  # the same noise for all: what is left is the rounding's
+    moved = (whole - start).square().mean().sqrt()  # what the updates changed in the bound of a row
+    assert moved > 0.5
+    assert (taken - whole).square().mean().sqrt() < 0.05 * moved  # the same noise for all: what is left is the rounding's
 
 
 def size(files: list[Path]) -> int:
