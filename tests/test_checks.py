@@ -122,6 +122,7 @@ def seen() -> Any:
 
 
 HOLE = [[0.5, math.nan]]
+PROCESS = qs.GaussianDiffusion(qs.schedules.geometric(4))
 COUNTS: dict[str, Callable[[Any], Any]] = {
     "sample": lambda v: model().sample(v),
     "sample n_steps": lambda v: v is None or model().sample(2, n_steps=v),
@@ -141,7 +142,7 @@ COUNTS: dict[str, Callable[[Any], Any]] = {
     "constant_erasure": qs.schedules.constant_erasure,
     "recut": lambda v: qs.schedules.recut(qs.schedules.geometric(3), v),
     "respaced": lambda v: isinstance(v, list | np.ndarray) or model().diffusion.respaced(v),
-    "n_components": lambda v: GaussianDenoiser(qs.GaussianDiffusion(qs.schedules.geometric(4)), ResidualMLP(2, 4, 4, 1), 2, n_components=v),
+    "n_components": lambda v: GaussianDenoiser(PROCESS, ResidualMLP(2, 4, 4, 1), 2, n_components=v),
 }  # fmt: skip
 NETWORKS: dict[type, dict[str, Any]] = {
     ResidualMLP: {"n_in": 2, "n_out": 4},

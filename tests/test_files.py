@@ -92,6 +92,12 @@ def test_a_damaged_record_is_one_sentence(tmp_path, text):
     assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_has_no_number_for_is_named(tmp_path, word):
+    with pytest.raises(InputError, match=f"it holds {word}, which is no number of JSON"):
+        read_json(put(tmp_path, '{"note": ' + word + "}"), {})
+
+
 def test_a_log_names_the_line(tmp_path):
     path = put(tmp_path, '{"step": 1}\n{"step": 2}\n')
     assert [line["step"] for line in read_log(path, {"step": a_whole()})] == [1, 2]

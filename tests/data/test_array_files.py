@@ -79,6 +79,12 @@ def test_a_fault_is_one_sentence_whoever_reads(tmp_path, name):
         assert "\n" not in str(said.value)
 
 
+def test_an_encrypted_file_says_what_to_do(tmp_path):
+    (tmp_path / "x.npz").write_bytes(FAULTS["encrypted.npz"])
+    with pytest.raises(InputError, match=r"^x\.npz is encrypted: save it without a password$"):
+        open_array(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "stored.npz"])
 def test_whole_arrays_are_read_and_mapped(tmp_path, name):
     path = tmp_path / name
