@@ -142,8 +142,8 @@ def instance_of(name: str, value: Any, kind: type | tuple[type, ...], what: str)
     return value
 
 
-def tensor_of(name: str, value: Any, *, device: Any = None) -> Tensor:
-    """Convert to a tensor of real numbers or truth values.
+def tensor_of(name: str, value: Any, *, device: Any = None, float64: bool = False) -> Tensor:
+    """Convert to a tensor of real numbers or truth values, of their own type unless ``float64`` is set.
 
     Examples
     --------
@@ -157,7 +157,9 @@ def tensor_of(name: str, value: Any, *, device: Any = None) -> Tensor:
     if value is None or isinstance(value, str | bytes):
         raise InputError(f"{name} must be {what}, got {shown(value)}")
     try:
-        tensor = torch.as_tensor(value, device=device)
+        complex_ = isinstance(value, complex) or (isinstance(value, torch.Tensor) and value.is_complex())
+        dtype = torch.float64 if float64 and not complex_ else None
+        tensor = torch.as_tensor(value, device=device, dtype=dtype)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         why = " ".join(str(error).split())[:200]
         raise InputError(f"{name} must be {what}, got a {type(value).__name__} ({why})") from None

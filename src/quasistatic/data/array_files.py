@@ -10,6 +10,7 @@ import io
 import lzma
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -34,6 +35,7 @@ _STEP = 2**22
 _DAMAGES = (
     ValueError, EOFError, OSError, LookupError, RuntimeError, NotImplementedError, SyntaxError, TypeError, OverflowError,
     RecursionError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    tokenize.TokenError,
 )  # fmt: skip
 
 

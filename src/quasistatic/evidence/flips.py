@@ -41,7 +41,7 @@ class BitFlips(Evidence):
         if wrong.any():
             where = wrong.nonzero()[0].tolist()
             raise InputError(f"y holds {self.y[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
-        self.rate = tensor_of("rate", rate).double()
+        self.rate = tensor_of("rate", rate, float64=True)
         if not ((self.rate > 0) & (self.rate < 1)).all():
             raise InputError(
                 f"the rate of flips must lie strictly between 0 and 1, got {self.rate.tolist()}; "

@@ -64,7 +64,7 @@ class GaussianMeasurement(Evidence):
     ) -> None:
         self.y = tensor_of("y", y).double()
         require_finite(self.y, "y")
-        self.std = tensor_of("std", std).double()
+        self.std = tensor_of("std", std, float64=True)
         if not (torch.isfinite(self.std) & (self.std > 0)).all():
             raise InputError(
                 f"the standard deviation of a measurement must be positive, got {shown(self.std.tolist())}; "

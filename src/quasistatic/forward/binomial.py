@@ -55,7 +55,7 @@ class BinomialDiffusion(Diffusion):
 
     def __init__(self, beta: Tensor, rho: float | Tensor = 0.5) -> None:
         super().__init__(beta, total_erasure=True)
-        rate_of_ones = tensor_of("rho", rho).double()
+        rate_of_ones = tensor_of("rho", rho, float64=True)
         require_memory(
             f"a chain of {self.n_steps} steps over {rate_of_ones.numel()} bits",
             8.0 * 40 * (self.n_steps + 1) * rate_of_ones.numel(), "take fewer steps, or one rate for all bits",
