@@ -35,7 +35,8 @@ _HOMES = {
     ),
     "posterior": ("Posterior", "PosteriorWarning"),
     "smc": ("posterior_sample",),
-    "model": ("DiffusionModel", "load"),
+    "model": ("DiffusionModel",),
+    "loading": ("load",),
     "train": ("TrainConfig", "fit"),
     "estimator": ("DiffusionDensity",),
     "errors": ("InputError",),
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from quasistatic import schedules as schedules
     from quasistatic.bound import Bound as Bound
     from quasistatic.bound import elbo_terms as elbo_terms
+    from quasistatic.loading import load as load
     from quasistatic.model import DiffusionModel as DiffusionModel
-    from quasistatic.model import load as load
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from quasistatic.errors import InputError
 from quasistatic.report.tables import format_estimate
 
 __all__ = ["UNITS", "Estimate", "paired_difference", "unit_divisor"]
@@ -65,8 +67,58 @@ class Estimate:
         return format_estimate(self.value, self.standard_error, self.unit, self.n)
 
 
-def paired_difference(a: Tensor, b: Tensor, unit: str = "nats", event_shape: tuple[int, ...] = ()) -> Estimate:
-    """Mean of a - b over the same examples: far better determined than the two means apart."""
-    if a.shape != b.shape:
-        raise ValueError(f"paired values need one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    return Estimate.of(torch.as_tensor(a) - b, unit, event_shape)
+def paired_difference(
+    a: Any, b: Any, unit: str = "nats", event_shape: tuple[int, ...] = (), *, x: Any = None, seed: int = 0
+) -> Estimate:
+    r"""Mean of a - b over the same examples: far better determined than the two means apart.
+
+    Parameters
+    ----------
+    a, b : Tensor (n,), Bound, or model
+        Values in nats of the same examples; bounds of them; or two models, of which the bounds of ``x`` are taken.
+    unit : str
+        Of the result.
+    event_shape : tuple of int
+        Of one example, for units per entry or pixel; bounds and models bring their own.
+    x : Tensor, shape (n, \*event), optional
+        Data, needed where a and b are models.
+    seed : int
+        Of the noise in the bounds of two models, the same for both.
+
+    Returns
+    -------
+    Estimate
+        With the standard error of the mean difference.
+
+    Raises
+    ------
+    InputError
+        If a and b are not of one kind and length, or models come without data.
+
+    Examples
+    --------
+    >>> print(paired_difference(torch.tensor([2.0, 3.0, 7.0]), torch.tensor([1.0, 2.0, 5.0])))
+    1.33 ± 0.33 nats (n = 3)
+    """
+    values, shapes = zip(*(_per_example(name, value, x, seed) for name, value in (("a", a), ("b", b))), strict=True)
+    if values[0].shape != values[1].shape or shapes[0] != shapes[1]:
+        got = " and ".join(str((*value.shape, *(shape or ()))) for value, shape in zip(values, shapes, strict=True))
+        raise InputError(f"paired values need one shape, got {got}: measure both on the same examples")
+    return Estimate.of(values[0] - values[1], unit, event_shape if shapes[0] is None else shapes[0])
+
+
+def _per_example(name: str, value: Any, x: Any, seed: int) -> tuple[Tensor, tuple[int, ...] | None]:
+    """Nats of each example, (n,), and the shape of an example where the value knows it."""
+    if hasattr(value, "bound") and not isinstance(value, Tensor):
+        if x is None:
+            raise InputError(f"{name} is a model, so paired_difference needs data: give x=")
+        try:
+            value = value.bound(x, generator=torch.Generator().manual_seed(seed))
+        except TypeError:  # an estimator, whose noise belongs to its rows
+            value = value.bound(x)
+    if hasattr(value, "total") and hasattr(value, "event_shape"):
+        return value.total, tuple(value.event_shape)
+    try:
+        return torch.as_tensor(value), None
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be values (n,), a Bound or a model, got {type(value).__name__}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from quasistatic.checks import LARGEST, generator_of, instance_of, one_of, requi
 from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence
+from quasistatic.evidence.base import as_evidence
 from quasistatic.evidence.units import in_model_units, keep_known
 from quasistatic.files import a_name, path_of, read_json
 from quasistatic.forward import Diffusion
 from quasistatic.posterior import Posterior
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
+from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.sample import ancestral
 from quasistatic.saving import load_module, new_folder, save_module, saveable
 from quasistatic.smc import posterior_sample
@@ -59,6 +62,9 @@ class DiffusionModel(nn.Module):
         instance_of("kernel", kernel, nn.Module, "a reverse kernel")
         instance_of("event_shape", event_shape, (tuple, list), "a list of whole numbers")
         self.event_shape = tuple(whole_number("an axis of event_shape", n, 1) for n in event_shape)
+        for module in kernel.modules():
+            if isinstance(module, NetworkKernel):
+                module.check_event(self.event_shape)
 
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
@@ -156,7 +162,7 @@ class DiffusionModel(nn.Module):
 
     def posterior(
         self,
-        evidence: Evidence,
+        evidence: Evidence | Callable[[Tensor], Tensor],
         n_particles: int = 1000,
         *,
         n_steps: int | None = None,
@@ -171,8 +177,9 @@ class DiffusionModel(nn.Module):
 
         Parameters
         ----------
-        evidence : Evidence
-            What is known about x, in data units; one observation or a batch of them.
+        evidence : Evidence or callable
+            What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
+            :class:`~quasistatic.evidence.LogEvidence`.
         n_particles : int
             For each observation.
         n_steps, spread, weights, moves, generator, chunk, n_runs
@@ -184,7 +191,7 @@ class DiffusionModel(nn.Module):
             Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
             known entries their log density (or log probability), for a measurement that of y.
         """
-        instance_of("evidence", evidence, Evidence, "evidence, such as a GaussianMeasurement or KnownEntries")
+        evidence = as_evidence(evidence)
         whole_number("n_particles", n_particles, 1)
         device = self.diffusion.beta.device
         about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)

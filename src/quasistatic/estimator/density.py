@@ -216,8 +216,9 @@ class DiffusionDensity(DensityMixin, Coding):
         self._check_parameters()
         cells, names = self._cells(X, reset=True)
         n = len(cells[0])
-        if n < 2:
-            raise InputError(f"a density needs at least 2 rows, got n_samples=1: {names[0]!r} is {cells[0][0]!r}")
+        least = 3 if validation is None else 2  # of which one is held out
+        if n < least:
+            raise InputError(f"a density needs at least {least} rows, got n_samples={n}: give more rows")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.seed_, self._frame = seed, frame_of(X)
         kinds = ({} if self._frame is None else self._frame.kinds()) | self._kinds(names)
@@ -532,7 +533,9 @@ class DiffusionDensity(DensityMixin, Coding):
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON; no pickle."""
         check_is_fitted(self)
-        plain = {k: v for k, v in self.get_params().items() if k != "random_state"}
+        plain = self.get_params()
+        if not isinstance(plain["random_state"], int | None):
+            plain["random_state"] = None  # a state that moves on cannot be kept; the seed of the fit is
         told = {
             "params": plain, "seed": self.seed_, "columns": [column.plain() for column in self.columns_],
             "weights": self.weights_.tolist(), "laws": self.N_LAWS,

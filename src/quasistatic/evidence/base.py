@@ -23,7 +23,7 @@ from quasistatic.evidence.laws import mean
 from quasistatic.evidence.levels import ObservedLevels
 from quasistatic.evidence.observe import observe_bits, observe_classes, reweighted
 
-__all__ = ["Evidence", "Product", "Tilt"]
+__all__ = ["Evidence", "Product", "Tilt", "as_evidence"]
 
 E = TypeVar("E", bound="Evidence")
 
@@ -141,9 +141,11 @@ class Evidence(ABC):
         product = here.product(p, share)
         return product.law, product.log_z
 
-    def __and__(self, other: Evidence) -> Product:
-        instance_of("what stands after &", other, Evidence, "evidence")
-        return Product(self, other)
+    def __and__(self, other: Evidence | Callable[[Tensor], Tensor]) -> Product:
+        return Product(self, as_evidence(other, "what stands after &"))
+
+    def __rand__(self, other: Callable[[Tensor], Tensor]) -> Product:
+        return Product(as_evidence(other, "what stands before &"), self)
 
     def _of_mixture(self, p: Mixture, share: float) -> Tilt:
         """Products with each component, in closed form."""
@@ -171,6 +173,26 @@ class Evidence(ABC):
         else:
             return None
         return Tilt(law, log_z, log_z)
+
+
+def as_evidence(value: Any, name: str = "evidence") -> Evidence:
+    r"""Take evidence as it is, and a function log r(x) as :class:`LogEvidence`.
+
+    Parameters
+    ----------
+    value : Evidence or callable
+        A function takes (n, \*event) to (n,), nats.
+    name : str
+        What to call it in the message.
+    """
+    if isinstance(value, Evidence):
+        return value
+    if callable(value) and not isinstance(value, type):
+        from quasistatic.evidence.function import LogEvidence  # which needs this module
+
+        return LogEvidence(value)
+    rule = "evidence, such as a GaussianMeasurement or KnownEntries, or a function log r(x)"
+    raise InputError(f"{name} must be {rule}, got {type(value).__name__}")
 
 
 class Product(Evidence):

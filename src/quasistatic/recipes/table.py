@@ -105,6 +105,18 @@ class Table(Recipe):
             kinds[name] = kind
         return kinds
 
+    def estimator(self, names: list[str], seed: int) -> DiffusionDensity:
+        """An estimator with the settings of this recipe, not fitted."""
+        given: dict[str, Any] = {
+            "n_steps": self.n_steps, "n_components": self.n_components, "dropout": self.dropout, "n_members": self.members,
+        }  # fmt: skip
+        return DiffusionDensity(
+            types=self._kinds(names) or None, marginals=self.marginals, width=self.width, depth=self.depth,
+            max_steps=self.train.steps, learning_rate=self.train.learning_rate, batch_size=self.train.batch_size,
+            patience=self.train.patience or None, random_state=seed,
+            **{name: "auto" if value is None else value for name, value in given.items()},  # type: ignore[arg-type]
+        )  # fmt: skip
+
     def splits(self, seed: int) -> Splits:
         cells = read_cells(self._file())
         columns = self.columns(cells)
@@ -259,7 +271,7 @@ def averaged(run: Run, ready: Callable[[list[Column]], None] | None = None) -> D
     from quasistatic.saving import write_text
 
     own_names(run.folder)
-    density = DiffusionDensity(types=recipe.types or None, marginals=recipe.marginals, random_state=run.seed)
+    density = recipe.estimator([column.name for column in columns], run.seed)
     density.adopt(columns, [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)
     write_text(mark, json.dumps(of))

@@ -61,6 +61,8 @@ class BernoulliDenoiser(NetworkKernel):
         self.network = network
         self.n_components = n_components
         self.register_buffer("rate", rate.double(), persistent=False)
+        if rate.dim():
+            self._check_network(tuple(rate.shape), self.n_outputs(rate.numel(), n_components))
         if n_components > 1:
             self.start = nn.Parameter(0.5 * torch.randn(n_components, rate.numel()))
 

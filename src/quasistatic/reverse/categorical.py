@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -64,6 +66,8 @@ class CategoricalDenoiser(NetworkKernel):
         self.diffusion = diffusion
         self.network = network
         self.register_buffer("rate", rate.double(), persistent=False)
+        if event := tuple(rate.shape[:-1]):
+            self._check_network(event, math.prod(event) * k, math.prod(event) * (k - 1))
 
     @staticmethod
     def n_outputs(n_dims: int, n_classes: int) -> int:

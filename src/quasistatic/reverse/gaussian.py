@@ -71,6 +71,7 @@ class GaussianDenoiser(NetworkKernel):
         self.diffusion = diffusion
         self.network = network
         self.n_dims, self.covariance, self.n_components = n_dims, covariance, n_components
+        self._check_network((n_dims,), self.n_outputs(n_dims, covariance, n_components))
         if n_components > 1:
             self.start = nn.Parameter(torch.randn(n_components, n_dims))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -117,6 +118,10 @@ class ImageDenoiser(NetworkKernel):
     def n_outputs(channels: int) -> int:
         """Channels that the network must answer with."""
         return 2 * channels
+
+    def check_event(self, event_shape: tuple[int, ...]) -> None:
+        channels, *size = event_shape
+        self._check_network((self.n_inputs(channels, self.levels), *size), 2 * math.prod(event_shape))
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         known = self._known(x_t, t)

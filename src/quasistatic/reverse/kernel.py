@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.distributions import Distribution
+from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion
 from quasistatic.saving import saveable
 
@@ -127,6 +128,34 @@ class NetworkKernel(ReverseKernel):
             weight = next(network.parameters())
             self._weight = network, weight  # in a tuple, or it would count as a parameter of the kernel
         return weight.dtype
+
+    def check_event(self, event_shape: tuple[int, ...]) -> None:
+        r"""Refuse a network that does not go with events (\*event); a kernel that knows its events has done it before."""
+
+    def _check_network(self, event: tuple[int, ...], *n_out: int) -> None:
+        r"""Call the network once, and refuse it if it does not answer (batch, n_out) to states (batch, \*event).
+
+        Nothing is learned or drawn: the call is in evaluation mode, without gradients, and leaves random states alone.
+        """
+        network = self.network
+        if next(network.parameters(), None) is None:
+            return  # nothing to ask: the kernel only reads
+        weight = next(network.parameters())
+        was_training = network.training
+        takes = f"it must take states (batch, {', '.join(map(str, event))}) and times (batch,)"
+        network.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                out = self.ask(torch.zeros(2, *event, dtype=weight.dtype, device=weight.device), self.diffusion.n_steps)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            why = str(error).strip().splitlines()[:1]
+            raise InputError(f"the network does not go with this kernel: {takes} ({''.join(why)})") from error
+        finally:
+            network.train(was_training)
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if not isinstance(out, Tensor) or len(out) != 2 or out[0].numel() not in n_out:
+            shape = got if isinstance(got, str) else f"(batch, {', '.join(map(str, got[1:]))})" if len(got) > 1 else str(got)
+            raise InputError(f"the network must return (batch, {n_out[0]}), got {shape} for states of shape {event}")
 
     @abstractmethod
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:

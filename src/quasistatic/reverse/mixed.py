@@ -87,6 +87,8 @@ class MixedDenoiser(NetworkKernel):
         self.covariance, self.n_components = covariance, n_components
         self.sizes = [_n_outputs(part, len(c), covariance) for part, c in _parts(diffusion)]
         self.heads = [self._head(part, len(c)) for part, c in _parts(diffusion)]
+        n_columns = sum(len(c) for _, c in _parts(diffusion))
+        self._check_network((n_columns,), self.n_outputs(diffusion, covariance, n_components))
         if n_components > 1:
             starts = [
                 _start(part, len(c), size, n_components)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +47,9 @@ class PerturbationKernel(NetworkKernel):
         self.diffusion = diffusion
         self.network = network
         self.mean = mean
+
+    def check_event(self, event_shape: tuple[int, ...]) -> None:
+        self._check_network(event_shape, 2 * math.prod(event_shape))
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
         z_mean, z_var = out.chunk(2, 1)

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.checks import generator_of, instance_of, one_of, require_memory, true_or_false, whole_number
+from quasistatic.checks import generator_of, one_of, require_memory, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.evidence import Evidence, TiltedKernel
+from quasistatic.evidence.base import as_evidence
 from quasistatic.forward import Diffusion
 from quasistatic.posterior import Posterior, PosteriorWarning, lineage_error
 from quasistatic.reverse import ReverseKernel
@@ -40,7 +41,7 @@ _CONTRADICTION = math.log(1000.0)
 def posterior_sample(
     diffusion: Diffusion,
     kernel: ReverseKernel,
-    evidence: Evidence,
+    evidence: Evidence | Callable[[Tensor], Tensor],
     n_particles: int,
     *,
     shape: Sequence[int],
@@ -59,7 +60,7 @@ def posterior_sample(
     diffusion : Diffusion
     kernel : ReverseKernel
         The prior's.
-    evidence : Evidence
+    evidence : Evidence or callable
         In the model's units; with B observations each has its own particles.
     n_particles : int
         N for each observation.
@@ -109,7 +110,7 @@ def posterior_sample(
     >>> abs(p.mean.item() - 1.0) < 0.02, abs(p.log_evidence.item() + 0.5 * math.log(4 * math.pi) + 1.0) < 0.01
     (True, True)
     """
-    instance_of("evidence", evidence, Evidence, "evidence, such as a GaussianMeasurement or KnownEntries")
+    evidence = as_evidence(evidence)
     whole_number("the number of particles", n_particles, 1)
     if chunk is not None:
         whole_number("the number of particles in a chunk", chunk, 1)

@@ -47,7 +47,7 @@ class Update:
             torch._fused_adamw_(
                 weights, gradients, mean, square, [], step,  # type: ignore[arg-type]
                 lr=rate, beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"],
-                eps=group["eps"], amsgrad=False, maximize=False, grad_scale=(norm / self.clip).clamp_min_(1.0),
+                eps=group["eps"], amsgrad=False, maximize=False, grad_scale=(norm / self.clip).clamp_min_(1.0).float(),
             )  # fmt: skip
         for p in weights:
             p.grad = None

@@ -1,0 +1,44 @@
+"""Open whatever was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from quasistatic.errors import InputError
+from quasistatic.files import path_of
+from quasistatic.model import load as load_model
+from quasistatic.posterior import Posterior
+
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> Any:
+    """Load a model, a table's estimator, a posterior, or the best model of a run.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder written by ``save`` of :class:`~quasistatic.model.DiffusionModel`,
+        :class:`~quasistatic.estimator.DiffusionDensity` or :class:`~quasistatic.posterior.Posterior`, or a run folder.
+
+    Returns
+    -------
+    DiffusionModel, DiffusionDensity or Posterior
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, it holds nothing that can be loaded, or a file of it is damaged.
+    """
+    folder = path_of("path", path)
+    if (folder / "estimator.json").exists():
+        from quasistatic.estimator import DiffusionDensity  # scikit-learn takes a second to import
+
+        return DiffusionDensity.load(folder)
+    if (folder / "posterior.json").exists():
+        return Posterior.load(folder)
+    if folder.is_dir() and not any((folder / name).exists() for name in ("model.json", "checkpoint")):
+        known = "a saved model (model.json), estimator (estimator.json), posterior (posterior.json) or a run (checkpoint)"
+        raise InputError(f"{folder} holds nothing that can be loaded: there must be {known}")
+    return load_model(folder)
