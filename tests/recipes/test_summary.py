@@ -56,7 +56,7 @@ def test_the_papers_edge_as_headline_is_named():
 def test_a_number_that_json_could_not_hold_is_unknown():
     told = table(n=1, standard_error=None, stationary={"value": None, "standard_error": None, "n": 1})
     assert told["bound, first step learned and scored"] == "2.351 (standard error unknown, n = 1)"
-    assert told["bound, first step fixed, the paper's convention"].startswith("nan")
+    assert told["bound, first step fixed, the paper's convention"].startswith("not finite")
 
 
 def test_a_result_of_every_recipe_makes_a_table():
