@@ -26,7 +26,7 @@ from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.sample import ancestral
 from quasistatic.saving import load_module, new_folder, save_module, saveable
-from quasistatic.smc import posterior_sample
+from quasistatic.smc import posterior_sample, require_room
 from quasistatic.steps import StepSampler, quick_terms
 
 __all__ = ["DiffusionModel", "load"]
@@ -148,17 +148,20 @@ class DiffusionModel(nn.Module):
         whole_number("the number of samples", n, 1)
         generator_of("generator", generator)
         width = math.prod(self.event_shape)
-        require_memory(f"{n} samples of {width} numbers", n * (32.0 * width + self._bytes_of_row()), "draw fewer at once")
+        if self.diffusion.beta.device.type == "cpu":
+            require_memory(
+                f"{n} samples of {width} numbers", n * (32.0 * width + self._bytes_of_row()), "draw fewer at once"
+            )
         diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
         z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
         return self.transform.inverse(z.double())
 
     def _bytes_of_row(self) -> float:
         """Estimate of what one row takes on its way through the network."""
-        widest = max((p.shape[0] for p in self.kernel.parameters() if p.dim() > 1), default=1)
-        if any(p.dim() == 4 for p in self.kernel.parameters()):
-            widest *= math.prod(self.event_shape[1:])
-        return 4.0 * 6.0 * widest
+        channels = next((p.shape[0] for p in self.kernel.parameters() if p.dim() == 4), None)  # at full resolution
+        if channels is not None:
+            return 24.0 * channels * math.prod(self.event_shape[1:])
+        return 24.0 * max((p.shape[0] for p in self.kernel.parameters() if p.dim() > 1), default=1)
 
     def posterior(
         self,
@@ -193,6 +196,7 @@ class DiffusionModel(nn.Module):
         """
         evidence = as_evidence(evidence)
         whole_number("n_particles", n_particles, 1)
+        require_room(self.diffusion, n_particles, math.prod(self.event_shape))
         device = self.diffusion.beta.device
         about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)
         p = posterior_sample(

@@ -33,7 +33,7 @@ from quasistatic.reverse import ReverseKernel
 from quasistatic.smc.cloud import Cloud, checked
 from quasistatic.smc.resampling import systematic
 
-__all__ = ["posterior_sample", "systematic"]
+__all__ = ["posterior_sample", "require_room", "systematic"]
 
 _CONTRADICTION = math.log(1000.0)
 
@@ -131,11 +131,7 @@ def posterior_sample(
         )
     ready = evidence.on(tuple(shape), diffusion.beta.device)
     width, n_rows = math.prod(shape), max(1, ready.n_observations // ready.versions)
-    require_memory(
-        f"{n_particles} particles of {width} numbers" + (f" for each of {n_rows} observations" if n_rows > 1 else ""),
-        8.0 * n_particles * (12 * width + 16) + 8.0 * n_particles * n_rows * (width + 4),
-        "choose fewer",
-    )
+    require_room(diffusion, n_particles, width, n_rows)
     chunk = chunk or max(64, 2**20 // max(1, math.prod(shape)))
     runs = []
     for _ in range(n_runs):
@@ -155,6 +151,16 @@ def posterior_sample(
     if weights:
         _warn_if_poor(posterior, _null_evidence(diffusion, ready, shape))
     return posterior
+
+
+def require_room(diffusion: Diffusion, n_particles: int, width: int, n_rows: int = 1) -> None:
+    """Refuse more particles of ``width`` numbers than fit into the memory of the CPU, for each of some observations."""
+    if diffusion.beta.device.type == "cpu":
+        require_memory(
+            f"{n_particles} particles of {width} numbers" + (f" for each of {n_rows} observations" if n_rows > 1 else ""),
+            8.0 * n_particles * (12 * width + 16) + 8.0 * n_particles * n_rows * (width + 4),
+            "choose fewer",
+        )
 
 
 def _blocks(evidence: Evidence, most: int) -> list[Tensor]:
