@@ -201,3 +201,30 @@ def test_few_rows_are_one_sentence(n: int) -> None:
         quick().fit(normal_rows(n)).score_samples(normal_rows(n))
     if n == 2:
         quick().fit(normal_rows(n), validation=normal_rows(3))
+
+
+# ------------------------------------------------------------------------------------------------------- printing
+
+
+def test_objects_print_a_summary(model: qs.DiffusionModel) -> None:
+    from little_tables import mixed_table, quick
+
+    x = torch.randn(50, 2, generator=Generator().manual_seed(0))
+    normal = qs.Gaussian(torch.zeros(1000, 3), torch.ones(1000, 3))
+    seen = qs.GaussianMeasurement(torch.zeros(200), std=0.5)
+    table = quick().fit(mixed_table(60))
+    things: list[Any] = [
+        normal, qs.Mixture(torch.zeros(2, 2).log_softmax(1), normal[:4]), qs.Categorical(torch.zeros(9, 4, 5).log_softmax(-1)),
+        qs.Bernoulli(torch.full((9, 30), 0.5)), Q, BOTH, model, model.kernel, model.transform, model.bound(x), seen,
+        model.posterior(qs.GaussianMeasurement(torch.zeros(2), 0.5), 300, generator=Generator().manual_seed(0)),
+        qs.KnownEntries.where_finite(torch.zeros(200)), seen & seen, seen & (lambda z: z.sum(1)), qs.LogEvidence(torch.sum),
+        qs.Affine(torch.zeros(99), torch.ones(99)), table, table.mixture_, table.members_[0],
+    ]  # fmt: skip
+    for thing in things:
+        text = repr(thing)
+        assert text.startswith(type(thing).__name__)
+        assert len(text) < 400
+        assert "tensor(" not in text
+        assert " object at 0x" not in text
+    assert repr(normal) == "Gaussian(mean=float32(1000, 3), var=float32(1000, 3))"
+    assert repr(qs.Gaussian(torch.zeros(2), torch.ones(2))) == "Gaussian(mean=[0, 0], var=[1, 1])"

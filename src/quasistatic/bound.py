@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bound:
     """Lower bound of log p(x_0) for each example, in its parts, in nats.
 
@@ -73,6 +73,9 @@ class Bound:
     data: Tensor
     event_shape: tuple[int, ...] = ()
     first_step: str = "learned"
+
+    def __repr__(self) -> str:
+        return f"Bound({self.mean()}; data {self.data.mean():.4g}, {self.transitions.shape[1]} transitions)"
 
     @property
     def total(self) -> Tensor:

@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 
 from quasistatic.linalg import cholesky
 from quasistatic.noise import normal, uniform
+from quasistatic.printing import Described
 
 __all__ = [
     "Bernoulli",
@@ -52,7 +53,7 @@ def _sum(x: Tensor) -> Tensor:
     return x.sum(-1) if x.dim() == 2 else x.flatten(1).sum(1)
 
 
-class Distribution(ABC):
+class Distribution(Described, ABC):
     """One law per row of a batch; see the module's table for the families."""
 
     has_kl: bool = True

@@ -66,6 +66,11 @@ class DiffusionModel(nn.Module):
             if isinstance(module, NetworkKernel):
                 module.check_event(self.event_shape)
 
+    def __repr__(self) -> str:
+        n = sum(p.numel() for p in self.parameters())
+        kernel = type(self.kernel).__name__
+        return f"DiffusionModel({kernel} of {n} parameters, {self.diffusion!r}, events of shape {self.event_shape})"
+
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
 

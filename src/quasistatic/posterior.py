@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from quasistatic.checks import real_number, require_memory, whole_number
 from quasistatic.errors import InputError
+from quasistatic.printing import Described
 from quasistatic.saving import new_folder, read_pair, save_tensors, write_text
 
 __all__ = ["Posterior", "PosteriorWarning"]
@@ -23,8 +24,8 @@ class PosteriorWarning(UserWarning):
     """The samples of a posterior are not to be trusted, and why."""
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Described):
     r"""Weighted samples of :math:`\tilde p(x) \propto p(x)\, r(x)`.
 
     With B observations every array has a leading axis of B; with a single one it has not.

@@ -24,6 +24,7 @@ from quasistatic.data.normal import Normal
 from quasistatic.errors import InputError
 from quasistatic.linalg import inverse_root
 from quasistatic.noise import uniform
+from quasistatic.printing import brief
 from quasistatic.saving import saveable
 
 __all__ = [
@@ -47,6 +48,9 @@ class Transform(nn.Module):
 
     random: bool = False  # does forward draw noise?
     takes_holes: bool = False  # may entries be missing, that is nan?
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={brief(value)}" for name, value in self.named_buffers(recurse=False))
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Data (batch, *event) to model units, and log |dz/dx|, (batch,)."""

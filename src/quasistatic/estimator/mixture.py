@@ -49,6 +49,10 @@ class NormalMixture(nn.Module):
         common = [rate.expand(len(weights), -1) for rate in self.complete.rates]
         self.rates = common if rates is None else [rate.double() for rate in rates]
 
+    def __repr__(self) -> str:
+        c = self.complete
+        return f"NormalMixture({self.n_components} components of {len(c.numeric)} numbers and {len(c.discrete)} classes)"
+
     @classmethod
     def single(cls, transform: Chain) -> NormalMixture:
         """The normal law of the preconditioning itself."""

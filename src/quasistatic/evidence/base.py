@@ -22,6 +22,7 @@ from quasistatic.errors import InputError
 from quasistatic.evidence.laws import mean
 from quasistatic.evidence.levels import ObservedLevels
 from quasistatic.evidence.observe import observe_bits, observe_classes, reweighted
+from quasistatic.printing import Described
 
 __all__ = ["Evidence", "Product", "Tilt", "as_evidence"]
 
@@ -53,7 +54,7 @@ class Tilt(NamedTuple):
         return self.log_z if self.gap is None else self.log_z + self.gap(x)
 
 
-class Evidence(ABC):
+class Evidence(Described, ABC):
     """What is known about x, told by log r(x). ``a & b`` is both, if their errors are independent.
 
     It is made of tensors of one event, or of a batch of B observations; :meth:`on` checks them against an event shape.

@@ -66,6 +66,9 @@ class Diffusion(nn.Module, ABC):
         self._rows: dict[tuple[str, torch.dtype, int], Sequence[Tensor]] = {}
         self._clocks: dict[tuple[torch.dtype, int], Tensor] = {}
 
+    def extra_repr(self) -> str:
+        return f"n_steps={self.n_steps}"
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Diffusion:
         """Follow the module to another device, but never to another precision."""
         self._cast, self._rows, self._clocks = {}, {}, {}

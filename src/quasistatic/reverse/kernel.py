@@ -28,6 +28,10 @@ class ReverseKernel(nn.Module, ABC):
 
     first_step: str = "learned"
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={type(part).__name__}" for name, part in self.named_children())
+        return f"{type(self).__name__}({parts}; {sum(p.numel() for p in self.parameters())} parameters)"
+
     @abstractmethod
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of one step back."""
