@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from torch import Generator, Tensor, nn
 
 import quasistatic as qs
+from quasistatic import streams
 from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
@@ -214,7 +216,8 @@ def test_objects_print_a_summary(model: qs.DiffusionModel) -> None:
     seen = qs.GaussianMeasurement(torch.zeros(200), std=0.5)
     table = quick().fit(mixed_table(60))
     things: list[Any] = [
-        normal, qs.Mixture(torch.zeros(2, 2).log_softmax(1), normal[:4]), qs.Categorical(torch.zeros(9, 4, 5).log_softmax(-1)),
+        normal, qs.Mixture(torch.zeros(2, 2).log_softmax(1), normal[:4]),
+        qs.Categorical(torch.zeros(9, 4, 5).log_softmax(2)),
         qs.Bernoulli(torch.full((9, 30), 0.5)), Q, BOTH, model, model.kernel, model.transform, model.bound(x), seen,
         model.posterior(qs.GaussianMeasurement(torch.zeros(2), 0.5), 300, generator=Generator().manual_seed(0)),
         qs.KnownEntries.where_finite(torch.zeros(200)), seen & seen, seen & (lambda z: z.sum(1)), qs.LogEvidence(torch.sum),
@@ -228,3 +231,34 @@ def test_objects_print_a_summary(model: qs.DiffusionModel) -> None:
         assert " object at 0x" not in text
     assert repr(normal) == "Gaussian(mean=float32(1000, 3), var=float32(1000, 3))"
     assert repr(qs.Gaussian(torch.zeros(2), torch.ones(2))) == "Gaussian(mean=[0, 0], var=[1, 1])"
+
+
+# ------------------------------------------------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_shown_on_a_terminal_only_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.0)
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stderr", stream)
+        assert [list(streams.bar(range(k), "inner")) for k in streams.bar(range(3), "outer")] == [[], [0], [0, 1]]
+        assert ("outer" in stream.getvalue()) is shown
+        assert "inner" not in stream.getvalue()
+    monkeypatch.setattr("sys.stderr", stream := Terminal())
+    with streams.without_bars():
+        list(streams.bar(range(3), "outer"))
+    assert stream.getvalue() == ""
+
+
+def test_training_says_which_member_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
+    from little_tables import normal_rows, quick
+
+    quick(n_members=2, verbose=True).fit(normal_rows(40))
+    told = capsys.readouterr().err
+    assert told.count("training member 1 of 2") == told.count("training member 2 of 2") == 1
+    quick(n_members=2).fit(normal_rows(40))
+    assert "member" not in capsys.readouterr().err

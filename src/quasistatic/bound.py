@@ -31,6 +31,7 @@ from quasistatic.distributions import Distribution
 from quasistatic.estimate import Estimate
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
+from quasistatic.streams import bar
 
 __all__ = [
     "Bound",
@@ -173,7 +174,7 @@ def _by_marginal(
     """Steps on their own: (example, step) pairs stacked into batches that keep the network busy."""
     n, n_steps, rows = len(x_0), diffusion.n_steps, stacked_rows(x_0)
     scores = []
-    for start in range(0, n * (n_steps - 1), rows):
+    for start in bar(range(0, n * (n_steps - 1), rows), "bound"):
         pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x_0.device)
         x, t = x_0[pair // (n_steps - 1)], pair % (n_steps - 1) + 2
         x_t = diffusion.marginal(x, t).sample(generator)
@@ -222,7 +223,7 @@ def path_scores(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> 
     last = states[:, -1]
     log_end = diffusion.stationary(x.shape, x.dtype).log_prob(last) - end.log_prob(last)
     scores = []
-    for start in range(0, n * (n_steps - 1), rows):
+    for start in bar(range(0, n * (n_steps - 1), rows), "bound"):
         pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x.device)
         i, at = pair // (n_steps - 1), pair % (n_steps - 1) + 2
         x_t, x_prev = states[i, at], states[i, at - 1]

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from quasistatic.forward import Diffusion
 from quasistatic.reverse import ReverseKernel
+from quasistatic.streams import bar
 
 __all__ = ["ancestral", "trajectory"]
 
@@ -56,6 +57,7 @@ def ancestral(
     True
     """
     x = torch.empty(0)
-    for _, x in trajectory(diffusion, kernel, shape, generator=generator):  # noqa: B007
+    steps = trajectory(diffusion, kernel, shape, generator=generator)
+    for _, x in bar(steps, "sampling", diffusion.n_steps + 1):  # noqa: B007
         pass
     return x.clone()  # an ordinary tensor, outside inference mode

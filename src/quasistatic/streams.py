@@ -6,13 +6,17 @@ import codecs
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from quasistatic.errors import printable
 
-__all__ = ["Progress", "prepared_streams", "progress", "say"]
+__all__ = ["Progress", "bar", "prepared_streams", "progress", "say", "without_bars"]
 
+PATIENCE = 2.0  # seconds before a bar is shown
+
+T = TypeVar("T")
+_shown = 0  # bars at the moment
 _PLAIN = {"±": "+-", "−": "-", "×": "x", "–": "-", "—": "-", "…": "...", "σ": "sigma", "β": "beta"}
 
 
@@ -72,6 +76,39 @@ class Progress:
 def progress() -> Progress:
     """Return the standard error stream of the moment for a progress bar."""
     return Progress()
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Show no :func:`bar` within the block: something else shows progress already."""
+    global _shown
+    _shown += 1
+    try:
+        yield
+    finally:
+        _shown -= 1
+
+
+def bar(things: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Show a progress bar for what takes longer than two seconds, on a terminal only.
+
+    Parameters
+    ----------
+    things : iterable
+        What is gone through.
+    what : str
+        What is done, such as "scoring".
+    total : int, optional
+        How many there are, where ``len`` does not tell.
+    """
+    stream = progress()
+    if _shown or not stream.isatty():
+        yield from things
+        return
+    from tqdm import tqdm
+
+    with without_bars():
+        yield from tqdm(things, what, total, file=stream, delay=PATIENCE, leave=False, dynamic_ncols=True)
 
 
 def say(text: str) -> None:

@@ -58,6 +58,7 @@ from quasistatic.files import (
 )
 from quasistatic.model import DiffusionModel
 from quasistatic.saving import load_module, new_folder, save_module, write_text
+from quasistatic.streams import say
 from quasistatic.train import TrainConfig, fit
 
 __all__ = ["DiffusionDensity"]
@@ -269,7 +270,10 @@ class DiffusionDensity(DensityMixin, Coding):
         transform = preconditioned(train, columns, self.marginals, seed=seed)
         shape, config = self._shape(len(train), len(columns)), self._config(len(train), len(columns))
         self.members_ = []
-        for k in range(self._n_members(len(train), len(columns))):
+        n = self._n_members(len(train), len(columns))
+        for k in range(n):
+            if self.verbose:
+                say(f"training member {k + 1} of {n}")
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + k)
                 model = build(transform, columns, shape)

@@ -24,6 +24,7 @@ from quasistatic.evidence import KnownColumns
 from quasistatic.model import DiffusionModel
 from quasistatic.posterior import PosteriorWarning
 from quasistatic.smc import posterior_sample, systematic
+from quasistatic.streams import bar
 
 __all__ = ["Filling", "Imputed", "draw_holes", "restore"]
 
@@ -132,7 +133,7 @@ def draw_holes(
     order = x.isnan().sum(1).argsort(stable=True)  # rows that are treated together take as long as that with most holes
     parts = [
         _filled(densities, weights, x[rows], columns, n_draws, n_particles, n_steps, generator)
-        for rows in order.split(AT_ONCE)
+        for rows in bar(order.split(AT_ONCE), "filling")
     ]
     draws, mean, log_evidence, ess = zip(*parts, strict=True)
     back = order.argsort()

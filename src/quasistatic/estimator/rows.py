@@ -14,6 +14,7 @@ from quasistatic.distributions import Bernoulli, BlockProduct, Categorical, Dist
 from quasistatic.forward import MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.noise import RowNoise
+from quasistatic.streams import bar
 
 __all__ = ["encode_alone", "log_prob_alone", "noise_of", "seed_of"]
 
@@ -48,7 +49,7 @@ def log_prob_alone(model: DiffusionModel, x: Tensor, n_paths: int, seed: int) ->
     size = (diffusion.n_steps + 1) * x.shape[1]
     total = torch.full((len(x),), -math.inf, dtype=torch.float64)
     with torch.no_grad():
-        for k in range(n_paths):
+        for k in bar(range(n_paths), "scoring"):
             z, log_det = encode_alone(model, x, seed + k)
             for rows in torch.arange(len(x)).split(max(1, 2**22 // size)):
                 states = _paths(diffusion, z[rows], x[rows], seed + k)

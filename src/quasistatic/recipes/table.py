@@ -26,6 +26,7 @@ from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
 from quasistatic.files import a_name, digest_of, read_json
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.streams import say
 from quasistatic.train import TrainConfig, fit
 
 if TYPE_CHECKING:
@@ -288,5 +289,7 @@ def _others(run: Run) -> list[DiffusionModel]:
             torch.manual_seed(run.seed + k)
             model = recipe.build(splits)
             folder = run.folder / "members" / str(k)
+            if not (folder / "checkpoint" / "finished.json").exists():
+                say(f"training member {k + 1} of {n}, which is done once")
             members.append(fit(model, splits.train, splits.validation, recipe.train, folder=folder, seed=run.seed + k))
     return members

@@ -23,7 +23,7 @@ from quasistatic.forward import Diffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.saving import clear_half_written, new_folder, save_module, write_text
 from quasistatic.steps import StepSampler, quick_bound
-from quasistatic.streams import progress, say
+from quasistatic.streams import progress, say, without_bars
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema
 from quasistatic.train.engine import Engine, compiled, eagerly
@@ -198,7 +198,7 @@ class _Fit:
         self.model.train()
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
         batch = config.batch_size
-        with tqdm(
+        with without_bars(), tqdm(
             total=config.steps * batch, initial=state.step * batch, disable=bar_off, file=progress(),
             unit="examples", unit_scale=True,
         ) as bar:  # fmt: skip
