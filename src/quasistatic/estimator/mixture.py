@@ -92,6 +92,8 @@ class NormalMixture(nn.Module):
     ) -> NormalMixture:
         """Fit by expectation maximisation for each size and shrinkage; keep the best on validation rows.
 
+        More components must be better than fewer by more than one standard error of the difference.
+
         Parameters
         ----------
         transform : Chain
@@ -110,19 +112,22 @@ class NormalMixture(nn.Module):
             return single  # one column of classes has no more to say
         if rows.n_patterns > MOST_PATTERNS:
             shrinkages = shrinkages[1:2]  # each fit takes long
-        best_score, worse = single.log_prob(validation, seed=seed).mean().item(), 0
+        best_scores, worse = single.log_prob(validation, seed=seed), 0
         for k in [k for k in sizes if k * 5 <= len(train) and rows.fits(k)]:
-            score = -math.inf
+            better = False
             for share in starts(rows, k, normal, seed):
                 for shrinkage in shrinkages:
                     found = fit_components(rows, share, shrinkage)
                     if found is None:
                         continue
                     fitted = cls(transform, found.weights, found.means, found.covs, found.rates)
-                    score = max(score, now := fitted.log_prob(validation, seed=seed).mean().item())
-                    if now > best_score:
-                        best, best_score = fitted, now
-            worse = worse + 1 if score < best_score else 0
+                    scores = fitted.log_prob(validation, seed=seed)
+                    gain = scores - best_scores
+                    # more components must be better by more than the error of the difference: there are many to choose from
+                    least = gain.std() / len(gain) ** 0.5 if k > best.n_components and len(gain) > 1 else 0.0
+                    if gain.mean() > least:
+                        best, best_scores, better = fitted, scores, True
+            worse = 0 if better else worse + 1
             if worse == 2:
                 break
         return best
