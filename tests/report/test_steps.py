@@ -91,3 +91,19 @@ def test_steps_at_infinite_log_snr_are_drawn_beyond_the_others_in_order():
 def test_a_crossed_band_is_an_error():
     with pytest.raises(InputError, match="the lower bound must not exceed the upper, got 2 and 1 at entry 1"):
         entropy_band([1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.5, 0.5])
+
+
+def test_steps_within_their_error_are_not_marked_and_where_limits_fail_none_is():
+    snr, low, high = np.arange(4.0)[::-1], np.zeros(4), np.ones(4)
+    model, error = np.array([-0.02, 0.5, 1.2, 1.02]), np.full(4, 0.02)
+    figure = entropy_band(snr, low, high, model, error=error)
+    (marks,) = (line for line in figure.axes[0].lines if str(line.get_label()).startswith("outside"))
+    assert len(np.asarray(marks.get_xdata())) == 1
+    assert "1 of 4 steps lie outside, by at most 0.2 bits" in str(figure.get_label())
+    figure = entropy_band(snr, low, high, model, error=10 * error)
+    said = "No step lies clearly outside: 3 of 4 do by at most 0.2 bits, within three standard errors"
+    assert said in str(figure.get_label())
+    figure = entropy_band(snr, low, high, model, error=error, unmet="the mean square is 2")
+    assert "so 3 steps above or below mean nothing" in str(figure.get_label())
+    for axes in figure.axes:
+        assert not [line for line in axes.lines if str(line.get_label()).startswith("outside")]

@@ -112,11 +112,8 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
         z, _ = model.encode(x[:500], generator)
         band = entropy_band(model.diffusion, model.kernel, z, generator=generator)
     lower = torch.minimum(band.lower, band.upper)  # they may cross where the upper limit need not hold
-    low, high, own = ((values / divisor).numpy() for values in (lower, band.upper, band.model))
-    drawn = draw_entropy_band(log_snr[1:], low, high, own, unit=unit)
-    if band.unmet:
-        drawn.set_label(f"{drawn.get_label()} The upper limit need not hold here: {band.unmet}.")
-    figures["entropy-band"] = drawn
+    low, high, own, wrong = ((values / divisor).numpy() for values in (lower, band.upper, band.model, band.model_se))
+    figures["entropy-band"] = draw_entropy_band(log_snr[1:], low, high, own, unit=unit, error=wrong, unmet=band.unmet)
     return figures
 
 

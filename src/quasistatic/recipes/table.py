@@ -150,7 +150,7 @@ class Table(Recipe):
         drawn = {"columns": column_marginals(seen.numpy(), made.numpy(), names, classes)}
         whole = seen[~seen.isnan().any(1)]
         if len(whole) > 1 and len(columns) > 1:
-            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), names)
+            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), names, classes)
         return drawn | self._judged(model, splits, real, generator)
 
     def _judged(self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator) -> dict[str, Figure]:

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quasistatic.errors import InputError
-from quasistatic.report.arrays import Floats, table
-from quasistatic.report.bits import binomial_interval
-from quasistatic.report.pairs import _frame, _histograms, _legend
-from quasistatic.report.style import DATA, MODEL, drawn, new_figure, plain_label
+from quasistatic.report.arrays import table
+from quasistatic.report.pairs import _frame, _histograms, _legend, class_shares, pooled
+from quasistatic.report.style import drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["column_marginals"]
@@ -74,7 +72,8 @@ def column_marginals(
         values = real[~np.isnan(real[:, i]), i]
         levels = kinds[i]
         if levels is not None:
-            _shares(axes, values, made[:, i], levels)
+            values, drawn_codes, levels = pooled(values, made[:, i], levels)
+            class_shares(axes, values, drawn_codes, levels)
         elif len(values):
             frame = _frame(values)
             _histograms(axes, values, made[:, i], frame)
@@ -85,15 +84,3 @@ def column_marginals(
     _legend(figure)
     return figure
 
-
-def _shares(axes: Axes, data: Floats, samples: Floats, classes: Sequence[str]) -> None:
-    place = np.arange(len(classes))
-    for offset, values, colour in ((-0.2, data, DATA), (0.2, samples, MODEL)):
-        counts = np.bincount(values.astype(int), minlength=len(classes))
-        n = max(1, len(values))
-        low, high = binomial_interval(counts, n)
-        share = counts / n
-        axes.bar(place + offset, share, 0.38, color=colour, alpha=0.6)
-        axes.errorbar(place + offset, share, np.abs(np.stack([low, high]) - share), fmt="none", ecolor=colour, lw=1)
-    axes.set_xticks(place, [plain_label(str(name)[:8]) for name in classes])
-    axes.set_yticks([])

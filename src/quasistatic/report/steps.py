@@ -136,6 +136,8 @@ def entropy_band(
     names: tuple[str, str, str] = ("lower bound", "upper bound", "model"),
     *,
     unit: str = "bits",
+    error: ArrayLike | None = None,
+    unmet: str = "",
 ) -> Figure:
     r"""The entropy that each reverse step can have, and the one the model gives it.
 
@@ -155,6 +157,10 @@ def entropy_band(
         What the two bounds and the model are called in the legend.
     unit : str
         Unit of the entropies.
+    error : array, shape (T,), optional
+        Standard errors of ``model``; steps that are outside by less than three of them are not marked.
+    unmet : str
+        Why the limits need not hold for this data: then no step is marked, and the caption says why.
 
     Returns
     -------
@@ -178,12 +184,24 @@ def entropy_band(
     if len(crossed):
         i = crossed[0]
         raise InputError(f"the lower bound must not exceed the upper, got {low[i]:g} and {high[i]:g} at entry {i}")
-    out = outside_band(low, high, own)
-    figure = new_figure(
-        7.4, 5.6,
-        f"Entropy of each reverse step in {unit}, with the band that the forward process leaves to it "
-        f"(eq. 24); {out.sum()} of {len(out)} steps lie outside.",
-    )  # fmt: skip
+    excess = np.maximum(low - own, own - high)
+    (margin,) = (np.zeros_like(own),) if error is None else curves(error=error)
+    out = (excess > 3.0 * margin) & (not unmet)
+    beyond = np.flatnonzero(excess > 0)
+    caption = (
+        f"Entropy of each reverse step in {unit}. The band is what the forward process alone allows (eq. 24): a model "
+        "clearly outside it is wrong at that step. "
+    )
+    most = f"by at most {excess.max():.2g} {unit}" if len(beyond) else ""
+    if unmet:
+        caption += f"Here the upper limit need not hold ({unmet}), so {len(beyond)} steps above or below mean nothing."
+    elif out.any():
+        caption += f"{out.sum()} of {len(out)} steps lie outside, {most}: the model can be improved there."
+    elif len(beyond):
+        caption += f"No step lies clearly outside: {len(beyond)} of {len(out)} do {most}, within three standard errors."
+    else:
+        caption += f"All {len(out)} steps lie inside."
+    figure = new_figure(7.4, 5.6, caption)
     x = _at_the_rim(snr)
     for axes, base in zip(figure.subplots(2, 1, sharex=True), (np.zeros_like(low), low), strict=True):
         axes.fill_between(x, low - base, high - base, color=BAND, alpha=0.3, lw=0)
