@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Generator
 
@@ -47,5 +48,6 @@ def test_scores_do_not_depend_on_the_rows_beside() -> None:
     model = quick().fit(table)
     scores = model.score_samples(table[:9])
     for i in range(9):
-        assert model.score_samples(table[i : i + 1])[0] == scores[i]
-    assert (model.score_samples(table[[8, 0, 3]]) == scores[[8, 0, 3]]).all()
+        # matrix products of other sizes round differently; a different draw would differ by far more
+        assert abs(model.score_samples(table[i : i + 1])[0] - scores[i]) < 1e-10
+    np.testing.assert_allclose(model.score_samples(table[[8, 0, 3]]), scores[[8, 0, 3]], rtol=0, atol=1e-10)
