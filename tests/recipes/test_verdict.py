@@ -95,6 +95,19 @@ def test_a_report_begins_with_whether_the_model_is_good(gain: float | None, lead
     assert verdict(result, "independent bits") == said
 
 
+@pytest.mark.parametrize(
+    ("distance", "error", "said"),
+    [
+        (0.43, 0.02, "on 400 held-out rows. It is 0.43 ± 0.02 bits per sequence below the true distribution."),
+        (0.03, 0.02, "on 400 held-out rows. It is not distinguishable from the true distribution."),
+        (0.43, None, "on 400 held-out rows."),
+    ],
+)
+def test_the_truth_is_compared_where_it_is_known(distance: float, error: float | None, said: str) -> None:
+    result = {"gain": 2.0, "gain_standard_error": 0.1, "unit": "bits_per_sequence", "n": 400, "split": "test"}
+    assert verdict(result | {"distance_paired": {"value": distance, "standard_error": error, "n": 400}}).endswith(said)
+
+
 @pytest.mark.parametrize("error", [None, float("nan")])
 def test_without_an_error_nothing_is_known(error: float | None) -> None:
     result = {"gain": 2.0, "gain_standard_error": error, "unit": "bits", "n": 1, "split": "train"}

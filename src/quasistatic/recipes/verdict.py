@@ -79,7 +79,7 @@ def null_in_words(model: DiffusionModel) -> str:
 
 
 def verdict(result: dict[str, Any], null: str = "") -> str:
-    """One sentence that says good or not good, and why.
+    """Good or not good, and why; a second sentence compares with the truth where that is known.
 
     Good is better than all that the model is compared with, each by more than two standard errors of the paired
     difference.
@@ -116,6 +116,18 @@ def verdict(result: dict[str, Any], null: str = "") -> str:
         signs.append(sign)
     joined = (", but " if 1 in signs and min(signs) < 1 else ", and ").join(parts)
     if min(signs) > 0:
-        return f"Good: {joined}, on {rows}."
+        return f"Good: {joined}, on {rows}.{_below_truth(result, unit)}"
     advice = ": train longer or check the data" if signs[0] <= 0 else ""
-    return f"Not good: {joined}, on {rows}{advice}."
+    return f"Not good: {joined}, on {rows}{advice}.{_below_truth(result, unit)}"
+
+
+def _below_truth(result: dict[str, Any], unit: str) -> str:
+    """How far the model is below the true distribution, where that is known."""
+    pair = result.get("distance_paired")
+    if pair is None or None in (pair["value"], pair["standard_error"]) or not math.isfinite(pair["standard_error"]):
+        return ""
+    if abs(pair["value"]) <= 2.0 * pair["standard_error"]:
+        return " It is not distinguishable from the true distribution."
+    if pair["value"] < 0.0:
+        return ""
+    return f" It is {format_estimate(pair['value'], pair['standard_error'])} {unit} below the true distribution."
