@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import small
 from quasistatic.recipes.run import open_run
 from quasistatic.recipes.summary import write_run_report
-from quasistatic.recipes.verdict import below_null, untrained_start, verdict, warnings_of
+from quasistatic.recipes.verdict import below_null, null_in_words, untrained_start, verdict, warnings_of
 from test_cli import Told, blank, command  # noqa: F401  # fixtures
 
 
@@ -57,22 +58,68 @@ def test_both_may_be_wrong_at_once() -> None:
     assert warnings_of(result | {"bound": -3.0}, log(-11.5, -3.0)) == []
 
 
+NULL, ROWS = "the null model (independent bits)", "on 400 held-out rows"
+AGAIN = "train longer or check the data"
+
+
 @pytest.mark.parametrize(
     ("gain", "lead", "said"),
     [
-        (2.0, None, "Good: better than the null model by 2.0 ± 0.1 bits."),
-        (-2.0, None, "Not good: worse than the null model by 2.0 ± 0.1 bits."),
-        (0.1, None, "No clear gain: no different from the null model."),
-        (2.0, 1.0, "Good: better than the null model by 2.0 ± 0.1 bits, and better than a mixture by 1.0 ± 0.1 bits."),
-        (2.0, -1.0, "Not good: better than the null model by 2.0 ± 0.1 bits, and worse than a mixture by 1.0 ± 0.1 bits."),
-        (None, None, "Not known: the comparison with the null model is not finite."),
+        (2.0, None, f"Good: 2.0 ± 0.1 bits per row better than {NULL}, {ROWS}."),
+        (0.21, None, f"Good: 0.2 ± 0.1 bits per row better than {NULL}, {ROWS}."),
+        (-2.0, None, f"Not good: 2.0 ± 0.1 bits per row worse than {NULL}, {ROWS}: {AGAIN}."),
+        (
+            0.19,
+            None,
+            f"Not good: not distinguishable from {NULL}, from which it differs by 0.2 ± 0.1 bits per row, {ROWS}: {AGAIN}.",
+        ),
+        (
+            2.0,
+            1.0,
+            f"Good: 2.0 ± 0.1 bits per row better than {NULL}, and 1.0 ± 0.1 bits per row better than the baseline "
+            f"(a mixture), {ROWS}.",
+        ),
+        (
+            2.0,
+            -1.0,
+            f"Not good: 2.0 ± 0.1 bits per row better than {NULL}, but 1.0 ± 0.1 bits per row worse than the baseline "
+            f"(a mixture), {ROWS}.",
+        ),
+        (None, None, f"Not known: the difference from {NULL} is not finite, {ROWS}."),
     ],
 )
 def test_a_report_begins_with_whether_the_model_is_good(gain: float | None, lead: float | None, said: str) -> None:
-    result: dict[str, Any] = {"gain": gain, "gain_standard_error": 0.1, "unit": "bits"}
+    result: dict[str, Any] = {"gain": gain, "gain_standard_error": 0.1, "unit": "bits", "n": 400, "split": "test"}
     if lead is not None:
         result["baseline"] = {"name": "a mixture", "lead_paired": {"value": lead, "standard_error": 0.1}}
-    assert verdict(result) == said
+    assert verdict(result, "independent bits") == said
+
+
+@pytest.mark.parametrize(
+    ("distance", "error", "said"),
+    [
+        (0.43, 0.02, "on 400 held-out rows. It is 0.43 ± 0.02 bits per sequence below the true distribution."),
+        (0.03, 0.02, "on 400 held-out rows. It is not distinguishable from the true distribution."),
+        (0.43, None, "on 400 held-out rows."),
+    ],
+)
+def test_the_truth_is_compared_where_it_is_known(distance: float, error: float | None, said: str) -> None:
+    result = {"gain": 2.0, "gain_standard_error": 0.1, "unit": "bits_per_sequence", "n": 400, "split": "test"}
+    assert verdict(result | {"distance_paired": {"value": distance, "standard_error": error, "n": 400}}).endswith(said)
+
+
+@pytest.mark.parametrize("error", [None, float("nan")])
+def test_without_an_error_nothing_is_known(error: float | None) -> None:
+    result = {"gain": 2.0, "gain_standard_error": error, "unit": "bits", "n": 1, "split": "train"}
+    assert verdict(result) == "Not known: the difference from the null model has no standard error, on 1 training row."
+
+
+@pytest.mark.parametrize(
+    ("name", "null"),
+    [("heartbeat", "independent bits"), ("swiss-roll", "standard normal noise"), ("array", "a Gaussian fitted to")],
+)
+def test_the_null_model_is_named(name: str, null: str) -> None:
+    assert null_in_words(small.opened(name).model).startswith(null)
 
 
 def with_bounds(name: str, run: Path, start: float, slope: float) -> Path:
@@ -102,7 +149,7 @@ def test_train_evaluate_and_report_say_it(command: Callable[..., Told], blank: N
     assert command("evaluate", spoilt, "--json").json()["warnings"][0].startswith("no update improved")
     page = write_run_report(open_run(spoilt)).read_text()
     assert start in page
-    assert "than the null model" in page or "different from the null model" in page
+    assert re.search(r'<h1>.*</h1>\n<p class="lead">(Good|Not good): .* the null model \(standard normal noise\)', page)
 
 
 def test_a_run_that_is_well_has_no_warnings(command: Callable[..., Told], tmp_path: Path) -> None:  # noqa: F811

@@ -47,7 +47,7 @@ def test_columns_name_their_classes() -> None:
     bars: list[Any] = list(figure.axes[1].patches)
     shares = [bar.get_height() for bar in bars]
     assert sum(shares) == pytest.approx(2.0)
-    assert {label.get_rotation() for label in figure.axes[2].get_xticklabels()} == {40.0}
+    assert {label.get_rotation() for label in figure.axes[2].get_xticklabels()} == {90.0}
 
 
 def test_pairs_name_their_classes_and_keep_data_and_samples_apart() -> None:
@@ -61,3 +61,32 @@ def test_pairs_name_their_classes_and_keep_data_and_samples_apart() -> None:
     assert len(panels[1, 1].patches) == 6
     with pytest.raises(InputError, match="classes must be one for each of 3 columns, got 2"):
         pair_plot(rows(20), rows(20), NAMES, CLASSES[:2])
+
+
+def test_two_columns_of_classes_are_a_table_of_shares() -> None:
+    data, samples = rows(200)[:, 1:], rows(300, 1)[:, 1:]
+    data[:, 1], samples[:, 1] = data[:, 0], 1.0
+    data[0, 1] = np.nan
+    levels = [["a", "b", "c"], ["u", "v", "w"]]
+    axes = pair_plot(data, samples, ["first", "second"], levels).axes[1]
+    assert ticks(axes, "x") == levels[0]
+    assert ticks(axes, "y") == levels[1]
+    shares = np.array([int(text.get_text()) for text in axes.texts]).reshape(2, 3, 3)
+    assert (np.diag(shares[0]) > 20).all()
+    assert shares[0].sum() == pytest.approx(np.trace(shares[0])) == pytest.approx(100, abs=2)
+    assert (shares[1][:, [0, 2]] == 0).all()
+    for k, values in enumerate((data[1:], samples)):
+        expected = [round(100 * np.mean((values[:, 0] == i) & (values[:, 1] == 1))) for i in range(3)]
+        assert shares[k][:, 1].tolist() == expected
+    bars: list[Any] = list(axes.patches)
+    shades = np.array([bar.get_facecolor()[3] for bar in bars]).reshape(2, 3, 3)
+    assert (shades == 0).sum() == (shares == 0).sum()
+    assert shades.max() == pytest.approx(0.9)
+    assert not axes.collections  # no points
+
+
+def test_many_classes_have_shades_alone_and_whole_numbers_whole_ticks() -> None:
+    data = rows(200)[:, [2, 2]]
+    assert not pair_plot(data, data, ["a", "b"], [CLASSES[2], CLASSES[2]]).axes[1].texts
+    figure = pair_plot(rows(200)[:, 1:], rows(200)[:, 1:], NAMES[1:])
+    assert all(tick % 1 == 0 for tick in figure.axes[1].get_yticks())

@@ -16,7 +16,7 @@ from quasistatic.files import read_text
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pictures import on_fewer_steps
 from quasistatic.recipes.run import Run, evaluate_run, own_names, read_metrics, read_result, writing
-from quasistatic.recipes.verdict import verdict, warnings_of
+from quasistatic.recipes.verdict import null_in_words, verdict, warnings_of
 from quasistatic.report import Section, format_estimate, learning_curve, save_figure, step_costs, write_report
 from quasistatic.report import entropy_band as draw_entropy_band
 
@@ -132,15 +132,16 @@ def write_run_report(run: Run, *, only_figures: tuple[str, ...] = ()) -> Path:
     text = (
         f"Recipe {run.name}, seed {run.seed}, T = {result['n_steps']}. Held-out log likelihoods in {result['unit']}: "
         "higher is better. Value ± standard error over "
-        f"{result['n']} {result['split']} rows unless another n is given."
+        f"{result['n']} {result['split']} rows unless another n is given. Good means better by more than two standard "
+        "errors of the difference on the same rows."
     )
     sections = [
-        Section("Result", f"{verdict(result)}\n\n{warned}{text}", table=rows(result)),
+        Section("Result", f"{warned}{text}", table=rows(result)),
         Section("Figures", figures=tuple(f for name, f in figures.items() if name not in diagnostics)),
         Section("Training and steps", figures=tuple(figures[name] for name in diagnostics if name in figures)),
         Section("Configuration", read_text(run.folder / "config.yaml")),
     ]
     path = run.folder / "report.html"
     with writing(run.folder):
-        write_report(path, f"quasistatic: {run.name}", sections)
+        write_report(path, f"quasistatic: {run.name}", sections, lead=verdict(result, null_in_words(run.model)))
     return path

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from quasistatic.data.transforms import HistogramToNormal, Whiten
+from quasistatic.forward import BinomialDiffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.model import DiffusionModel
 from quasistatic.report import format_estimate
 
-__all__ = ["below_null", "untrained_start", "verdict", "warnings_of"]
+__all__ = ["below_null", "null_in_words", "unit_in_words", "untrained_start", "verdict", "warnings_of"]
 
 
 def untrained_start(log: Sequence[dict[str, Any]]) -> str | None:
@@ -47,25 +50,84 @@ def warnings_of(result: dict[str, Any], log: Sequence[dict[str, Any]]) -> list[s
     return [sentence for sentence in (untrained_start(log), null) if sentence]
 
 
-def verdict(result: dict[str, Any]) -> str:
-    """One sentence on whether the model is better than what it is compared with.
+def unit_in_words(unit: str) -> str:
+    """A unit as a sentence says it.
 
     Examples
     --------
-    >>> verdict({"gain": 2.3071, "gain_standard_error": 0.0192, "unit": "bits"})
-    'Good: better than the null model by 2.307 ± 0.019 bits.'
+    >>> unit_in_words("bits"), unit_in_words("bits_per_pixel")
+    ('bits per row', 'bits per pixel')
     """
-    unit = result["unit"]
-    compared = [("the null model", result["gain"], result.get("gain_standard_error"))]
-    if "lead_paired" in (other := result.get("baseline", {})):
-        compared.append((other["name"], other["lead_paired"]["value"], other["lead_paired"]["standard_error"]))
-    parts, signs = [], []
+    whole = f"{unit}_per_row" if "_per_" not in unit else unit.replace("_per_dim", "_per_number")
+    return whole.replace("_", " ")
+
+
+def null_in_words(model: DiffusionModel) -> str:
+    """What the null model of a trained model is, in a few words."""
+    diffusion = model.diffusion
+    if isinstance(diffusion, MixedDiffusion):
+        return "a Gaussian for numbers, training shares for classes"
+    if isinstance(diffusion, GaussianDiffusion):
+        kinds = [type(part) for part in getattr(model.transform, "parts", ())]
+        if Whiten not in kinds:
+            return "standard normal noise"
+        bent = " after a transform of each column" if HistogramToNormal in kinds else ""
+        return f"a Gaussian fitted to the training rows{bent}"
+    if isinstance(diffusion, BinomialDiffusion):
+        return "independent bits"
+    return "independent classes"
+
+
+def verdict(result: dict[str, Any], null: str = "") -> str:
+    """Good or not good, and why; a second sentence compares with the truth where that is known.
+
+    Good is better than all that the model is compared with, each by more than two standard errors of the paired
+    difference.
+
+    Parameters
+    ----------
+    result : dict
+        Of :func:`quasistatic.recipes.evaluate`.
+    null : str
+        What the null model is, in a few words.
+
+    Examples
+    --------
+    >>> verdict({"gain": 0.8, "gain_standard_error": 0.1, "unit": "bits", "n": 400, "split": "test"}, "independent bits")
+    'Good: 0.8 ± 0.1 bits per row better than the null model (independent bits), on 400 held-out rows.'
+    """
+    unit = unit_in_words(result["unit"])
+    compared = [(f"the null model ({null})" if null else "the null model", result["gain"], result["gain_standard_error"])]
+    other = result.get("baseline", {})
+    if "lead_paired" in other:
+        compared.append((f"the baseline ({other['name']})", *(other["lead_paired"][k] for k in ("value", "standard_error"))))
+    rows = f"{result['n']} {'training' if result['split'] == 'train' else 'held-out'} row{'s' * (result['n'] != 1)}"
+    signs, parts = [], []
     for name, gain, error in compared:
         if gain is None or not math.isfinite(gain):
-            return "Not known: the comparison with the null model is not finite."
-        clear = error is None or not math.isfinite(error) or abs(gain) > 2.0 * error
-        how = f"{'better' if gain > 0 else 'worse'} than {name}" if clear else f"no different from {name}"
-        signs.append(math.copysign(1.0, gain) if clear else 0.0)
-        parts.append(f"{how} by {format_estimate(abs(gain), error, unit)}" if clear else how)
-    start = {1.0: "Good", 0.0: "No clear gain", -1.0: "Not good"}[min(signs)]
-    return f"{start}: {', and '.join(parts)}."
+            return f"Not known: the difference from {name} is not finite, on {rows}."
+        if error is None or not math.isfinite(error):
+            return f"Not known: the difference from {name} has no standard error, on {rows}."
+        sign = 0 if abs(gain) <= 2.0 * error else 1 if gain > 0 else -1
+        if sign:
+            parts.append(f"{format_estimate(abs(gain), error)} {unit} {'better' if sign > 0 else 'worse'} than {name}")
+        else:
+            parts.append(f"not distinguishable from {name}, from which it differs by {format_estimate(gain, error)} {unit}")
+        signs.append(sign)
+    joined = (", but " if 1 in signs and min(signs) < 1 else ", and ").join(parts)
+    if min(signs) > 0:
+        return f"Good: {joined}, on {rows}.{_below_truth(result, unit)}"
+    advice = ": train longer or check the data" if signs[0] <= 0 else ""
+    return f"Not good: {joined}, on {rows}{advice}.{_below_truth(result, unit)}"
+
+
+def _below_truth(result: dict[str, Any], unit: str) -> str:
+    """How far the model is below the true distribution, where that is known."""
+    pair = result.get("distance_paired")
+    if pair is None or None in (pair["value"], pair["standard_error"]) or not math.isfinite(pair["standard_error"]):
+        return ""
+    if abs(pair["value"]) <= 2.0 * pair["standard_error"]:
+        return " It is not distinguishable from the true distribution."
+    if pair["value"] < 0.0:
+        return ""
+    return f" It is {format_estimate(pair['value'], pair['standard_error'])} {unit} below the true distribution."

@@ -31,6 +31,7 @@ body { margin: 0 auto; max-width: 58rem; padding: 2rem 1.25rem 4rem; background:
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1.5rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line); }
 p { max-width: 44rem; white-space: pre-line; }
+.lead { font-size: 1.15rem; font-weight: 600; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem; text-align: left; border-bottom: 1px solid var(--line); }
@@ -59,7 +60,7 @@ _PAGE = """\
 </head>
 <body>
 <h1>{title}</h1>
-{body}
+{lead}{body}
 </body>
 </html>
 """
@@ -92,7 +93,7 @@ class Section:
 
 
 @drawn
-def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section]) -> None:
+def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section], *, lead: str = "") -> None:
     """Write the sections as one self-contained HTML file, whole or not at all.
 
     All text is escaped; the same input gives the same bytes.
@@ -103,6 +104,8 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
         Its folder is made if it is missing; an old file is replaced only by a complete new one.
     title : str
     sections : sequence of Section
+    lead : str
+        The first sentence, in larger letters under the title.
 
     Examples
     --------
@@ -112,7 +115,9 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
     ...     "<h1>a &lt; b</h1>" in pathlib.Path(folder, "report.html").read_text(encoding="utf-8")
     True
     """
-    page = _PAGE.format(title=_escaped(title), css=_CSS, body="\n".join(_section(section) for section in sections))
+    opening = f'<p class="lead">{_escaped(lead)}</p>\n' if lead else ""
+    body = "\n".join(_section(section) for section in sections)
+    page = _PAGE.format(title=_escaped(title), css=_CSS, lead=opening, body=body)
     with whole_file(path) as file:
         file.write(page.encode("utf-8"))
 

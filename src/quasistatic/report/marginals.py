@@ -83,4 +83,3 @@ def column_marginals(
         axes.tick_params(labelsize=8)
     _legend(figure)
     return figure
-

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from quasistatic.errors import InputError
 from quasistatic.report.arrays import Floats, table
 from quasistatic.report.bits import binomial_interval
-from quasistatic.report.style import DATA, MODEL, drawn, new_figure, plain_label
+from quasistatic.report.style import DATA, INK, MODEL, drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ __all__ = ["pair_plot"]
 _MOST_COLUMNS = 5
 _MOST_POINTS = 2000
 _MOST_CLASSES = 10
+_MOST_WRITTEN = 3  # classes a side whose shares are written out
 _LONGEST = 12  # characters of the name of a class
 
 
@@ -35,9 +36,10 @@ def pair_plot(
 ) -> Figure:
     """Every column and every pair of columns, data and samples over each other.
 
-    On the diagonal stand histograms of numbers (densities, on common bins) and shares of classes. Below it stand scatter
-    plots; points of a class are spread along a strip of its own, data on one side of it and samples on the other. The axes
-    follow the data; the caption says what part of the samples falls outside them.
+    On the diagonal are histograms of numbers (densities, on common bins) and shares of classes. Below it are scatter plots
+    of two numbers, strips of a number for each class, and tables of shares of two columns of classes; in strips and tables
+    the data is on the left or below, the samples are on the right or above. The axes follow the data; the caption says what
+    part of the samples falls outside them.
 
     Parameters
     ----------
@@ -89,6 +91,10 @@ def pair_plot(
     side = 1.75 if k > 2 else 2.6
     caption = f"Columns {', '.join(labels[:k])}" + (f" (the first {k} of {d})" if k < d else "")
     caption += f"; {100 * np.mean(~inside):.2g} % of the samples lie outside the frames, which follow the data."
+    if sum(kind is not None for kind in kinds[:k]) > 1:
+        caption += (
+            " Two columns of classes are a table: the darker, the larger a share of all rows (in % where there is room)."
+        )
     figure = new_figure(side * k + 0.6, side * k + 0.7, caption)
     panels = figure.subplots(k, k, squeeze=False)
     for row in range(k):
@@ -101,6 +107,9 @@ def pair_plot(
                 class_shares(axes, real[~np.isnan(real[:, row]), row], made[:, row], levels)
             elif column == row:
                 _histograms(axes, real[:, row], made[:, row], frames[row])
+            elif (across := kinds[column]) is not None and (up := kinds[row]) is not None:
+                _shares_of_pairs(axes, real[:, [column, row]], made[:, [column, row]], (len(across), len(up)))
+                axes.set_ylim(*frames[row])
             else:
                 # As many of the one as of the other, or the more numerous would look denser.
                 count = min(len(real), len(made), _MOST_POINTS)
@@ -115,7 +124,9 @@ def pair_plot(
                 if kind is not None:
                     class_names(axis, kind)
                 elif column < row or axis is axes.xaxis:
-                    axis.set_major_locator(MaxNLocator(4))
+                    values = real[:, row if axis is axes.yaxis else column]
+                    whole = bool((values[~np.isnan(values)] % 1 == 0).all())
+                    axis.set_major_locator(MaxNLocator(4, integer=whole))
             axes.tick_params(labelbottom=row == k - 1, labelleft=column == 0 and row > 0, labelsize=8)
             if row == k - 1:
                 axes.set_xlabel(plain_label(labels[column]))
@@ -124,6 +135,27 @@ def pair_plot(
     figure.align_ylabels(list(panels[:, 0]))
     _legend(figure)
     return figure
+
+
+def _shares_of_pairs(axes: Axes, data: Floats, samples: Floats, sizes: tuple[int, int]) -> None:
+    """Draw the share of each pair of classes as the shade of half a cell, data left of samples."""
+    from matplotlib.colors import to_rgba
+
+    shares = []
+    for codes in (data, samples):
+        there = codes[~np.isnan(codes).any(1)].astype(int)
+        counts = np.zeros(sizes)
+        np.add.at(counts, (there[:, 0], there[:, 1]), 1)
+        shares.append(counts / max(1, len(there)))
+    darkest = max(share.max() for share in shares) or 1.0
+    x, y = (at.ravel() for at in np.meshgrid(*map(np.arange, sizes), indexing="ij"))
+    for offset, share, colour in zip((-0.225, 0.225), (each.ravel() for each in shares), (DATA, MODEL), strict=True):
+        shades = [to_rgba(colour, 0.9 * float(part) / darkest) for part in share]
+        axes.bar(x + offset, 0.9, 0.45, bottom=y - 0.45, color=shades, linewidth=0)
+        if max(sizes) <= _MOST_WRITTEN:
+            for i, part in enumerate(share):
+                ink = "white" if part > 0.6 * darkest else INK
+                axes.text(x[i] + offset, y[i], f"{100 * part:.0f}", ha="center", va="center", fontsize=7, color=ink)
 
 
 def _spread(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
@@ -176,8 +208,7 @@ def class_names(axis: Axis, classes: Sequence[str]) -> None:
     many = len(names) > 3 or sum(map(len, names)) > 16
     axis.set_ticks(range(len(names)), names)
     if many and isinstance(axis, XAxis):
-        for label in axis.get_ticklabels():
-            label.set(rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_tick_params(rotation=90)
 
 
 def _elided(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ from quasistatic.report.style import BAND, DATA, INK, MODEL, NULL, OUTSIDE, draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_ROUNDING = 1e-5  # of the largest entropy: sums of single precision
 
 __all__ = ["cost_per_log_snr", "entropy_band", "outside_band", "step_costs"]
 
@@ -145,9 +148,9 @@ def entropy_band(
 
     .. math:: H(X_t|X_{t-1}) + H(X_{t-1}|X_0) - H(X_t|X_0) \le H(X_{t-1}|X_t) \le H(X_t|X_{t-1}).
 
-    A model outside the band is misfit at that step, if the band's preconditions hold (data of unit second
-    moment, or of the base rate). Above, the values; below, the same less the lower bound, where a narrow band
-    can be seen.
+    A model outside the band is wrong at that step. The lower bound holds for any data, the upper one for data of unit
+    second moment at most, or of the base rate. Above, the values; below, the same less the lower bound, where a narrow
+    band can be seen.
 
     Parameters
     ----------
@@ -158,9 +161,10 @@ def entropy_band(
     unit : str
         Unit of the entropies.
     error : array, shape (T,), optional
-        Standard errors of ``model``; steps that are outside by less than three of them are not marked.
+        Standard errors of ``model``. A step is marked if it is outside by more than three of them, or by more than so
+        many that chance marks any step in one figure of a hundred.
     unmet : str
-        Why the limits need not hold for this data: then no step is marked, and the caption says why.
+        Why the upper bound need not hold for this data: then no step above it is marked, and the caption says why.
 
     Returns
     -------
@@ -184,45 +188,77 @@ def entropy_band(
     if len(crossed):
         i = crossed[0]
         raise InputError(f"the lower bound must not exceed the upper, got {low[i]:g} and {high[i]:g} at entry {i}")
-    excess = np.maximum(low - own, own - high)
-    (margin,) = (np.zeros_like(own),) if error is None else curves(error=error)
-    out = (excess > 3.0 * margin) & (not unmet)
-    beyond = np.flatnonzero(excess > 0)
+    (errors,) = (np.zeros_like(own),) if error is None else curves(error=error)
+    limit = _clear(len(own)) * _steadied(errors) + _ROUNDING * max(np.abs(low).max(), np.abs(high).max())
+    above_it, below_it = own - high, low - own
+    excess = below_it if unmet else np.maximum(below_it, above_it)
+    out = excess > limit
+    title, caption = _in_words(out, excess, errors, unit)
     caption = (
         f"Entropy of each reverse step in {unit}. The band is what the forward process alone allows (eq. 24): a model "
-        "clearly outside it is wrong at that step. "
+        f"clearly outside it is wrong at that step. {caption}"
     )
-    most = f"by at most {excess.max():.2g} {unit}" if len(beyond) else ""
     if unmet:
-        caption += f"Here the upper limit need not hold ({unmet}), so {len(beyond)} steps above or below mean nothing."
-    elif out.any():
-        caption += f"{out.sum()} of {len(out)} steps lie outside, {most}: the model can be improved there."
-    elif len(beyond):
-        caption += f"No step lies clearly outside: {len(beyond)} of {len(out)} do {most}, within three standard errors."
-    else:
-        caption += f"All {len(out)} steps lie inside."
-    figure = new_figure(7.4, 5.6, caption)
+        title += "; the upper bound need not hold"
+        caption += (
+            f" The upper bound need not hold for this data ({unmet}): the {int((above_it > 0).sum())} steps above it mean "
+            "nothing and are not marked."
+        )
+    figure = new_figure(7.4, 5.8, caption)
     x = _at_the_rim(snr)
     for axes, base in zip(figure.subplots(2, 1, sharex=True), (np.zeros_like(low), low), strict=True):
         axes.fill_between(x, low - base, high - base, color=BAND, alpha=0.3, lw=0)
         axes.plot(x, high - base, color=DATA, lw=1.2, ls="--", label=names[1])
         axes.plot(x, low - base, color=DATA, lw=1.2, label=names[0])
         axes.plot(x, own - base, color=INK, lw=1.4, marker="o" if len(x) <= 100 else None, ms=3, label=names[2])
+        if errors.any():
+            shade = f"model ± {_clear(len(own)):.2g} standard errors"
+            axes.fill_between(x, own - base - limit, own - base + limit, color=NULL, alpha=0.3, lw=0, label=shade)
         if out.any():
             axes.plot(
                 x[out], (own - base)[out], ls="", marker="X", ms=7, mfc=OUTSIDE, mec="white", mew=0.6,
-                label=f"outside ({out.sum()} of {len(out)} steps)", zorder=4,
+                label=f"clearly outside ({out.sum()} of {len(out)} steps)", zorder=4,
             )  # fmt: skip
         axes.grid(axis="y")
         axes.set_axisbelow(True)
     above, below = figure.axes
+    above.set_title(title, loc="left")
     above.set_ylabel(f"entropy ({unit})")
     below.set_ylabel(f"above the\n{names[0]} ({unit})")
     below.set_xlabel("log-SNR (data on the left, noise on the right)")
     below.invert_xaxis()
     figure.align_ylabels()
-    figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=5, columnspacing=1.2, fontsize=8.5)
     return figure
+
+
+def _clear(n_steps: int) -> float:
+    """Standard errors beyond which chance marks any of the steps in one figure of a hundred."""
+    return max(3.0, NormalDist().inv_cdf(1.0 - 0.005 / n_steps))
+
+
+def _steadied(errors: Floats) -> Floats:
+    """Errors, none below the median of its neighbours: few rows may miss a rare value, and look exact."""
+    reach = min(10, (len(errors) - 1) // 2)
+    padded = np.pad(errors, reach, mode="edge")
+    return np.maximum(errors, np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1))
+
+
+def _in_words(out: NDArray[np.bool_], excess: Floats, errors: Floats, unit: str) -> tuple[str, str]:
+    """A title, and what the caption says of steps outside the band."""
+    n, beyond = len(out), int((excess > 0).sum())
+    times = f"{_clear(n):.2g} standard errors"
+    if out.any():
+        i = int(np.where(out, excess, -np.inf).argmax())
+        how = f", {excess[i] / errors[i]:.2g} standard errors" if excess[i] <= 1e6 * errors[i] else ""
+        marked = f"{out.sum()} of {n} steps are outside by more than {times if errors.any() else 'rounding'} (crosses)"
+        worst = f"the one furthest outside is so by {excess[i]:.2g} {unit}{how}. The model can be improved there."
+        return f"{out.sum()} of {n} steps are clearly outside what is possible", f"{marked}; {worst}"
+    if beyond:
+        by = "no more than chance allows" if errors.any() else "by rounding alone"
+        inside = f"No step is outside by more than {times}: {beyond} of {n} are outside by {excess.max():.2g} {unit} at most"
+        return f"No step is clearly outside what is possible ({n} steps)", f"{inside}, {by}."
+    return f"All {n} steps are inside what is possible", f"All {n} steps are inside."
 
 
 def _at_the_rim(log_snr: Floats) -> Floats:
