@@ -511,8 +511,11 @@ def _write_array(path: Path, x: NDArray[Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 on success and 2 on bad usage or bad input."""
     with prepared_streams(), ending_well():
+        command = None
         with answering(_fail):
             command = _parse(list(sys.argv[1:] if argv is None else argv))
+        if command is None:
+            return  # nobody reads the help that was asked for
         answer = _run(command)
         if os.environ.get("RANK", "0") != "0":
             return  # of many processes under torchrun, the first one prints
