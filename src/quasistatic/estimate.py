@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -112,10 +113,8 @@ def _per_example(name: str, value: Any, x: Any, seed: int) -> tuple[Tensor, tupl
     if hasattr(value, "bound") and not isinstance(value, Tensor):
         if x is None:
             raise InputError(f"{name} is a model, so paired_difference needs data: give x=")
-        try:
-            value = value.bound(x, generator=torch.Generator().manual_seed(seed))
-        except TypeError:  # an estimator, whose noise belongs to its rows
-            value = value.bound(x)
+        draws = "generator" in inspect.signature(value.bound).parameters  # the noise of an estimator belongs to its rows
+        value = value.bound(x, **({"generator": torch.Generator().manual_seed(seed)} if draws else {}))
     if hasattr(value, "total") and hasattr(value, "event_shape"):
         return value.total, tuple(value.event_shape)
     try:

@@ -70,6 +70,8 @@ def test_values_that_repeat_are_found() -> None:
     assert (zero.kind, zero.atoms, zero.values[0] > 0) == ("integer", (0.0,), True)
     assert infer(x, "x", "numeric").atoms == infer(inflated(100), "x", "numeric").atoms == ()
     assert infer(np.array([1.5, 1.5, 2.5, 3.5]), "x", "atoms").atoms == (1.5,)
+    with pytest.raises(InputError, match="column 'x' cannot be atoms: it holds 'a', which is not a number"):
+        infer(np.array(["a", "b", "a"], dtype=object), "x", "atoms")
     assert told([infer(inflated(100), "amount")]) == "numeric with atoms: amount (often exactly 0)"
 
 

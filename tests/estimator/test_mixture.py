@@ -107,14 +107,18 @@ def test_two_components_are_found_again(missing: float) -> None:
     assert (truth - NormalMixture.single(law.transform).log_prob(test)).mean().item() > 0.3
 
 
+def of_every_class(row: Tensor) -> tuple[Tensor, Tensor]:
+    """A row whose class is missing, and the three rows that it may be."""
+    gone, whole = row.clone(), row.repeat(3, 1)
+    gone[0, 3], whole[:, 3] = math.nan, torch.arange(3)
+    return gone, whole
+
+
 def test_entries_that_are_missing_are_summed_over() -> None:
     """Of numbers by the joint density over the conditional of fine steps, of classes by their sum."""
     x, _ = clusters(400)
     law = NormalMixture.fit(preconditioned(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
-    row = x[:1].clone()
-    row[0, 3] = math.nan
-    whole = torch.cat([row] * 3)
-    whole[:, 3] = torch.arange(3)
+    row, whole = of_every_class(x[:1])
     assert law.log_prob(row).item() == pytest.approx(law.log_prob(whole).logsumexp(0).item(), abs=1e-10)
     row = x[:1].clone()
     row[0, 1] = math.nan
@@ -128,10 +132,7 @@ def test_entries_that_are_missing_are_summed_over() -> None:
 def test_draws_of_a_class_follow_the_numbers_of_the_row() -> None:
     x, _ = clusters(400)
     law = NormalMixture.fit(preconditioned(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
-    row = x[:1].clone()
-    row[0, 3] = math.nan
-    whole = torch.cat([row] * 3)
-    whole[:, 3] = torch.arange(3)
+    row, whole = of_every_class(x[:1])
     truth = torch.softmax(law.log_prob(whole), 0)
     drawn = law.draw(row.repeat(5000, 1), Generator().manual_seed(0))[:, 3]
     check_frequencies(torch.bincount(drawn.long(), minlength=3), truth)
@@ -141,11 +142,13 @@ def test_a_mixture_is_free_of_units() -> None:
     """Columns times 1e-6 to 1e6 shift the log density by the logarithm alone."""
     x, _ = clusters(300)
     unit = torch.tensor([1e-6, 1e3, 1e6, 1.0], dtype=torch.float64)
-    for fit in (NormalMixture.single, lambda t: NormalMixture.fit(t, x[:250], x[250:], sizes=(2,))):
-        plain = fit(preconditioned(x, MIXED)).log_prob(x)
-        law = preconditioned(x * unit, MIXED)
-        scaled = (NormalMixture.single(law) if fit == NormalMixture.single else
-                  NormalMixture.fit(law, x[:250] * unit, x[250:] * unit, sizes=(2,))).log_prob(x * unit)  # fmt: skip
+
+    def scores(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        transform = preconditioned(x, MIXED)
+        return NormalMixture.fit(transform, x[:250], x[250:], sizes=sizes).log_prob(x)
+
+    for sizes in ((), (2,)):
+        plain, scaled = scores(x, sizes), scores(x * unit, sizes)
         torch.testing.assert_close(scaled, plain - unit.log().sum(), rtol=0, atol=7e-7)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quasistatic.estimator.columns import Column
+from quasistatic.estimator.columns import NUMERIC, Column
 
 __all__ = ["coded_columns", "hide", "missing_cells", "modelled", "values_of"]
 
@@ -36,25 +36,17 @@ def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
     x : Tensor, shape (..., number of coded columns)
     columns : sequence of Column
     """
-    values = []
-    at = 0
-    for column in columns:
-        codes = x[..., at : at + len(column.coded)]
-        at += len(column.coded)
-        if column.kind in ("numeric", "integer"):
-            value = codes[..., -1] + (column.values[0] if column.kind == "integer" else 0.0)
-            if column.atoms:
-                atom = codes[..., 0]
-                known = torch.tensor([math.nan, *column.atoms], dtype=x.dtype)[atom.nan_to_num().long()]
-                value = torch.where(atom > 0, known, value.masked_fill(atom.isnan(), math.nan))
-            values.append(value)
-        elif column.kind == "ordinal":
-            level = codes[..., 0]
-            value = torch.tensor(column.values, dtype=x.dtype)[level.nan_to_num().long()]
-            values.append(value.masked_fill(level.isnan(), math.nan))
-        elif column.kind != "constant":
-            values.append(codes[..., 0])
-    return torch.stack(values, -1)
+    codes = x.split([len(column.coded) for column in columns], -1)
+    each = [_value(column, part) for column, part in zip(columns, codes, strict=True) if column.coded]
+    return torch.stack(each, -1)
+
+
+def _value(column: Column, codes: Tensor) -> Tensor:
+    """Values (...) of the codes (..., number of coded columns) of one column."""
+    if column.kind not in NUMERIC:
+        return codes[..., 0]
+    cells = column.decode(codes.reshape(-1, codes.shape[-1]).numpy())
+    return torch.as_tensor(cells, dtype=codes.dtype).view(codes.shape[:-1])
 
 
 def missing_cells(x: Tensor, columns: Sequence[Column]) -> Tensor:

@@ -327,7 +327,7 @@ def _is_label(there: NDArray[np.generic], kind: str | None) -> bool:
 
 
 def _of_text(there: NDArray[Any], name: str, kind: str | None) -> Column:
-    if kind in ("numeric", "integer", "ordinal"):
+    if kind in ("numeric", "integer", "ordinal", "atoms"):
         wrong = next(cell for cell in there if _number(cell) is None)
         raise InputError(f"column {name!r} cannot be {kind}: it holds {wrong!r}, which is not a number")
     values = sorted({str(cell) for cell in there})
