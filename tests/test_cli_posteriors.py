@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -233,3 +234,9 @@ def test_the_default_folder_lies_in_the_run(command, y, tmp_path):  # noqa: F811
     answer = command("denoise", run, *words, "--json").json()
     assert (answer["folder"], answer["n_steps"]) == (str(run / "denoise"), 2)
     assert (run / "denoise" / "posterior.npz").exists()
+
+
+def test_an_error_that_is_not_known_is_a_question_mark() -> None:
+    from quasistatic.cli.posteriors import _known
+
+    assert [_known(error) for error in (0.1234, math.nan, None)] == ["0.12", "?", "?"]

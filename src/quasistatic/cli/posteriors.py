@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +79,7 @@ class _Condition:
         from quasistatic.report.tables import text_table
 
         rows = [
-            {"observation": i, "log evidence": f"{value:.4g} ± {error:.2g} nats", "effective sample size": f"{ess:.0f}"}
+            {"observation": i, "log evidence": f"{value:.4g} ± {_known(error)} nats", "effective sample size": f"{ess:.0f}"}
             for i, (value, error, ess) in enumerate(
                 zip(answer["log_evidence"][:20], answer["log_evidence_error"], answer["ess"], strict=False)
             )
@@ -87,6 +88,11 @@ class _Condition:
         if answer["n"] > len(rows):
             print(f"and {answer['n'] - len(rows)} more")
         print(f"of {answer['particles']} particles each; {', '.join(answer['files'])} in {answer['folder']}")
+
+
+def _known(error: float | None) -> str:
+    """An error of two digits, or a question mark where there is none to trust."""
+    return "?" if error is None or math.isnan(error) else f"{error:.2g}"
 
 
 @dataclass
