@@ -14,8 +14,8 @@ from torch import Generator, nn
 
 from benchmarks.measure import Row, against, peak_bytes, round_robin
 from benchmarks.training_step import stepper
-from quasistatic.data.transforms import Chain, Levels
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.estimators import StepSampler
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.cifar10 import Cifar10
@@ -23,7 +23,7 @@ from quasistatic.recipes.mnist import BinaryMnist
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
-from quasistatic.steps import StepSampler
+from quasistatic.transforms import Chain, Levels
 
 BATCH, MEASURED, VISITS = 32, 64, 4
 CHUNK = 32

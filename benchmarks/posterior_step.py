@@ -10,16 +10,16 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import Row, against, round_robin
-from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries, LogEvidence
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.networks.unet import UNet
-from quasistatic.posterior import PosteriorWarning
+from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries, LogEvidence
+from quasistatic.posterior.result import PosteriorWarning
+from quasistatic.posterior.smc import posterior_sample
 from quasistatic.reverse import GaussianDenoiser, ImageDenoiser, ReverseKernel
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.sample import ancestral
 from quasistatic.schedules import geometric
-from quasistatic.smc import posterior_sample
 
 STEPS, PARTICLES, SIDE = 10, 32, 16
 IMAGE = (1, SIDE, SIDE)

@@ -14,12 +14,12 @@ import torch
 from torch import Generator, Tensor
 
 from benchmarks.measure import Row, against
-from quasistatic.bound import step_log_ratio
-from quasistatic.data import toy
-from quasistatic.exact import ExactGaussianMixture
+from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.elbo import step_log_ratio
+from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.likelihood.exact import ExactGaussianMixture
 from quasistatic.schedules import geometric, linear
-from quasistatic.steps import StepSampler
 
 N_STEPS, POOL, BATCH, REPEATS, LEARN = 40, 200, 512, 1000, 200
 NOISE = 0.02
@@ -81,7 +81,7 @@ def pick(losses: Tensor, t: Tensor, generator: Generator) -> Tensor:
 
 def pool(diffusion: GaussianDiffusion, generator: Generator) -> Tensor:
     """Losses of the best diagonal kernel at forward draws, (T - 1, POOL)."""
-    mean, scale = toy.swiss_roll_frame(NOISE)
+    mean, scale = swiss_roll_frame(NOISE)
     angle = torch.linspace(1.5 * torch.pi, 4.5 * torch.pi, 2000, dtype=torch.float64)
     curve = angle.unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], 1)
     atoms = (curve - torch.as_tensor(mean)) / scale

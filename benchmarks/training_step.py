@@ -15,16 +15,16 @@ from torch import Generator, Tensor, nn
 
 from benchmarks.measure import Row, against, round_robin
 from benchmarks.networks import PlainMLP, SmallUNet
-from quasistatic.data.transforms import Chain
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import Engine, TrainConfig
-from quasistatic.train.loop import _Fit
 from quasistatic.train.source import Source
+from quasistatic.train.trainer import _Fit
 from quasistatic.train.workers import Workers
+from quasistatic.transforms import Chain
 
 
 def rows(rounds: int) -> list[Row]:
@@ -87,6 +87,6 @@ def stepper(model: DiffusionModel, data: Tensor, batch_size: int, team: Workers 
 
     def run() -> None:
         fit._step(wrapped)
-        fit.recent.clear()  # as every evaluation does
+        fit.state.recent.clear()  # as every evaluation does
 
     return run

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.measure import Row, against, round_robin
 from benchmarks.networks import PlainMLP
 from benchmarks.sampling_step import SAMPLES, STEPS, bare
-from quasistatic.bound import elbo_terms
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.elbo import elbo_terms
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 

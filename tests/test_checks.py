@@ -27,13 +27,13 @@ from quasistatic.checks import (
     true_or_false,
     whole_number,
 )  # fmt: skip
-from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, SteppedMLP, UNet
-from quasistatic.recipes.settings import make_recipe
 from quasistatic.reverse import GaussianDenoiser
+from quasistatic.runs.settings import make_recipe
 from quasistatic.train import Engine, TrainConfig, fit
+from quasistatic.transforms import Chain
 
 WORDS = (2.5, "seven", None, math.nan, True, 1j, [3], object(), np.array([1, 2]))
 NO_COUNTS = (*WORDS, 0, -7)

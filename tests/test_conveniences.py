@@ -14,14 +14,14 @@ from torch import Generator, Tensor, nn
 
 import quasistatic as qs
 from quasistatic import streams
-from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
 from quasistatic.forward import CategoricalDiffusion, MixedDiffusion
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior import PosteriorWarning
+from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.reverse import CategoricalDenoiser, ImageDenoiser, MixedDenoiser, PerturbationKernel
 from quasistatic.schedules import geometric
+from quasistatic.transforms import Transform
 
 BETA = geometric(6)
 Q = qs.GaussianDiffusion(BETA)
@@ -177,7 +177,7 @@ def test_whatever_was_saved_is_opened(model: qs.DiffusionModel, tmp_path: Path) 
 def test_an_estimator_keeps_its_settings_and_can_be_fitted_again(tmp_path: Path) -> None:
     import small
     from little_tables import mixed_table, quick
-    from quasistatic.recipes.table import averaged
+    from quasistatic.runs.tables import averaged
 
     rows = mixed_table(60)
     kept = quick(types={"column 2": "integer"}, dropout=0.2, patience=7, n_paths=3, random_state=5).fit(rows)

@@ -15,8 +15,8 @@ import pictures
 import small
 from little_tables import mixed_table, quick
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import draw_samples, evaluate_run, open_run, train_run
-from quasistatic.recipes.summary import draw
+from quasistatic.runs.run import draw_samples, evaluate_run, open_run, train_run
+from quasistatic.runs.summary import draw
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from PIL import Image
 import pictures
 import small
 from quasistatic import cli
-from quasistatic.recipes import CATALOGUE
-from quasistatic.recipes.run import open_run
-from test_cli import Told, blank, command  # noqa: F401  # fixtures
+from quasistatic.recipes.catalogue import CATALOGUE
+from quasistatic.runs.run import open_run
+from commands import Told, blank, command  # noqa: F401  # fixtures
 
 OWN = pictures.TRAINING | pictures.CHAIN | pictures.UNET | {"sheet_every": 0}
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from measure_imputation import scores
 from measure_tables import breast_cancer, checkerboard, powered, raw_breast_cancer, swiss_roll
-from quasistatic.data.transforms import YeoJohnson
+from quasistatic.transforms import YeoJohnson
 
 
 def test_splits_are_of_the_published_sizes_and_scale() -> None:

@@ -12,15 +12,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 import tiny
-from quasistatic.data.transforms import Affine, Chain, Dequantise, HistogramToNormal, Whiten
 from quasistatic.errors import InputError
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser
-from quasistatic.saving import save_module, saveable
 from quasistatic.schedules import constant_erasure, geometric
+from quasistatic.storage.modules import save_module, saveable
 from quasistatic.train import TrainConfig
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Whiten
 
 
 def seeded(seed: int) -> Generator:

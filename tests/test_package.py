@@ -74,7 +74,7 @@ def test_every_public_name_is_that_of_its_home_and_no_module(name):
 def test_a_name_means_the_same_whatever_was_imported_before():
     # importing a submodule binds its name in the package, ahead of __getattr__
     modules = {path.stem for path in (ROOT / "src" / "quasistatic").iterdir()}
-    assert {"distributions", "placing", "schedules"} <= modules
+    assert {"distributions", "schedules"} <= modules
     assert modules & {*quasistatic.__all__} == {"schedules"}
 
 

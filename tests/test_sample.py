@@ -8,8 +8,8 @@ from torch import Generator
 
 from chance import check_covariance, check_frequencies, check_mean
 from oracles import ExactGaussianData, RandomBits, all_bits, index_of, model_log_prob, random_weights, state_probs
-from quasistatic.exact import ExactBits
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.likelihood.exact import ExactBits
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser, StationaryFirstStep
 from quasistatic.sample import ancestral, trajectory

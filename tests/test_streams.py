@@ -13,9 +13,11 @@ import pytest
 import quasistatic
 import tiny
 from quasistatic.errors import InputError, printable
-from quasistatic.estimator.columns import Column, told
-from quasistatic.report import Section, column_marginals, pair_plot, save_figure, text_table, write_report
+from quasistatic.plots import column_marginals, pair_plot, save_figure
+from quasistatic.reporting.html import Section, write_report
+from quasistatic.reporting.text import text_table
 from quasistatic.streams import Progress, progress, say
+from quasistatic.tables.columns import Column, told
 
 EVIL = "w\x1b[2J\u202e$\\frac$\nx\r"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quasistatic.data.digits import load_digits
+from quasistatic.datasets.digits import load_digits
 from quasistatic.estimate import Estimate
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import versions
+from quasistatic.runs.run import versions
 
 RECORDS = Path(__file__).parent.parent / "records"
 

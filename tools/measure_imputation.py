@@ -29,9 +29,9 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
-from quasistatic.data.tables import read_cells
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import versions
+from quasistatic.io.tables import read_cells
+from quasistatic.runs.run import versions
 
 RECORDS = Path(__file__).parent.parent / "records"
 Rows = NDArray[np.float64]

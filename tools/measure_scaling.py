@@ -24,9 +24,9 @@ import torch
 from matplotlib.figure import Figure
 
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import versions
-from quasistatic.report import save_figure
-from quasistatic.report.style import DATA, MODEL, TRUTH, drawn, new_figure
+from quasistatic.plots import save_figure
+from quasistatic.plots.style import DATA, MODEL, TRUTH, drawn, new_figure
+from quasistatic.runs.run import versions
 
 HOME = Path(__file__).resolve().parent.parent
 RECORD, PICTURE = HOME / "records" / "table-scaling" / "result.json", HOME / "docs" / "pictures" / "table-scaling.png"

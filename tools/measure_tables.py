@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from sklearn import datasets
 from sklearn.mixture import GaussianMixture
 
-from quasistatic.data.transforms import Transform
 from quasistatic.estimate import Estimate, paired_difference
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import versions
+from quasistatic.runs.run import versions
+from quasistatic.transforms import Transform
 
 RECORDS = Path(__file__).parent.parent / "records"
 Rows = NDArray[np.float64]

@@ -16,13 +16,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from quasistatic.data.toy import swiss_roll_frame
-from quasistatic.evidence import GaussianMeasurement
-from quasistatic.exact import ExactGaussianMixture
+from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.report.style import DATA, MODEL, NULL, TRUTH, drawn, new_figure
+from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.plots.style import DATA, MODEL, NULL, TRUTH, drawn, new_figure
+from quasistatic.posterior.observations import GaussianMeasurement
+from quasistatic.posterior.smc import posterior_sample
 from quasistatic.schedules import geometric
-from quasistatic.smc import posterior_sample
 
 NOISE, N, Y, STD = 0.25, 2000, (1.4, -0.9), 0.5
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "posteriors.png"

@@ -21,20 +21,18 @@ _HOMES = {
         "BernoulliDenoiser", "CategoricalDenoiser", "GaussianDenoiser", "ImageDenoiser", "MixedDenoiser",
         "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
     ),
-    "data.transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
+    "transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
     "estimate": ("Estimate", "paired_difference"),
-    "bound": ("Bound", "elbo_terms", "log_prob_estimate", "null_log_prob"),
-    "steps": ("StepSampler", "quick_bound"),
-    "entropy": ("EntropyBand", "entropy_band"),
-    "exact": ("ExactBits", "ExactGaussianMixture", "shortfall"),
+    "likelihood.elbo": ("Bound", "elbo_terms", "log_prob_estimate", "null_log_prob"),
+    "likelihood.estimators": ("StepSampler", "quick_bound"),
+    "likelihood.entropy": ("EntropyBand", "entropy_band"),
+    "likelihood.exact": ("ExactBits", "ExactGaussianMixture", "shortfall"),
     "sample": ("ancestral", "trajectory"),
-    "placing": ("learn_schedule", "regrid"),
-    "evidence": (
+    "likelihood.schedule_search": ("learn_schedule", "regrid"),
+    "posterior.observations": (
         "BitFlips", "Blur", "Downsample", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product",
-        "TiltedKernel",
     ),
-    "posterior": ("Posterior", "PosteriorWarning"),
-    "smc": ("posterior_sample",),
+    "posterior": ("Posterior", "PosteriorWarning", "TiltedKernel", "posterior_sample"),
     "model": ("DiffusionModel",),
     "loading": ("load",),
     "train": ("TrainConfig", "fit"),
@@ -42,14 +40,14 @@ _HOMES = {
     "errors": ("InputError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = (*(home for home in _HOMES if "." not in home), "schedules", "data", "baselines", "report", "recipes")
+_MODULES = (*(home for home in _HOMES if "." not in home), "schedules", "datasets", "baselines", "plots", "recipes")
 
 __all__ = [*sorted(_HOME_OF), "schedules"]
 
 if TYPE_CHECKING:
     from quasistatic import schedules as schedules
-    from quasistatic.bound import Bound as Bound
-    from quasistatic.bound import elbo_terms as elbo_terms
+    from quasistatic.likelihood.elbo import Bound as Bound
+    from quasistatic.likelihood.elbo import elbo_terms as elbo_terms
     from quasistatic.loading import load as load
     from quasistatic.model import DiffusionModel as DiffusionModel
 

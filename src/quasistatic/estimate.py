@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.report.tables import format_estimate
+from quasistatic.reporting.text import format_estimate
 
 __all__ = ["UNITS", "Estimate", "paired_difference", "unit_divisor"]
 

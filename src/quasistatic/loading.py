@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from quasistatic.errors import InputError
-from quasistatic.files import path_of
 from quasistatic.model import load as load_model
-from quasistatic.posterior import Posterior
+from quasistatic.posterior.result import Posterior
+from quasistatic.storage.files import path_of
 
 __all__ = ["load"]
 

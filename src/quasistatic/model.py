@@ -12,22 +12,23 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.bound import Bound, elbo_terms, log_prob_estimate, null_log_prob
 from quasistatic.checks import LARGEST, generator_of, instance_of, one_of, require_memory, tensor_of, whole_number
-from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
-from quasistatic.evidence import Evidence
-from quasistatic.evidence.base import as_evidence
-from quasistatic.evidence.units import in_model_units, keep_known
-from quasistatic.files import a_name, path_of, read_json
 from quasistatic.forward import Diffusion
-from quasistatic.posterior import Posterior
+from quasistatic.likelihood.elbo import Bound, elbo_terms, log_prob_estimate, null_log_prob
+from quasistatic.likelihood.estimators import StepSampler, quick_terms
+from quasistatic.posterior.observations import Evidence
+from quasistatic.posterior.observations.base import as_evidence
+from quasistatic.posterior.observations.units import in_model_units, keep_known
+from quasistatic.posterior.result import Posterior
+from quasistatic.posterior.smc import posterior_sample, require_room
 from quasistatic.reverse import ReverseKernel, StationaryFirstStep
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.sample import ancestral
-from quasistatic.saving import load_module, new_folder, save_module, saveable
-from quasistatic.smc import posterior_sample, require_room
-from quasistatic.steps import StepSampler, quick_terms
+from quasistatic.storage.atomic import new_folder
+from quasistatic.storage.files import a_name, path_of, read_json
+from quasistatic.storage.modules import load_module, save_module, saveable
+from quasistatic.transforms import Transform
 
 __all__ = ["DiffusionModel", "load"]
 
@@ -103,7 +104,7 @@ class DiffusionModel(nn.Module):
         first_step : {"learned", "stationary"}
             Score the learned p(x_0 | x_1), or the paper's fixed one.
         method : {"marginal", "trajectory"}, optional
-            See :func:`quasistatic.bound.elbo_terms`; by default marginal, and trajectory for mixture kernels.
+            See :func:`quasistatic.likelihood.elbo.elbo_terms`; by default marginal, and trajectory for mixture kernels.
         """
         if method is not None:
             one_of("method", method, ("marginal", "trajectory"))
@@ -122,7 +123,7 @@ class DiffusionModel(nn.Module):
         generator: Generator | None = None,
         first_step: str = "learned",
     ) -> Bound:
-        """Estimate the bound of each row from ``visits`` of its steps, unbiased (:func:`quasistatic.steps.quick_terms`)."""
+        """Estimate the bound of each row from ``visits`` of its steps, unbiased (:func:`~quasistatic.likelihood.estimators.quick_terms`)."""
         whole_number("visits", visits, 0)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
@@ -187,11 +188,11 @@ class DiffusionModel(nn.Module):
         ----------
         evidence : Evidence or callable
             What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
-            :class:`~quasistatic.evidence.LogEvidence`.
+            :class:`~quasistatic.posterior.observations.LogEvidence`.
         n_particles : int
             For each observation.
         n_steps, spread, weights, moves, generator, chunk, n_runs
-            See :func:`quasistatic.smc.posterior_sample`.
+            See :func:`quasistatic.posterior.smc.posterior_sample`.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from gpu.variants import Way, best_way, measure_ways
 from quasistatic.distributions import Gaussian
 from quasistatic.networks.unet import UNet
 from quasistatic.recipes.base import Recipe
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.settings import make_recipe
 
 CPU = torch.device("cpu")
 

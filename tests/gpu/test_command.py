@@ -17,8 +17,8 @@ from gpu.numbers import Numbers
 from gpu.plan import PLAN, predicted, rows_of_plan
 from quasistatic.errors import InputError
 from quasistatic.recipes.presets import PRESETS
-from quasistatic.report.tables import markdown_table
-from quasistatic.train.loop import _Fit
+from quasistatic.reporting.text import markdown_table
+from quasistatic.train.trainer import _Fit
 
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 TRAIN = ["--parts", "train", "--tiny", "--device", "cpu"]

@@ -18,9 +18,9 @@ from gpu.shards import pack, unpack
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import seeded
-from quasistatic.recipes.run import open_run, train_run
-from quasistatic.recipes.settings import make_recipe
-from quasistatic.train.loop import _Fit
+from quasistatic.runs.run import open_run, train_run
+from quasistatic.runs.settings import make_recipe
+from quasistatic.train.trainer import _Fit
 
 NAME = "mnist"  # 8 x 8 pixels on a Gaussian base
 LEARNING = {"train.learning_rate": 0.005, "train.warmup": 1, "train.clip": 1000.0}

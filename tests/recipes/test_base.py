@@ -7,7 +7,7 @@ import torch
 
 import small
 from quasistatic.recipes.base import Recipe
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.settings import make_recipe
 
 MADE = [name for name in small.SMALL if name not in ("array", "table")]  # those that bring their own rows
 

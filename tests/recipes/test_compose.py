@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from quasistatic.data.transforms import Chain
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
@@ -16,6 +15,7 @@ from quasistatic.recipes.pictures import on_fewer_steps, walk_back
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
+from quasistatic.transforms import Chain
 
 SIDE = 4
 

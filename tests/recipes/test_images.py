@@ -18,8 +18,8 @@ from quasistatic.baselines import parzen_log_prob
 from quasistatic.errors import InputError
 from quasistatic.recipes.mnist import BinaryMnist
 from quasistatic.recipes.mnist8 import parzen
-from quasistatic.recipes.run import Run, evaluate_run, open_run, train_run
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.run import Run, evaluate_run, open_run, train_run
+from quasistatic.runs.settings import make_recipe
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_sheets_of_samples_are_left_while_it_trains_unless_it_is_quiet(trained, 
     trained(name)
     settings = pictures.SMALL[name] | {"sheet_every": 1}
     drawn = []
-    monkeypatch.setattr("quasistatic.recipes.run.save_figure", lambda figure, path: drawn.append(path.name))
+    monkeypatch.setattr("quasistatic.runs.run.save_figure", lambda figure, path: drawn.append(path.name))
     train_run(name, tmp_path / "quiet", settings=settings, quiet=True)
     assert drawn == []
     train_run(name, tmp_path / "told", settings=settings)

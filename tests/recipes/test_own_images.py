@@ -10,10 +10,10 @@ from PIL import Image
 import pictures
 from quasistatic import cli
 from quasistatic.errors import InputError
-from quasistatic.recipes.run import evaluate_run, open_run, train_run
-from quasistatic.recipes.settings import make_recipe
 from quasistatic.reverse.cosine import CosineBase
 from quasistatic.reverse.wiener import WienerBase
+from quasistatic.runs.run import evaluate_run, open_run, train_run
+from quasistatic.runs.settings import make_recipe
 
 SETTINGS = pictures.TRAINING | pictures.CHAIN | pictures.UNET
 

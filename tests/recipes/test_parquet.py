@@ -11,9 +11,9 @@ import pytest
 
 import small
 from quasistatic.cli import main
-from quasistatic.data.tables import read_cells, read_cells_in_parts
 from quasistatic.errors import InputError
-from quasistatic.recipes import table_files
+from quasistatic.io.tables import read_cells, read_cells_in_parts
+from quasistatic.runs import table_files
 
 pytest.importorskip("pyarrow", reason="Parquet files need pyarrow")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from quasistatic.recipes import CATALOGUE
+from quasistatic.recipes.catalogue import CATALOGUE
 from quasistatic.recipes.presets import PRESETS, preset_rows
-from quasistatic.recipes.settings import make_recipe
-from quasistatic.report.tables import markdown_table
+from quasistatic.reporting.text import markdown_table
+from quasistatic.runs.settings import make_recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "images.md"
 

@@ -11,7 +11,7 @@ from torch import Generator
 import small
 from quasistatic.errors import InputError
 from quasistatic.recipes import swiss_roll
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.settings import make_recipe
 from quasistatic.schedules import geometric
 
 

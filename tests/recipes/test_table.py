@@ -15,14 +15,16 @@ from scipy import stats
 
 import small
 from little_tables import fitted_normal, untrained
-from quasistatic.data.tables import read_cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.recipes.run import evaluate_run, open_run
-from quasistatic.recipes.settings import make_recipe
-from quasistatic.recipes.table import Table, averaged, encoded, hidden_ranks, surprise
-from quasistatic.recipes.table_files import impute_file, score_file
-from quasistatic.report import rank_test
+from quasistatic.io.tables import read_cells, read_cells_in_parts
+from quasistatic.plots import rank_test
+from quasistatic.recipes.table import Table, hidden_ranks, surprise
+from quasistatic.runs.run import evaluate_run, open_run
+from quasistatic.runs.settings import make_recipe
+from quasistatic.runs.table_files import impute_file, score_file
+from quasistatic.runs.tables import averaged
+from quasistatic.tables.cells import encoded
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

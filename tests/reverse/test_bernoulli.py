@@ -8,9 +8,9 @@ from hypothesis import given
 from torch import Generator, Tensor
 
 from oracles import all_bits, law_table, model_log_prob, roughen
-from quasistatic.bound import elbo_terms
 from quasistatic.distributions import Bernoulli, Mixture
 from quasistatic.forward import BinomialDiffusion
+from quasistatic.likelihood.elbo import elbo_terms
 from quasistatic.networks import ResidualMLP, SteppedMLP
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure

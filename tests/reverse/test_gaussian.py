@@ -10,9 +10,9 @@ from hypothesis import given
 from torch import Generator, Tensor
 
 from oracles import roughen, white
-from quasistatic.bound import elbo_terms, log_prob_estimate
 from quasistatic.distributions import FullGaussian, Gaussian, Mixture
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.elbo import elbo_terms, log_prob_estimate
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import cosine, geometric, linear

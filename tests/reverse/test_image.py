@@ -13,18 +13,18 @@ from torch import Generator, Tensor, nn
 
 from chance import check_mean
 from oracles import ExactGaussianData, roughen
-from quasistatic.bound import elbo_terms
-from quasistatic.data.transforms import Chain
-from quasistatic.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.distributions import Gaussian
+from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.elbo import elbo_terms
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase, mean_on_grid
 from quasistatic.schedules import geometric
 from quasistatic.train.objective import Objective, draw_batch
+from quasistatic.transforms import Chain
 from strategies import gaussian_diffusions, seeds
 
 EVENT = (2, 2, 3)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from torch import Generator, Tensor
 
-from quasistatic.bound import elbo_terms, null_log_prob
 from quasistatic.distributions import Gaussian
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.elbo import elbo_terms, null_log_prob
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import PerturbationKernel
 from quasistatic.schedules import geometric

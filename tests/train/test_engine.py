@@ -12,13 +12,13 @@ from torch import Generator, Tensor, nn
 import tiny
 from quasistatic.errors import InputError
 from quasistatic.forward import CategoricalDiffusion, GaussianDiffusion
+from quasistatic.likelihood.estimators import StepSampler
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse import CategoricalDenoiser
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import constant_erasure, geometric
-from quasistatic.steps import StepSampler
 from quasistatic.train import Engine, TrainConfig
 from quasistatic.train.engine import compiled, eagerly, find_device
 from quasistatic.train.objective import Objective, draw_batch

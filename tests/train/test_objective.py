@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.bound import elbo_terms
 from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.likelihood.elbo import elbo_terms
+from quasistatic.likelihood.estimators import StepSampler
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
-from quasistatic.steps import StepSampler
 from quasistatic.train.objective import Batch, Objective, draw_batch
 
 N_STEPS = 6

@@ -18,8 +18,8 @@ import torch
 import quasistatic
 import small
 import tiny
-from quasistatic.recipes import blocks
-from quasistatic.recipes.run import evaluate_run, open_run
+from quasistatic.runs import blocks
+from quasistatic.runs.run import evaluate_run, open_run
 
 
 def start(work: str, folder: Path, world: int = 2) -> list[subprocess.Popen[bytes]]:

@@ -11,7 +11,6 @@ import torch
 from torch import Generator, Tensor
 
 import tiny
-from quasistatic.data.transforms import Chain, Levels
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
@@ -20,6 +19,7 @@ from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import fit
 from quasistatic.train.source import Source
+from quasistatic.transforms import Chain, Levels
 
 SHORT = dataclasses.replace(tiny.CONFIG, steps=10, evaluate_every=5)
 

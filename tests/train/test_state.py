@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
-from quasistatic.steps import StepSampler
+from quasistatic.likelihood.estimators import StepSampler
 from quasistatic.train.ema import Ema
 from quasistatic.train.state import TrainState, prune
 

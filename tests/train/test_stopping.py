@@ -16,7 +16,7 @@ import quasistatic
 import small
 import tiny
 from quasistatic.errors import Terminated
-from quasistatic.train import loop
+from quasistatic.train import trainer as loop
 from quasistatic.train.stopping import termination
 
 

@@ -26,9 +26,9 @@ from gpu.summary import summary
 from gpu.training import EVALUATION, measure, resume, train
 from gpu.variants import best_way, measure_ways
 from quasistatic.errors import InputError
-from quasistatic.recipes.run import read_metrics, versions
-from quasistatic.recipes.settings import make_recipe, parse_words
-from quasistatic.report.tables import text_table
+from quasistatic.reporting.text import text_table
+from quasistatic.runs.run import read_metrics, versions
+from quasistatic.runs.settings import make_recipe, parse_words
 from quasistatic.train import Engine
 from quasistatic.train.engine import find_device
 

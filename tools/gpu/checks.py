@@ -19,10 +19,10 @@ from torch import Generator, Tensor, nn
 
 from gpu.models import model_of, network_inputs, random_rows, stirred
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.likelihood.estimators import quick_bound
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe
 from quasistatic.schedules import constant_erasure, geometric
-from quasistatic.steps import quick_bound
 from quasistatic.train.objective import Batch, Objective
 
 __all__ = ["LIMITS", "Check", "check_all", "gradient_of", "relative_error", "strict"]

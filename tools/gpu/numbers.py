@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from quasistatic.files import strict
-from quasistatic.saving import write_text
+from quasistatic.storage.atomic import write_text
+from quasistatic.storage.files import strict
 
 __all__ = ["Numbers"]
 

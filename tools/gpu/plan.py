@@ -9,7 +9,7 @@ from torch import nn
 
 from gpu.flops import flops_per_row
 from gpu.models import model_of, network_inputs, random_rows
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.settings import make_recipe
 
 __all__ = ["MFU", "PLAN", "RATE", "Slice", "predicted", "rows_of_plan"]
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel, load
-from quasistatic.saving import new_folder, read_pair, save_module, save_tensors, write_text
+from quasistatic.storage.atomic import new_folder, write_text
+from quasistatic.storage.modules import read_pair, save_module, save_tensors
 
 __all__ = ["LARGEST", "Precision", "pack", "unpack"]
 

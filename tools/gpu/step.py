@@ -20,8 +20,8 @@ from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.train import Engine
 from quasistatic.train.ema import Ema
-from quasistatic.train.loop import _Fit
 from quasistatic.train.source import Source
+from quasistatic.train.trainer import _Fit
 from quasistatic.train.workers import Workers
 
 __all__ = ["Foreach", "graphed", "library_step", "plain_step"]

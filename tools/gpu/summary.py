@@ -7,7 +7,7 @@ from typing import Any
 from gpu.numbers import Numbers
 from gpu.plan import MFU, RATE
 from gpu.variants import best_way
-from quasistatic.report.tables import format_estimate, text_table
+from quasistatic.reporting.text import format_estimate, text_table
 
 __all__ = ["summary"]
 

@@ -11,8 +11,8 @@ import torch
 from gpu.clock import Deadline
 from gpu.shards import unpack
 from quasistatic.recipes.base import Recipe, seeded
-from quasistatic.recipes.run import Run, evaluate_run, open_run, train_run
-from quasistatic.recipes.settings import make_recipe
+from quasistatic.runs.run import Run, evaluate_run, open_run, train_run
+from quasistatic.runs.settings import make_recipe
 from quasistatic.train import Engine
 
 __all__ = ["EVALUATION", "RESERVE", "measure", "rates", "resume", "train"]

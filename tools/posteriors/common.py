@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.model import DiffusionModel, load
-from quasistatic.posterior import Posterior
-from quasistatic.recipes.run import versions
+from quasistatic.posterior.result import Posterior
+from quasistatic.runs.run import versions
 
 RECORDS = Path(__file__).resolve().parent.parent.parent / "records"
 

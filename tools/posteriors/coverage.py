@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, say, seed, trained
-from quasistatic.data.digits import load_digits
-from quasistatic.data.transforms import Chain, Dequantise, HistogramToNormal
-from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.datasets.digits import load_digits
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior import PosteriorWarning
-from quasistatic.report import coverage, energy_score, rank_test, ranks
+from quasistatic.plots import coverage, energy_score, rank_test, ranks
+from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig, fit
+from quasistatic.transforms import Chain, Dequantise, HistogramToNormal
 
 N_PROBLEMS, LEVEL, NOISE, LEVELS = 500, 0.9, 0.3, 17
 ROLL_PARTICLES, DIGIT_PARTICLES, DIGIT_STEPS = 200, 2000, 40

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, mean_error, seed
-from quasistatic.evidence import Evidence, GaussianMeasurement, LogEvidence
-from quasistatic.exact import ExactGaussianMixture
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.posterior import Posterior, PosteriorWarning
+from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.posterior.observations import Evidence, GaussianMeasurement, LogEvidence
+from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.smc import posterior_sample
 from quasistatic.schedules import geometric
-from quasistatic.smc import posterior_sample
 
 N_PARTICLES, N_REPEATS, FEW = 10_000, 1000, 100
 Y, STD, VAR = torch.tensor([0.6, 0.1], dtype=torch.float64), 0.5, 0.15

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, say, seed, trained
-from quasistatic.data.toy import heartbeat_atoms
-from quasistatic.evidence import BitFlips, Evidence, KnownEntries
+from quasistatic.datasets.heartbeat import heartbeat_atoms
 from quasistatic.model import DiffusionModel
-from quasistatic.posterior import Posterior, PosteriorWarning
+from quasistatic.posterior.observations import BitFlips, Evidence, KnownEntries
+from quasistatic.posterior.result import Posterior, PosteriorWarning
 
 N, N_LONG, RATE = 20_000, 1000, 0.1
 

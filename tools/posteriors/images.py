@@ -16,10 +16,10 @@ from torch import Tensor
 
 from posteriors.common import Measured, say, seed
 from quasistatic.errors import InputError
-from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
-from quasistatic.posterior import Posterior, PosteriorWarning
-from quasistatic.recipes.run import Run, open_run
-from quasistatic.report import posterior_images, save_figure
+from quasistatic.plots import posterior_images, save_figure
+from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.runs.run import Run, open_run
 
 N_IMAGES, N_PARTICLES, N_STEPS, SHOWN = 16, 32, 50, 4
 PEAK = {"mnist-binary": 1.0, "cifar10": 255.0}

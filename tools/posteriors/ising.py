@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, say, seed
-from quasistatic.data.transforms import Chain
-from quasistatic.evidence import BitFlips, Evidence, KnownEntries
 from quasistatic.forward import BinomialDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior import PosteriorWarning
+from quasistatic.posterior.observations import BitFlips, Evidence, KnownEntries
+from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import TrainConfig, fit
+from quasistatic.transforms import Chain
 
 ROWS, COLUMNS, COUPLING, FIELD = 4, 3, 0.35, 0.1
 N, N_STEPS, N_COMPONENTS, N_TRAIN, STEPS = 20_000, 50, 6, 1_000_000, 20_000

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, say, seed, trained
-from quasistatic.data.toy import swiss_roll_frame
-from quasistatic.evidence import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.model import DiffusionModel
-from quasistatic.posterior import PosteriorWarning
-from quasistatic.report import sliced_wasserstein
+from quasistatic.plots import sliced_wasserstein
+from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.result import PosteriorWarning
 
 NOISE, N, SETS = 0.02, 4000, 6
 NODES = 200_001

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
-from quasistatic.data.transforms import Transform
 from quasistatic.errors import InputError
+from quasistatic.transforms import Transform
 
 __all__ = ["GaussianMixtureBaseline"]
 
@@ -33,7 +33,7 @@ class GaussianMixtureBaseline:
 
     Examples
     --------
-    >>> from quasistatic.data.transforms import Chain
+    >>> from quasistatic.transforms import Chain
     >>> x = torch.randn(4000, 2, generator=Generator().manual_seed(0), dtype=torch.float64)
     >>> fitted = GaussianMixtureBaseline.fit(Chain(), x[:3000], x[3000:], sizes=(1,), regularisation=(1e-6,))
     >>> round(fitted.log_prob(torch.zeros(1, 2)).item(), 1)      # -log(2 pi)

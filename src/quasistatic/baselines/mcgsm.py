@@ -30,7 +30,7 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["MCGSM", "ConditionalGSM"]
 

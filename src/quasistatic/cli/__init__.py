@@ -24,7 +24,7 @@ from quasistatic.checks import out_of_memory, whole_number
 from quasistatic.cli.ending import answering, ending_well
 from quasistatic.cli.posteriors import Denoise, Inpaint
 from quasistatic.errors import InputError, Terminated, printable
-from quasistatic.files import strict
+from quasistatic.storage.files import strict
 from quasistatic.streams import prepared_streams, say
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Recipes:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes import CATALOGUE
+        from quasistatic.recipes.catalogue import CATALOGUE
         from quasistatic.recipes.presets import preset_rows
 
         listed = [
@@ -55,7 +55,7 @@ class Recipes:
         return {"recipes": listed, "presets": preset_rows()}
 
     def tell(self, answer: dict[str, Any]) -> None:
-        from quasistatic.report.tables import text_table
+        from quasistatic.reporting.text import text_table
 
         shown = [{**row, "presets": ", ".join(row["presets"])} for row in answer["recipes"]]
         print(text_table(shown, ["recipe", "minutes", "reproduces", "presets", "about"]))
@@ -107,8 +107,8 @@ class Train:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes import CATALOGUE, find
-        from quasistatic.recipes.settings import parse_words
+        from quasistatic.recipes.catalogue import CATALOGUE, find
+        from quasistatic.runs.settings import parse_words
 
         find(self.recipe)
         if () in self.set:
@@ -129,8 +129,8 @@ class Train:
             _tell_pictures(settings, self.preset)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
-        from quasistatic.recipes.run import best_line, read_best, read_metrics, train_run
-        from quasistatic.recipes.verdict import below_null, untrained_start
+        from quasistatic.runs.run import best_line, read_best, read_metrics, train_run
+        from quasistatic.runs.verdict import below_null, untrained_start
         from quasistatic.train import Engine
 
         engine = Engine(self.device, self.compile, self.micro_batch)
@@ -146,7 +146,7 @@ class Train:
                 "unit": top["unit"], "checkpoint": read_best(folder), "warnings": warned}  # fmt: skip
 
     def tell(self, answer: dict[str, Any]) -> None:
-        from quasistatic.report.tables import format_estimate
+        from quasistatic.reporting.text import format_estimate
 
         bound = format_estimate(_known(answer["validation"]), _known(answer["validation_se"]), answer["unit"])
         if "stopped_at" in answer:
@@ -189,7 +189,7 @@ class Evaluate:
         if self.n_steps is not None:
             whole_number("--n-steps", self.n_steps, 2)
         whole_number("--samples", self.samples, 0)
-        from quasistatic.recipes.run import evaluate_run, open_run
+        from quasistatic.runs.run import evaluate_run, open_run
 
         run = open_run(self.run_folder)
         _progress(f"measuring {run.name} on {self.split} rows")
@@ -238,8 +238,8 @@ class Sample:
             whole_number("--n-steps", self.n_steps, 1)
         if out.suffix == ".png" and self.n > 1:
             raise InputError(f"{out} is one picture, but {self.n} samples are asked for: give -n 1, or a folder")
-        from quasistatic.recipes.pixels import as_integers, has_pictures, write_samples
-        from quasistatic.recipes.run import draw_samples, open_run, own_names, sentences
+        from quasistatic.runs.pixels import as_integers, has_pictures, write_samples
+        from quasistatic.runs.run import draw_samples, open_run, own_names, sentences
 
         run = open_run(self.run_folder)
         if self.out is None:
@@ -258,7 +258,7 @@ class Sample:
         elif out.suffix in (".png", ""):
             write_samples(run, drawn, out)
         else:
-            from quasistatic.recipes.table_writing import writing_table
+            from quasistatic.io.table_writing import writing_table
 
             types: list[type] = [float] * x.shape[-1]
             if (cells := run.recipe.cells(drawn)) is not None:
@@ -291,9 +291,9 @@ class Score:
 
     def run(self) -> dict[str, Any]:
         from quasistatic.estimate import unit_divisor
-        from quasistatic.recipes.run import open_run, sentences
-        from quasistatic.recipes.table import averaged
-        from quasistatic.recipes.table_files import check_files, score_file
+        from quasistatic.runs.run import open_run, sentences
+        from quasistatic.runs.table_files import check_files, score_file
+        from quasistatic.runs.tables import averaged
 
         with sentences():  # the unit may not be one
             unit_divisor(self.unit, (1,))
@@ -302,7 +302,7 @@ class Score:
         return score_file(density, self.data, self.out, self.unit)
 
     def tell(self, answer: dict[str, Any]) -> None:
-        from quasistatic.report.tables import format_estimate
+        from quasistatic.reporting.text import format_estimate
 
         if "mean" in answer:
             print(
@@ -336,9 +336,9 @@ class Impute:
     def run(self) -> dict[str, Any]:
         whole_number("--draws", self.draws, 1)
         whole_number("--seed", self.seed, 0, 2**31 - 1)
-        from quasistatic.recipes.run import open_run
-        from quasistatic.recipes.table import averaged
-        from quasistatic.recipes.table_files import check_files, impute_file
+        from quasistatic.runs.run import open_run
+        from quasistatic.runs.table_files import check_files, impute_file
+        from quasistatic.runs.tables import averaged
 
         density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
         _progress(f"filling the gaps of {self.data}")
@@ -363,8 +363,8 @@ class Report:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes.run import open_run
-        from quasistatic.recipes.summary import write_run_report
+        from quasistatic.runs.run import open_run
+        from quasistatic.runs.summary import write_run_report
 
         run = open_run(self.run_folder)
         _progress(f"drawing the figures of {run.name}")
@@ -395,8 +395,8 @@ class Reproduce:
     """Print one JSON object and nothing else."""
 
     def run(self) -> dict[str, Any]:
-        from quasistatic.recipes.paper_tables import TABLES, compared
-        from quasistatic.recipes.reproduce import reproduce
+        from quasistatic.runs.paper_tables import TABLES, compared
+        from quasistatic.runs.reproduce import reproduce
 
         results = reproduce(self.items, self.out, preset=self.preset, seed=self.seed)
         by_name = {result["recipe"]: result for result in results}
@@ -408,7 +408,7 @@ class Reproduce:
             _print_result(result)
             print(f"report: {Path(answer['out']) / result['recipe'] / 'report.html'}\n")
         for item, table in answer["tables"].items():
-            from quasistatic.report.tables import text_table
+            from quasistatic.reporting.text import text_table
 
             print(f"{item} (log likelihoods: higher is better; {Path(answer['out']) / item}.md)")
             print(text_table(table, list(table[0])), "\n")
@@ -430,9 +430,9 @@ COMMANDS: dict[str, Any] = {
 
 def _tell_columns(settings: dict[str, Any]) -> None:
     """Say what the columns of a table are taken for, before hours are spent on it."""
-    from quasistatic.estimator.columns import told
-    from quasistatic.recipes.settings import make_recipe
     from quasistatic.recipes.table import Table
+    from quasistatic.runs.settings import make_recipe
+    from quasistatic.tables.columns import told
 
     recipe = make_recipe("table", settings)
     assert isinstance(recipe, Table)
@@ -442,7 +442,7 @@ def _tell_columns(settings: dict[str, Any]) -> None:
 def _tell_pictures(settings: dict[str, Any], preset: str | None) -> None:
     """Say what becomes of pictures that are not taken as they are."""
     from quasistatic.recipes.own_images import OwnImages
-    from quasistatic.recipes.settings import make_recipe
+    from quasistatic.runs.settings import make_recipe
 
     recipe = make_recipe("images", settings, preset=preset)
     assert isinstance(recipe, OwnImages)
@@ -456,8 +456,8 @@ def _known(value: float | None) -> float:
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    from quasistatic.recipes.summary import rows
-    from quasistatic.report.tables import text_table
+    from quasistatic.reporting.text import text_table
+    from quasistatic.runs.summary import rows
 
     table = rows(result)
     print(f"{result['recipe']}, {result['split']} rows, T = {result['n_steps']} (log likelihoods: higher is better)")
@@ -474,7 +474,7 @@ def _warn(answer: dict[str, Any]) -> None:
 
 
 def _in_words(value: Any) -> Any:
-    from quasistatic.report.tables import format_estimate
+    from quasistatic.reporting.text import format_estimate
 
     if isinstance(value, dict):
         return format_estimate(value["value"], value["standard_error"], "", value["n"])
@@ -499,7 +499,7 @@ def _progress(what: str) -> None:
 def _write_array(path: Path, x: NDArray[Any]) -> None:
     import numpy as np
 
-    from quasistatic.report import whole_file
+    from quasistatic.storage.atomic import whole_file
 
     try:
         with whole_file(path) as file:

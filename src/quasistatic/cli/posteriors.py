@@ -16,8 +16,8 @@ from quasistatic.streams import say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from quasistatic.evidence import Evidence
-    from quasistatic.recipes.run import Run
+    from quasistatic.posterior.observations import Evidence
+    from quasistatic.runs.run import Run
 
 __all__ = ["Denoise", "Inpaint"]
 
@@ -53,9 +53,9 @@ class _Condition:
         whole_number("--draws", self.draws, 1)
         if self.n_steps is not None:
             whole_number("--n-steps", self.n_steps, 1)
-        from quasistatic.recipes.conditioning import condition
-        from quasistatic.recipes.pixels import has_pictures, is_picture, names_of
-        from quasistatic.recipes.run import open_run, own_names
+        from quasistatic.runs.conditioning import condition
+        from quasistatic.runs.pixels import has_pictures, is_picture, names_of
+        from quasistatic.runs.run import open_run, own_names
 
         run = open_run(self.run_folder)
         if run.name == "table":
@@ -76,7 +76,7 @@ class _Condition:
         return answer
 
     def tell(self, answer: dict[str, Any]) -> None:
-        from quasistatic.report.tables import text_table
+        from quasistatic.reporting.text import text_table
 
         rows = [
             {"observation": i, "log evidence": f"{value:.4g} ± {_known(error)} nats", "effective sample size": f"{ess:.0f}"}
@@ -106,7 +106,7 @@ class Denoise(_Condition):
     """Standard deviation of the noise of every entry, in data units."""
 
     def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
-        from quasistatic.recipes.conditioning import seen_through_noise
+        from quasistatic.runs.conditioning import seen_through_noise
 
         return seen_through_noise(run, self.input, self.noise_std)
 
@@ -122,6 +122,6 @@ class Inpaint(_Condition):
     """What is known: not zero, or bright in an image file; without it, all that is not nan."""
 
     def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
-        from quasistatic.recipes.conditioning import seen_through_mask
+        from quasistatic.runs.conditioning import seen_through_mask
 
         return seen_through_mask(run, self.input, self.mask)

@@ -18,7 +18,7 @@ the module is cast to, and read out in the dtype of the state.
 """
 
 from quasistatic.forward.base import Diffusion, expand_right
-from quasistatic.forward.binomial import BinomialDiffusion
+from quasistatic.forward.bernoulli import BinomialDiffusion
 from quasistatic.forward.categorical import CategoricalDiffusion
 from quasistatic.forward.gaussian import GaussianDiffusion
 from quasistatic.forward.mixed import MixedDiffusion

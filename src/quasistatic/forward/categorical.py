@@ -13,7 +13,7 @@ from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_numbe
 from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
 from quasistatic.forward.base import Diffusion
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDiffusion"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quasistatic.distributions import Gaussian
 from quasistatic.forward.base import Diffusion
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["GaussianDiffusion"]
 

@@ -12,7 +12,7 @@ from quasistatic.distributions import BlockProduct, Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward.base import Diffusion
 from quasistatic.forward.categorical import CategoricalDiffusion
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["MixedDiffusion"]
 

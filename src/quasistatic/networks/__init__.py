@@ -7,8 +7,8 @@ which hold parameters for each step and so fix T (``n_steps``).
 
 from quasistatic.networks.mlp import ResidualMLP
 from quasistatic.networks.multiscale import MultiscaleNetwork
+from quasistatic.networks.per_step import BumpReadout, PerStepReadout, SteppedMLP, bumps
 from quasistatic.networks.rbf import NormalisedRBF
-from quasistatic.networks.stepped import BumpReadout, PerStepReadout, SteppedMLP, bumps
 from quasistatic.networks.unet import UNet
 
 __all__ = [

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, real_number, require_network, whole_number
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["FourierFeatures", "LogSNREmbedding", "ResidualMLP"]
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, require_network, shown, whole_number
 from quasistatic.errors import InputError
-from quasistatic.networks.stepped import bumps
-from quasistatic.saving import saveable
+from quasistatic.networks.per_step import bumps
+from quasistatic.storage.modules import saveable
 
 SOFTPLUS_OF_NORMAL = 0.806, 0.521  # mean and deviation of log(1 + e^u) for a standard normal u
 

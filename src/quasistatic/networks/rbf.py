@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_WIDTH, real_number, require_network, whole_number
-from quasistatic.networks.stepped import PerStepReadout
-from quasistatic.saving import saveable
+from quasistatic.networks.per_step import PerStepReadout
+from quasistatic.storage.modules import saveable
 
 __all__ = ["NormalisedRBF"]
 

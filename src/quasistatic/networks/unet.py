@@ -12,7 +12,7 @@ from torch.nn import functional
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.networks.mlp import LogSNREmbedding
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["UNet"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Generator
 
-from quasistatic.data.tables import column_names, read_array, require_binary, split_rows
-from quasistatic.data.transforms import Affine, Chain, Whiten
 from quasistatic.errors import InputError
-from quasistatic.files import digest_of
 from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.io.tables import column_names, read_array, require_binary, split_rows
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
+from quasistatic.storage.files import digest_of
 from quasistatic.train import TrainConfig
+from quasistatic.transforms import Affine, Chain, Whiten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,7 @@ class Array(Recipe):
         return DiffusionModel(Chain(own_scale, whiten), normal, denoiser, (d,))
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import bit_rates, pair_plot
+        from quasistatic.plots import bit_rates, pair_plot
 
         real = splits.test.numpy()
         made = model.sample(max(500, len(real)), generator=generator).numpy()

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.data.augment import random_flip
-from quasistatic.data.bark import bark_parts, load_bark
-from quasistatic.data.transforms import Chain, bits_per_dim_from_k
+from quasistatic.datasets.augment import random_flip
+from quasistatic.datasets.bark import bark_parts, load_bark
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
@@ -22,6 +21,7 @@ from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
 from quasistatic.train import Augment, TrainConfig
+from quasistatic.transforms import Chain, bits_per_dim_from_k
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ class Bark(UnitVariance, UNetRecipe):
 
     def _filled(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
         """Held-out bark, its middle replaced by noise, and filled in."""
-        from quasistatic.report import image_panels
+        from quasistatic.plots import image_panels
 
         whole = torch.as_tensor(bark_parts().test)
         side = min(self.picture, *whole.shape[2:])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from quasistatic.data.augment import random_flip
-from quasistatic.data.images import load_cifar10
+from quasistatic.datasets.augment import random_flip
+from quasistatic.datasets.images import load_cifar10
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.baselines.mcgsm import MCGSM
-from quasistatic.data.augment import random_symmetry
-from quasistatic.data.textures import load_dead_leaves, noisy_patches
-from quasistatic.data.transforms import Chain
+from quasistatic.datasets.augment import random_symmetry
+from quasistatic.datasets.textures import load_dead_leaves, noisy_patches
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
@@ -24,6 +23,7 @@ from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
 from quasistatic.train import Augment, TrainConfig
+from quasistatic.transforms import Chain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ class DeadLeaves(UNetRecipe):
 
     def _large(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
         """A training image, one of the classical model, and one composed of patches of ours."""
-        from quasistatic.report import image_panels
+        from quasistatic.plots import image_panels
 
         clean = load_dead_leaves(n_train=self.n_images)
         side = min(self.picture, clean[0].shape[1])

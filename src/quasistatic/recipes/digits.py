@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.baselines import GaussianMixtureBaseline
-from quasistatic.data.digits import load_digits
-from quasistatic.data.transforms import Chain, Dequantise, HistogramToNormal, Whiten
+from quasistatic.datasets.digits import load_digits
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
@@ -19,6 +18,7 @@ from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
+from quasistatic.transforms import Chain, Dequantise, HistogramToNormal, Whiten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ class Digits(Recipe):
         return (x / (LEVELS - 1)).view(-1, 8, 8).numpy()
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import image_sheet
+        from quasistatic.plots import image_sheet
 
         made = model.sample(64, generator=generator).view(-1, 8, 8).numpy()
         real = splits.test[:64].view(-1, 8, 8).numpy()

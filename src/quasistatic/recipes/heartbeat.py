@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.data import toy
-from quasistatic.data.transforms import Chain
-from quasistatic.exact import ExactBits
+from quasistatic.datasets.heartbeat import heartbeat, heartbeat_atoms, heartbeat_log_prob, heartbeat_optimal_bound
 from quasistatic.forward import BinomialDiffusion
+from quasistatic.likelihood.exact import ExactBits
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP, SteppedMLP
 from quasistatic.recipes.base import FirstStep, Recipe, Splits
@@ -19,6 +18,7 @@ from quasistatic.reverse import BernoulliDenoiser, ReverseKernel
 from quasistatic.sample import trajectory
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import TrainConfig
+from quasistatic.transforms import Chain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ class Heartbeat(Recipe):
 
     def splits(self, seed: int) -> Splits:
         def draw(n: int, seed: int) -> Tensor:
-            return torch.as_tensor(toy.heartbeat(n, seed=seed)).float()
+            return torch.as_tensor(heartbeat(n, seed=seed)).float()
 
         names = tuple(f"bin {i}" for i in range(N_BITS))
         return Splits(draw(self.n_train, seed), draw(self.n_validation, 20151117), draw(self.n_test, 20151118), names)
@@ -73,7 +73,7 @@ class Heartbeat(Recipe):
         return DiffusionModel(Chain(), diffusion, kernel, (N_BITS,))
 
     def true_log_prob(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(toy.heartbeat_log_prob(x.numpy()))
+        return torch.as_tensor(heartbeat_log_prob(x.numpy()))
 
     def truth(self) -> float:
         return float(torch.tensor(0.2, dtype=torch.float64).log())
@@ -82,19 +82,19 @@ class Heartbeat(Recipe):
         if self.n_components > 1:
             return None
         assert isinstance(model.diffusion, BinomialDiffusion)
-        return ExactBits(model.diffusion, torch.as_tensor(toy.heartbeat_atoms()), factorised=True)
+        return ExactBits(model.diffusion, torch.as_tensor(heartbeat_atoms()), factorised=True)
 
     def limit(self, model: DiffusionModel, first_step: FirstStep) -> float | None:
         if self.n_components > 1:
             return None
-        return toy.heartbeat_optimal_bound(model.diffusion.alpha_bar.numpy(), RATE, first_step=first_step)
+        return heartbeat_optimal_bound(model.diffusion.alpha_bar.numpy(), RATE, first_step=first_step)
 
     def paper(self) -> float:
         return -2.414  # Table 1
 
     def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
         """Share of draws that are one of the five sequences, and a chi-square test of these having uniform phases."""
-        atoms = torch.as_tensor(toy.heartbeat_atoms()).to(x)
+        atoms = torch.as_tensor(heartbeat_atoms()).to(x)
         match = (x[:, None] == atoms).all(2)
         phases = match.sum(0).double()
         n, expected = len(x), phases.mean()
@@ -110,7 +110,7 @@ class Heartbeat(Recipe):
         }
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import heartbeat_figure
+        from quasistatic.plots import heartbeat_figure
 
         n_steps = model.diffusion.n_steps
         path = {}

@@ -84,7 +84,7 @@ class ImageRecipe(Recipe):
     def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
         if not self.sheet_every or step % (self.sheet_every * self.train.evaluate_every):
             return None
-        from quasistatic.report import image_sheet
+        from quasistatic.plots import image_sheet
 
         drawn = self.draw(model, 25, seeded(0), self._sheet_steps())
         heading = f"Samples after {step} updates"
@@ -103,8 +103,8 @@ class ImageRecipe(Recipe):
         return 25
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
+        from quasistatic.plots import image_sheet
         from quasistatic.recipes.pictures import denoised_figure, dissolving, on_fewer_steps, returning
-        from quasistatic.report import image_sheet
 
         def show(x: Tensor) -> NDArray:  # type: ignore[type-arg]
             return self.shown(x, splits)

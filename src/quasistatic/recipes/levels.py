@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.data.transforms import Affine, Chain, Levels
-from quasistatic.discretised import DiscretisedGaussian
+from quasistatic.distributions.discretised import DiscretisedGaussian
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
@@ -20,6 +19,7 @@ from quasistatic.reverse import CosineBase
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.shrinkage import fit_shrunk
 from quasistatic.schedules import geometric
+from quasistatic.transforms import Affine, Chain, Levels
 
 __all__ = ["LevelRecipe"]
 

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.data.augment import binarise
-from quasistatic.data.images import load_binarised_mnist, load_mnist
-from quasistatic.data.transforms import Chain
+from quasistatic.datasets.augment import binarise
+from quasistatic.datasets.images import load_binarised_mnist, load_mnist
 from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
@@ -20,6 +19,7 @@ from quasistatic.recipes.images import UNetRecipe, image_training
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import Augment, TrainConfig
+from quasistatic.transforms import Chain
 
 __all__ = ["BinaryMnist"]
 

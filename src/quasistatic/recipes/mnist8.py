@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from quasistatic.baselines import choose_sd, parzen_log_prob
-from quasistatic.data.images import load_mnist
+from quasistatic.datasets.images import load_mnist
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.data.augment import random_crop, random_flip
-from quasistatic.data.folders import Images, open_images
-from quasistatic.data.pixels import Background
+from quasistatic.datasets.augment import random_crop, random_flip
 from quasistatic.errors import InputError
-from quasistatic.files import open_regular
+from quasistatic.io.image_folders import Images, open_images
+from quasistatic.io.pixels import Background
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import image_training
 from quasistatic.recipes.levels import LevelRecipe
+from quasistatic.storage.files import open_regular
 from quasistatic.train import Augment, TrainConfig
 
 if TYPE_CHECKING:

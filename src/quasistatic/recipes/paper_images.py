@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.data.images import load_cifar10, load_mnist, unit_variance
-from quasistatic.data.transforms import Chain, bits_per_dim_from_k
+from quasistatic.datasets.images import load_cifar10, load_mnist, unit_variance
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork
@@ -19,6 +18,7 @@ from quasistatic.recipes.images import ImageRecipe, UnitVariance, grey_levels
 from quasistatic.reverse import PerturbationKernel
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.train import Augment, TrainConfig
+from quasistatic.transforms import Chain, bits_per_dim_from_k
 
 __all__ = ["PaperImages"]
 

@@ -49,7 +49,7 @@ def _times(n_steps: int) -> list[int]:
 
 def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generator) -> Figure:
     """Rows of data at steps 0 to T of the forward process."""
-    from quasistatic.report import image_panels
+    from quasistatic.plots import image_panels
 
     z, _ = model.encode(x[:ROWS], generator)
     panels = []
@@ -61,7 +61,7 @@ def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generato
 
 def returning(model: DiffusionModel, show: Show, generator: Generator) -> Figure:
     """Rows of samples at steps T to 0 of the reverse chain."""
-    from quasistatic.report import image_panels
+    from quasistatic.plots import image_panels
 
     shown, panels = _times(model.diffusion.n_steps), []
     for t, state in trajectory(model.diffusion, model.kernel, (ROWS, *model.event_shape), generator=generator):
@@ -74,7 +74,7 @@ def denoised_figure(
     model: DiffusionModel, n_steps: int, x: Tensor, samples: Tensor, show: Show, generator: Generator
 ) -> Figure:
     """Held out, corrupted at a signal-to-noise ratio of 1, denoised, and samples (paper: Figure 3)."""
-    from quasistatic.report import image_panels
+    from quasistatic.plots import image_panels
 
     assert isinstance(model.diffusion, GaussianDiffusion)
     z, _ = model.encode(x, generator)

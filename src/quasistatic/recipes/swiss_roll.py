@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.data import toy
-from quasistatic.data.transforms import Chain
+from quasistatic.datasets.swiss_roll import swiss_roll, swiss_roll_entropy, swiss_roll_log_density
 from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion, GaussianDiffusion
+from quasistatic.likelihood.schedule_search import learn_schedule, regrid
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import NormalisedRBF, ResidualMLP
-from quasistatic.placing import learn_schedule, regrid
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.reverse import GaussianDenoiser, PerturbationKernel, ReverseKernel
 from quasistatic.sample import trajectory
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
+from quasistatic.transforms import Chain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ class SwissRoll(Recipe):
 
     def splits(self, seed: int) -> Splits:
         def draw(n: int, seed: int) -> Tensor:
-            return torch.as_tensor(toy.swiss_roll(n, self.noise, seed=seed))
+            return torch.as_tensor(swiss_roll(n, self.noise, seed=seed))
 
         train, validation = draw(self.n_train, seed), draw(self.n_validation, VALIDATION_SEED)
         return Splits(train, validation, draw(self.n_test, TEST_SEED), ("x", "y"))
@@ -91,16 +91,16 @@ class SwissRoll(Recipe):
         return regrid(model.diffusion, model.kernel, rows, self.n_steps, n_levels=n_levels, generator=generator)
 
     def true_log_prob(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(toy.swiss_roll_log_density(x.numpy(), self.noise))
+        return torch.as_tensor(swiss_roll_log_density(x.numpy(), self.noise))
 
     def truth(self) -> float:
-        return -toy.swiss_roll_entropy(self.noise)
+        return -swiss_roll_entropy(self.noise)
 
     def paper(self) -> float:
         return 2.35  # Table 1; its noise is not stated
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import swiss_roll_figure
+        from quasistatic.plots import swiss_roll_figure
 
         diffusion, kernel, n = model.diffusion, model.kernel, 1500
         shown = (0, diffusion.n_steps // 2, diffusion.n_steps)

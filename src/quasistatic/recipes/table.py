@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,25 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from quasistatic.data.tables import MIN_ROWS, Cells, read_cells, split_rows
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.estimator.build import FEW_ROWS, Shape, build, preconditioned, shape_for
-from quasistatic.estimator.coded import coded_columns, hide, missing_cells, modelled, values_of
-from quasistatic.estimator.coding import cells_of
-from quasistatic.estimator.columns import KINDS, NUMERIC, Column, infer
-from quasistatic.files import a_name, digest_of, read_json
+from quasistatic.io.tables import MIN_ROWS, Cells, read_cells, split_rows
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
-from quasistatic.streams import say
-from quasistatic.train import TrainConfig, fit
+from quasistatic.storage.files import digest_of
+from quasistatic.tables.build import Shape, build, preconditioned, shape_for
+from quasistatic.tables.cells import cell_type, decoded, encoded
+from quasistatic.tables.coded import coded_columns, hide, missing_cells, modelled, values_of
+from quasistatic.tables.columns import KINDS, NUMERIC, Column, infer
+from quasistatic.train import TrainConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from quasistatic.recipes.run import Run
 
-__all__ = ["Table", "averaged", "cell_type", "encoded", "table_of"]
+__all__ = ["Table"]
 
 
 HIDDEN, HIDDEN_DRAWS = 0.2, 39  # share of entries, and draws of each, by which intervals are judged in a report
@@ -139,7 +134,7 @@ class Table(Recipe):
         return tuple(column.name for column in columns), [cell_type(column) for column in columns], decoded(columns, x)
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.report import column_marginals, pair_plot
+        from quasistatic.plots import column_marginals, pair_plot
 
         columns = modelled(self.columns())
         names = [column.name for column in columns]
@@ -155,7 +150,7 @@ class Table(Recipe):
 
     def _judged(self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator) -> dict[str, Figure]:
         """What the average of densities makes of held-out rows: gaps made in them, and how likely they are."""
-        from quasistatic.report import coverage_curve, extreme_rows
+        from quasistatic.plots import coverage_curve, extreme_rows
 
         columns = self.columns()
         density = DiffusionDensity(random_state=0)
@@ -181,7 +176,7 @@ class Table(Recipe):
 
 def hidden_ranks(density: DiffusionDensity, x: Tensor, generator: Generator) -> NDArray[np.float64]:
     """Ranks among draws of entries that are hidden from coded rows, a fifth at random, (m,): of numbers and levels only."""
-    from quasistatic.report import ranks
+    from quasistatic.plots import ranks
 
     columns = density.columns_
     missing = missing_cells(x, columns)
@@ -214,82 +209,5 @@ def surprise(density: DiffusionDensity, x: Tensor) -> NDArray[np.float64]:
     return torch.stack(told, 1).numpy()
 
 
-def encoded(columns: list[Column], cells: Cells) -> tuple[Tensor, Tensor]:
-    """Codes of rows, (n, coded columns), nan where missing, and which rows are impossible."""
-    if [column.name for column in columns] != cells.names:
-        there, asked = ", ".join(cells.names), ", ".join(column.name for column in columns)
-        raise InputError(f"the table has the columns {there}, but the model takes {asked}")
-    pairs = [column.encode(c, cells.lines) for column, c in zip(columns, cells.columns, strict=True)]
-    wrong = np.any([pair[1] for pair in pairs], axis=0)
-    return torch.as_tensor(np.concatenate([codes for codes, _ in pairs], 1)), torch.as_tensor(wrong)
-
-
-def decoded(columns: list[Column], x: Tensor) -> NDArray[Any]:
-    """Cells of coded rows, (n, all columns), objects."""
-    return np.stack([cells.astype(object) for cells in cells_of(x, columns)], 1)
-
-
-def cell_type(column: Column) -> type:
-    """Type of the cells of a column where they are written with types."""
-    if any(isinstance(value, str) for value in column.values):
-        return str
-    return float if column.kind == "numeric" or any(value != round(value) for value in column.values) else int
-
-
 def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def table_of(run: Run) -> Table:
-    """The recipe of a run that must be one of a table."""
-    if not isinstance(run.recipe, Table):
-        raise InputError(f"{run.folder} is a run of {run.name}, but tables are scored and filled by a run of table")
-    return run.recipe
-
-
-def averaged(run: Run, ready: Callable[[list[Column]], None] | None = None) -> DiffusionDensity:
-    """The model of a run as a :class:`DiffusionDensity`, averaged with others; kept in the run's folder.
-
-    Others are the laws in closed form, and models with other starts, which are trained when they are first asked for: a
-    training that is broken off goes on the next time. Before that ``ready`` is shown the columns, and may refuse.
-
-    Raises
-    ------
-    InputError
-        If the run is not of a table, or its data has changed before it was first asked.
-    """
-    recipe = table_of(run)
-    folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
-    mark = run.folder / "estimator-of.json"
-    of = {"checkpoint": read_json(best, {"folder": a_name})["folder"], "laws": DiffusionDensity.N_LAWS}
-    kept = DiffusionDensity.load(folder) if os.path.lexists(mark) and read_json(mark, {}) == of else None
-    columns = recipe.columns() if kept is None else kept.columns_
-    if ready is not None:
-        ready(columns)
-    if kept is not None:
-        return kept
-    from quasistatic.recipes.run import own_names
-    from quasistatic.saving import write_text
-
-    own_names(run.folder)
-    density = recipe.estimator([column.name for column in columns], run.seed)
-    density.adopt(columns, [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
-    density.save(folder)
-    write_text(mark, json.dumps(of))
-    return density
-
-
-def _others(run: Run) -> list[DiffusionModel]:
-    """Train the members of the average beside the run's own model, each in a folder of its own."""
-    recipe, splits = table_of(run), run.splits
-    n = (4 if len(splits.train) < FEW_ROWS else 1) if recipe.members is None else recipe.members
-    members = []
-    for k in range(1, n):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.seed + k)
-            model = recipe.build(splits)
-            folder = run.folder / "members" / str(k)
-            if not (folder / "checkpoint" / "finished.json").exists():
-                say(f"training member {k + 1} of {n}, which is done once")
-            members.append(fit(model, splits.train, splits.validation, recipe.train, folder=folder, seed=run.seed + k))
-    return members

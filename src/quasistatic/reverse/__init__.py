@@ -10,11 +10,12 @@ the forward posterior, so one network serves every T, and :meth:`ReverseKernel.o
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.categorical import CategoricalDenoiser
 from quasistatic.reverse.cosine import CosineBase
+from quasistatic.reverse.first_step import StationaryFirstStep
 from quasistatic.reverse.gaussian import GaussianDenoiser
 from quasistatic.reverse.image import ImageDenoiser
-from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel, StationaryFirstStep
+from quasistatic.reverse.kernel import NetworkKernel, ReverseKernel
 from quasistatic.reverse.mixed import MixedDenoiser
-from quasistatic.reverse.perturbation import PerturbationKernel
+from quasistatic.reverse.paper import PerturbationKernel
 from quasistatic.reverse.wiener import WienerBase
 
 __all__ = [

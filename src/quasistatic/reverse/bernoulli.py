@@ -9,7 +9,7 @@ from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import Bernoulli, Distribution, Mixture
 from quasistatic.forward import BinomialDiffusion
 from quasistatic.reverse.kernel import NetworkKernel
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["BernoulliDenoiser"]
 

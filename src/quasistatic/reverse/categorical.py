@@ -12,7 +12,7 @@ from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
 from quasistatic.forward import CategoricalDiffusion
 from quasistatic.reverse.kernel import NetworkKernel
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDenoiser"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quasistatic.errors import InputError
 from quasistatic.reverse.wiener import WienerBase
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["CosineBase", "cosines", "dense_covariance", "spectrum"]
 

@@ -10,7 +10,7 @@ from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixt
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.reverse.covariance import scale_tril
 from quasistatic.reverse.kernel import NetworkKernel
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["GaussianDenoiser"]
 

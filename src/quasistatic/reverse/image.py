@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasistatic.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.distributions import Distribution, Gaussian
+from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.reverse.wiener import mean_on_grid
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["ImageDenoiser"]
 
@@ -45,7 +45,7 @@ class ImageDenoiser(NetworkKernel):
     reversal of Gaussian data, but for correlations between the pixels of one step.
 
     With ``levels`` the data are integers seen as evenly spaced numbers, and two more things are known. First, t = 1 tells
-    the mass of a level (:class:`~quasistatic.discretised.DiscretisedGaussian`): the bound is one of log P. Second, where
+    the mass of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`): the bound is one of log P. Second, where
     the noise is less than a step of the grid, levels can be told apart: m moves, by learned functions of the log-SNR
     that start at zero, towards the base's law restricted to the grid and towards the pixel's own value restricted to it.
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward import Diffusion
-from quasistatic.saving import saveable
 
-__all__ = ["NetworkKernel", "ReverseKernel", "StationaryFirstStep"]
+__all__ = ["NetworkKernel", "ReverseKernel"]
 
 Kernel = TypeVar("Kernel", bound="ReverseKernel")
 
@@ -56,43 +55,6 @@ class ReverseKernel(nn.Module, ABC):
         other = copy.copy(self)
         other._modules = {**self._modules, "diffusion": diffusion}
         return other
-
-
-@saveable
-class StationaryFirstStep(ReverseKernel):
-    r"""A kernel whose last step to the data is not learned: the paper's edge (eq. 44).
-
-    .. math:: p(x_0 \mid x_1) = q(x_1 \mid x_0)\, \pi(x_0) / \pi(x_1) = T_\pi(x_0 \mid x_1; \beta_1),
-
-    the forward step run backwards. All other steps are those of ``kernel``. Under it the bound cannot pass
-    :math:`-H(X_1)`, so beta_1 alone sets a ceiling of about :math:`-\frac12 \log_2 2\pi e \beta_1` bits a dimension.
-
-    Parameters
-    ----------
-    kernel : ReverseKernel
-    diffusion : Diffusion
-    """
-
-    first_step = "stationary"
-
-    def __init__(self, kernel: ReverseKernel, diffusion: Diffusion) -> None:
-        super().__init__()
-        self.kernel = kernel
-        self.diffusion = diffusion
-
-    def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Law of one step back; a batch holds either first steps only or none."""
-        first = t == 1 if isinstance(t, int) else (t == 1).all()
-        if first:
-            return self.diffusion.step(x_t, t)
-        if isinstance(t, Tensor) and (t == 1).any():
-            raise ValueError("under a stationary first step a batch must not mix t = 1 with other steps")
-        return self.kernel(x_t, t)
-
-    def on(self, diffusion: Diffusion) -> StationaryFirstStep:
-        if diffusion is self.diffusion:
-            return self
-        return StationaryFirstStep(self.kernel.on(diffusion), diffusion)
 
 
 class NetworkKernel(ReverseKernel):

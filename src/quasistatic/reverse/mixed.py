@@ -15,7 +15,7 @@ from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.categorical import CategoricalDenoiser
 from quasistatic.reverse.gaussian import GaussianDenoiser
 from quasistatic.reverse.kernel import NetworkKernel
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["MixedDenoiser"]
 
@@ -63,7 +63,7 @@ class MixedDenoiser(NetworkKernel):
     --------
     Untrained, two steps are as exact as any number:
 
-    >>> from quasistatic.bound import elbo_terms
+    >>> from quasistatic.likelihood.elbo import elbo_terms
     >>> from quasistatic.networks import ResidualMLP
     >>> beta = torch.tensor([0.5, 0.9])
     >>> q = MixedDiffusion([GaussianDiffusion(beta), BinomialDiffusion(beta, 0.25)], [[0], [1]])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.errors import InputError
-from quasistatic.saving import saveable
+from quasistatic.storage.modules import saveable
 
 __all__ = ["WienerBase", "mean_on_grid"]
 

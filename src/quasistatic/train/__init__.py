@@ -2,8 +2,8 @@
 
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.engine import Engine
-from quasistatic.train.loop import fit
 from quasistatic.train.scalars import Scalars
 from quasistatic.train.source import Augment
+from quasistatic.train.trainer import fit
 
 __all__ = ["Augment", "Engine", "Scalars", "TrainConfig", "fit"]

@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from quasistatic.forward import Diffusion
+from quasistatic.likelihood.estimators import StepSampler
 from quasistatic.reverse import ReverseKernel
-from quasistatic.steps import StepSampler
 
 __all__ = ["Batch", "Objective", "draw_batch"]
 

@@ -11,9 +11,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
-from quasistatic.files import Check, Optional, a_name, a_number, a_whole, read_json, strict
-from quasistatic.saving import new_folder, read_pair, require_finite_tensors, save_tensors, write_text
-from quasistatic.steps import StepSampler
+from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.storage.atomic import new_folder, write_text
+from quasistatic.storage.files import Check, Optional, a_name, a_number, a_whole, read_json, strict
+from quasistatic.storage.modules import read_pair, require_finite_tensors, save_tensors
 from quasistatic.streams import say
 from quasistatic.train.ema import Ema
 from quasistatic.train.patience import Patience

@@ -1,0 +1,1 @@
+"""Files of a user: arrays, tables, images and observations."""

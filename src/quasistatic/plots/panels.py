@@ -1,0 +1,70 @@
+"""Several sheets of images side by side, as the paper's figures have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from numpy.typing import ArrayLike
+
+from quasistatic.errors import InputError
+from quasistatic.plots.images import colours, image_stack, montage
+from quasistatic.plots.style import drawn, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["image_panels"]
+
+WIDTH = 9.0  # inches
+
+
+@drawn
+def image_panels(panels: Sequence[tuple[str, ArrayLike]], caption: str, columns: int | None = None) -> Figure:
+    """Sheets of images from left to right, each under its title, black at 0 and white at 1.
+
+    Parameters
+    ----------
+    panels : sequence of pairs (title, images)
+        Images as in :func:`~quasistatic.plots.images.image_sheet`; those of one panel go from left to right, then down.
+    caption : str
+        The figure's label.
+    columns : int, optional
+        Images in a row of each panel; by default as nearly square as their number allows.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If there are no panels, or images are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).random((4, 8, 8))
+    >>> figure = image_panels([("held out", x), ("denoised", x)], "Twice the same.")
+    >>> [axes.get_title() for axes in figure.axes]
+    ['held out', 'denoised']
+    """
+    if not panels:
+        raise InputError("a figure of panels needs one panel at least")
+    sheets = []
+    for title, images in panels:
+        stack = image_stack(images, f"images of {title!r}")
+        across = math.ceil(math.sqrt(len(stack))) if columns is None else columns
+        gap = 0 if len(stack) == 1 else max(1, round(0.06 * stack.shape[2]))
+        sheets.append(montage(colours(stack, 0.0, 1.0), min(across, len(stack)), gap=gap, top=gap))
+    wide = WIDTH / len(sheets)
+    # less what the layout keeps free on both sides of a panel, and a line of title
+    tall = (wide - 0.15) * max(sheet.shape[0] / sheet.shape[1] for sheet in sheets)
+    figure = new_figure(WIDTH, tall + 0.42, caption)
+    every = figure.subplots(1, len(sheets), squeeze=False)[0]
+    for axes, (title, _), sheet in zip(every, panels, sheets, strict=True):
+        axes.imshow(sheet, interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+    return figure

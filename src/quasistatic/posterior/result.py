@@ -1,0 +1,228 @@
+"""Weighted samples of a posterior: what can be asked of them, and whether they can be trusted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from quasistatic.checks import real_number, require_memory, whole_number
+from quasistatic.errors import InputError
+from quasistatic.printing import Described
+from quasistatic.storage.atomic import new_folder, write_text
+from quasistatic.storage.modules import read_pair, save_tensors
+
+__all__ = ["Posterior", "PosteriorWarning"]
+
+
+class PosteriorWarning(UserWarning):
+    """The samples of a posterior are not to be trusted, and why."""
+
+
+@dataclass(frozen=True, repr=False)
+class Posterior(Described):
+    r"""Weighted samples of :math:`\tilde p(x) \propto p(x)\, r(x)`.
+
+    With B observations every array has a leading axis of B; with a single one it has not.
+
+    Attributes
+    ----------
+    x : Tensor, shape (B, N, \*event) or (N, \*event)
+    log_weights : Tensor, shape (B, N) or (N,)
+        Normalised: their exponentials sum to one over N.
+    log_evidence : Tensor, shape (B,) or ()
+        Log of an unbiased estimate of :math:`\int p(x)\, r(x)\, dx`; nan for samples drawn without weights.
+    founders : Tensor of int, shape (B, N) or (N,)
+        Which of the N first draws of x_T each sample descends from.
+    n_resampled : Tensor of int, shape (B,) or ()
+        How often the particles were resampled on the way.
+    log_evidence_error : Tensor, shape (B,) or ()
+        Standard error of ``log_evidence``, nats. Of several runs it is measured by how far they differ; of a single run
+        with the look-ahead it is estimated from how the weight is spread over lines of descent (:func:`lineage_error`).
+        It is nan where there is no estimate to trust: a single run with ``spread="power"``, and any with "constant", whose
+        weights have tails so heavy that the particles that matter most may not have been drawn.
+
+    Examples
+    --------
+    >>> p = Posterior.of(torch.tensor([[0.0], [1.0]]), torch.tensor([0.25, 0.75]).log(), torch.tensor(-1.0))
+    >>> round(p.mean.item(), 4), round(p.ess.item(), 2), p.quantile(0.5).item()
+    (0.75, 1.6, 1.0)
+    """
+
+    x: Tensor
+    log_weights: Tensor
+    log_evidence: Tensor
+    founders: Tensor
+    n_resampled: Tensor
+    log_evidence_error: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, log_weights: Tensor, log_evidence: Tensor) -> Posterior:
+        """Weighted samples that were never resampled."""
+        log_weights = log_weights - torch.logsumexp(log_weights, -1, keepdim=True)
+        founders = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
+        n_resampled = torch.zeros_like(log_evidence, dtype=torch.long)
+        return cls(x, log_weights, log_evidence, founders, n_resampled, lineage_error(log_weights, founders, log_evidence))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
+        """Put batches of observations one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+    @classmethod
+    def pooled(cls, runs: Sequence[Posterior]) -> Posterior:
+        r"""Put independent runs on the same observations together, each weighted by its evidence.
+
+        With estimates :math:`Z_r` of R runs the evidence is their mean, and the error of its logarithm
+        :math:`\mathrm{sd}(Z_r) / (\sqrt R\, \bar Z)`.
+        """
+        log_z = torch.stack([run.log_evidence for run in runs])
+        r, n = len(runs), runs[0].n_particles
+        mean = torch.logsumexp(log_z, 0) - math.log(r)
+        share = torch.where(torch.isfinite(mean), log_z - mean - math.log(r), -math.log(r))
+        relative = (log_z - mean).exp()
+        return cls(
+            torch.cat([run.x for run in runs], runs[0].log_weights.dim() - 1),
+            torch.cat([run.log_weights + part.unsqueeze(-1) for run, part in zip(runs, share, strict=True)], -1),
+            mean,
+            torch.cat([run.founders + k * n for k, run in enumerate(runs)], -1),
+            torch.stack([run.n_resampled for run in runs]).sum(0),
+            relative.std(0) / math.sqrt(r),
+        )
+
+    @property
+    def batched(self) -> bool:
+        """Whether there is an axis of observations."""
+        return self.log_weights.dim() == 2
+
+    @property
+    def n_particles(self) -> int:
+        """N."""
+        return self.log_weights.shape[-1]
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights that sum to one, the shape of ``log_weights``."""
+        return self.log_weights.exp()
+
+    @property
+    def ess(self) -> Tensor:
+        r"""Effective sample size of the weights, :math:`1 / \sum_i w_i^2`, from 1 to N."""
+        return 1.0 / self.weights.square().sum(-1)
+
+    @property
+    def n_founders(self) -> Tensor:
+        r"""Effective number of independent lines, :math:`1 / \sum_f W_f^2` with W_f the weight of all that descend from f.
+
+        Equal to ``ess`` if nothing was resampled. Near one, all samples are cousins.
+        """
+        return 1.0 / self._by_founder().square().sum(-1)
+
+    def _by_founder(self) -> Tensor:
+        return torch.zeros_like(self.weights).scatter_add_(-1, self.founders, self.weights)
+
+    def _weigh(self, values: Tensor) -> Tensor:
+        """Weighted sum over the particles."""
+        weights = self.weights.view(*self.weights.shape, *(1,) * (values.dim() - self.weights.dim()))
+        return (weights * values).sum(self.log_weights.dim() - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        r"""Posterior mean, (B, \*event) or (\*event)."""
+        return self._weigh(self.x)
+
+    @property
+    def std(self) -> Tensor:
+        r"""Posterior standard deviation of each entry, (B, \*event) or (\*event)."""
+        off = self.x - self.mean.unsqueeze(self.log_weights.dim() - 1)
+        return self._weigh(off.square()).sqrt()
+
+    def quantile(self, q: float) -> Tensor:
+        """Quantile of each entry: the smallest draw below or at which lies a weight of q.
+
+        Parameters
+        ----------
+        q : float
+            From 0 to 1.
+        """
+        real_number("a quantile", q, least=0.0, most=1.0)
+        axis = self.log_weights.dim() - 1
+        x, order = self.x.sort(axis)
+        weights = self.weights.view(*self.weights.shape, *(1,) * (x.dim() - self.weights.dim())).expand(x.shape)
+        below = weights.gather(axis, order).cumsum(axis)
+        reached = (below >= q - 1e-12).to(torch.uint8).argmax(axis, keepdim=True)
+        return x.gather(axis, reached).squeeze(axis)
+
+    def resample(self, n: int, *, generator: Generator | None = None) -> Tensor:
+        r"""Draw n samples of equal weight, with repeats, (B, n, \*event) or (n, \*event)."""
+        whole_number("the number of samples", n, 1)
+        numbers = self.x[..., 0, :].numel() if self.x.dim() > self.log_weights.dim() else 1
+        require_memory(f"{n} samples", 32.0 * n * max(1, numbers), "draw fewer")
+        rows = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        return self.x[torch.arange(len(rows)).unsqueeze(1), rows] if self.batched else self.x[rows]
+
+    def observation(self, b: int) -> Posterior:
+        """The posterior of one of several observations."""
+        if not self.batched:
+            raise InputError("this posterior has a single observation")
+        return replace(self, **{name: getattr(self, name)[b] for name in self.__dataclass_fields__})
+
+    def to_arviz(self, n: int | None = None, *, generator: Generator | None = None) -> Any:
+        """Equally weighted draws as an ``arviz.InferenceData`` with one chain; observations are its first dimension.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many draws; as many as particles if not given.
+        """
+        try:
+            import arviz
+        except ImportError:
+            raise InputError("to_arviz needs arviz: install quasistatic[arviz]") from None
+        draws = self.resample(n or self.n_particles, generator=generator)
+        draws = draws.movedim(1, 0) if self.batched else draws
+        return arviz.from_dict(posterior={"x": draws.unsqueeze(0).cpu().numpy()})
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON."""
+        with new_folder(Path(path)) as folder:
+            tensors = {name: getattr(self, name) for name in self.__dataclass_fields__}
+            size = save_tensors(tensors, folder / "posterior.safetensors")
+            write_text(folder / "posterior.json", json.dumps({"bytes": size, "kind": "posterior"}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Posterior:
+        """Read what :meth:`save` wrote."""
+        _, tensors = read_pair(Path(path), "posterior")
+        return cls(**tensors)
+
+
+def lineage_error(log_weights: Tensor, founders: Tensor, log_evidence: Tensor) -> Tensor:
+    r"""Standard error of the log evidence of one run, from its lines of descent, (B,) or (), nats.
+
+    :math:`\sqrt{(\sum_f W_f^2 - 1/N)\, N / (N - 1)}` with :math:`W_f` the weight of all particles that descend from
+    the first draw f. It is right as N grows, errs on the large side under systematic resampling, and is nan where fewer
+    than two effective lines are left.
+
+    Parameters
+    ----------
+    log_weights : Tensor, shape (B, N) or (N,)
+        Normalised.
+    founders : Tensor of int, same shape
+    log_evidence : Tensor, shape (B,) or ()
+
+    References
+    ----------
+    Lee and Whiteley (2018), Variance estimation in the particle filter, to leading order.
+    """
+    n = log_weights.shape[-1]
+    weights = log_weights.exp()
+    squares = torch.zeros_like(weights).scatter_add_(-1, founders, weights).square().sum(-1)
+    error = ((squares - 1.0 / n).clamp_min(0.0) * n / max(1, n - 1)).sqrt()
+    return torch.where(torch.isfinite(log_evidence) & (squares <= 0.5), error, math.nan)

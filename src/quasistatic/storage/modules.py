@@ -1,0 +1,189 @@
+"""Modules to disk and back: JSON for how to build them, safetensors for their numbers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from quasistatic.checks import catching_memory_errors, shown
+from quasistatic.errors import InputError
+from quasistatic.storage.atomic import write_text
+from quasistatic.storage.files import Check, Optional, a_record, a_whole, read_json, regular_file, strict
+
+__all__ = ["build", "describe", "load_module", "read_pair", "require_finite_tensors", "save_module", "save_tensors", "saveable"]
+
+C = TypeVar("C", bound=type)
+
+_CLASSES: dict[str, type] = {}
+
+
+def saveable(cls: C) -> C:
+    """Let instances of a module class be described by the arguments they were built with."""
+    init = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+    keywords = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+
+    @functools.wraps(init)
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        built: type = type(self)
+        if built is cls:
+            given = signature.bind(self, *args, **kwargs)
+            given.apply_defaults()  # another version may have other ones
+            arguments = {k: v for k, v in given.arguments.items() if k != "self"}
+            for name in keywords:
+                arguments |= arguments.pop(name)
+            self._built_with = arguments
+
+    cls.__init__ = remember  # type: ignore[misc]
+    _CLASSES[cls.__name__] = cls
+    return cls
+
+
+def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Turn a tree of saveable modules into JSON-ready data and the tensors among its arguments."""
+    tensors: dict[str, Tensor] = {}
+    seen: dict[int, int] = {}
+
+    def tell(value: Any) -> Any:
+        if isinstance(value, nn.Module):
+            if id(value) in seen:
+                return {"same": seen[id(value)]}
+            name = type(value).__name__
+            if name not in _CLASSES:
+                raise TypeError(f"{name} is not saveable: mark its class with quasistatic.storage.modules.saveable")
+            number = seen[id(value)] = len(seen)
+            arguments = {k: tell(v) for k, v in _arguments(value).items()}
+            return {"class": name, "number": number, "args": arguments}
+        if isinstance(value, Tensor):
+            name = f"argument.{len(tensors)}"
+            tensors[name] = value.detach().contiguous().clone()
+            return {"tensor": name}
+        if isinstance(value, tuple | list):
+            return [tell(v) for v in value]
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"cannot save an argument of type {type(value).__name__}")
+
+    return tell(module), tensors
+
+
+def _arguments(module: nn.Module) -> dict[str, Any]:
+    """The arguments of a module; what was put in an argument's place since (another grid) stands for it."""
+    given: dict[str, Any] = module._built_with  # type: ignore[assignment]
+    return {k: module._modules.get(k, v) if isinstance(v, nn.Module) else v for k, v in given.items()}
+
+
+def build(description: Any, tensors: dict[str, Tensor]) -> Any:
+    """Make the modules again that :func:`describe` described, with fresh parameters."""
+    made: dict[int, Any] = {}
+
+    def make(value: Any) -> Any:
+        if isinstance(value, list):
+            return [make(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        if "same" in value:
+            return made[value["same"]]
+        if not isinstance(value["class"], str) or value["class"] not in _CLASSES:
+            raise InputError(f"unknown class {shown(value['class'])}: was this saved by a newer quasistatic?")
+        cls = _CLASSES[value["class"]]
+        arguments = {k: make(v) for k, v in value["args"].items()}
+        variadic = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.VAR_POSITIONAL]
+        positional = [x for name in variadic for x in arguments.pop(name, [])]
+        made[value["number"]] = result = cls(*positional, **arguments)
+        return result
+
+    return make(description)
+
+
+def save_module(module: nn.Module, folder: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into an existing folder, ``extra`` into the second."""
+    description, tensors = describe(module)
+    size = save_tensors(tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors")
+    told = {**strict(extra or {}), "bytes": size, "module": description}
+    write_text(folder / "model.json", json.dumps(told, indent=1))
+
+
+def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Read what :func:`save_module` wrote: the module, and the rest of its JSON.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, or describes what this version does not know.
+    """
+    told, tensors = read_pair(folder, "model", {"module": a_record()})
+    require_finite_tensors(tensors, folder / "model.safetensors")
+    state = {k.removeprefix("state."): tensors.pop(k) for k in list(tensors) if k.startswith("state.")}
+    try:
+        # random starts are drawn, and replaced by the numbers of the file
+        with catching_memory_errors(f"the model in {folder}", "was it changed by hand?"), torch.random.fork_rng(devices=[]):
+            module = build(told.pop("module"), tensors)
+        if not isinstance(module, nn.Module):
+            raise TypeError("it describes no module")
+        module.load_state_dict(state)
+    except InputError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error
+    return module.eval(), told
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> int:
+    """Write tensors as safetensors and return the number of bytes; a full disk is an ``OSError``."""
+    from safetensors.torch import save
+
+    # clones, because tensors that share memory are refused; and Python's own file, because safetensors
+    # reports a full disk as an error of its own kind, without errno
+    data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+    return path.write_bytes(data)
+
+
+def read_pair(
+    folder: Path, stem: str, schema: Mapping[str, Check | Optional] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read ``stem.json``, with the keys of a schema, and ``stem.safetensors``; check that the second has all its bytes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
+    words, path = folder / f"{stem}.json", folder / f"{stem}.safetensors"
+    for file in (words, path):
+        if not os.path.lexists(file):
+            raise InputError(f"{folder} holds no {file.name}")
+    told = read_json(words, {"bytes": a_whole(), **(schema or {})})
+    expected, size = told["bytes"], regular_file(path).stat().st_size
+    if size != expected:
+        raise InputError(f"{path} is damaged: it has {size} bytes and should have {expected}")
+    try:
+        return told, load_file(path) if _is_text(path) else load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a name is UTF-8, the only names that safetensors opens."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_finite_tensors(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse weights that are nan or infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = tensor[~torch.isfinite(tensor)][0].item()
+            raise InputError(f"{source} is damaged: {name} holds {bad}, but weights must be finite")

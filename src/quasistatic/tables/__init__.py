@@ -1,0 +1,1 @@
+"""Models of tables with numbers, classes and missing entries."""
