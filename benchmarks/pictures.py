@@ -1,7 +1,7 @@
 """Images: the U-Net of the recipe mnist-binary, and that of cifar10 on its exact base, against nothing but themselves.
 
 A step of training is the loop's own against forward + backward of its network on as many rows. The bound of images is
-measured by a few visits of their chain, against as many bare forward passes of 32 images each, about the fastest
+measured by a few n_timesteps of their chain, against as many bare forward passes of 32 images each, about the fastest
 size on a CPU. Memory is the peak of a process that takes three steps, over what it held before the first.
 """
 
@@ -15,7 +15,7 @@ from torch import Generator, nn
 from benchmarks.measure import Row, against, peak_bytes, round_robin
 from benchmarks.training_step import stepper
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.cifar10 import Cifar10
@@ -59,11 +59,11 @@ def colours() -> tuple[DiffusionModel, torch.Tensor]:
     """Make the model of the recipe on a base of white noise, which costs what another would."""
     levels = torch.randint(256, (256, 3, 32, 32), generator=Generator().manual_seed(0), dtype=torch.uint8)
     recipe, d = Cifar10(), 3 * 32 * 32
-    diffusion = GaussianDiffusion(geometric(recipe.n_steps, recipe.log_snr_max, recipe.log_snr_min))
+    process = GaussianDiffusion(geometric(recipe.n_steps, recipe.log_snr_max, recipe.log_snr_min))
     base = WienerBase(torch.zeros(3, 32, 32), torch.full((d,), 0.25), torch.eye(d))
     network = recipe.unet(ImageDenoiser.n_inputs(3, 256), ImageDenoiser.n_outputs(3))
-    kernel = ImageDenoiser(diffusion, network, base, 256)
-    return DiffusionModel(Chain(Levels(256)), diffusion, kernel, (3, 32, 32)), levels
+    kernel = ImageDenoiser(process, network, base, 256)
+    return DiffusionModel(Chain(Levels(256)), process, kernel, (3, 32, 32)), levels
 
 
 def _network(model: DiffusionModel) -> nn.Module:
@@ -85,7 +85,7 @@ def bare(model: DiffusionModel, channels: int, batch: int, sides: tuple[int, int
 
 
 def forwards(model: DiffusionModel, channels: int, sides: tuple[int, int]) -> Callable[[], None]:
-    """As many forward passes as a bound takes: its visits, and the first step."""
+    """As many forward passes as a bound takes: its n_timesteps, and the first step."""
     network, x, log_snr = _network(model), torch.randn(CHUNK, channels, *sides), torch.randn(CHUNK)
 
     def run() -> None:
@@ -98,9 +98,9 @@ def forwards(model: DiffusionModel, channels: int, sides: tuple[int, int]) -> Ca
 
 def bound(model: DiffusionModel, x: torch.Tensor) -> Callable[[], None]:
     """Measure rows as ``quasistatic evaluate`` does, once it knows which steps to visit."""
-    sampler = StepSampler(model.diffusion.n_steps)
+    sampler = TimestepSampler(model.process.n_steps)
 
     def run() -> None:
-        model.quick_bound(x, VISITS, sampler=sampler)
+        model.estimate_elbo(x, VISITS, sampler=sampler)
 
     return run

@@ -12,14 +12,14 @@ from benchmarks.networks import PlainMLP
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
-from quasistatic.sample import ancestral
+from quasistatic.sample import sample_ancestral
 from quasistatic.schedules import geometric
 
 STEPS, SAMPLES = 100, 16
 
 
 def rows(rounds: int) -> list[Row]:
-    diffusion = GaussianDiffusion(geometric(STEPS))
+    process = GaussianDiffusion(geometric(STEPS))
     bodies = {
         "MLP, diagonal": (PlainMLP(2, 4), "diagonal", 1.25),
         "MLP, full": (PlainMLP(2, 5), "full", None),
@@ -27,9 +27,9 @@ def rows(rounds: int) -> list[Row]:
     }
     found = []
     for name, (network, covariance, target) in bodies.items():
-        kernel = GaussianDenoiser(diffusion, network, 2, covariance)
+        kernel = GaussianDenoiser(process, network, 2, covariance)
         seconds = round_robin(
-            {"bare": bare(network), "ours": lambda k=kernel: ancestral(diffusion, k, (SAMPLES, 2))}, rounds, repeats=3
+            {"bare": bare(network), "ours": lambda k=kernel: sample_ancestral(process, k, (SAMPLES, 2))}, rounds, repeats=3
         )
         found.append(against(f"sampling step, {name}", seconds["ours"], seconds["bare"], target))
     return found

@@ -1,6 +1,7 @@
 """How much better the sum over t is estimated from the same number of network evaluations.
 
-The estimate is a batch mean of L_t / p(t). Against independent, uniform t stands :class:`StepSampler`: stratified, and by
+The estimate is a batch mean of L_t / p(t). Against independent, uniform t stands :class:`TimestepSampler`:
+stratified, and by
 importance once it has learned from its own draws. The kernel is the best diagonal one for a swiss roll of 2000 atoms, so the
 L_t are those of a perfectly trained model. Each round computes a fresh pool of L_t at forward draws and estimates both
 variances by drawing batches from it; a ratio is uniform / ours, so higher is better.
@@ -16,9 +17,9 @@ from torch import Generator, Tensor
 from benchmarks.measure import Row, against
 from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.elbo import step_log_ratio
-from quasistatic.likelihood.estimators import StepSampler
-from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.likelihood.bound import step_log_ratio
+from quasistatic.likelihood.estimators import TimestepSampler
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.schedules import geometric, linear
 
 N_STEPS, POOL, BATCH, REPEATS, LEARN = 40, 200, 512, 1000, 200
@@ -49,10 +50,10 @@ def rows(rounds: int) -> list[Row]:
     return found
 
 
-def variances(diffusion: GaussianDiffusion, generator: Generator) -> dict[str, float]:
+def variances(process: GaussianDiffusion, generator: Generator) -> dict[str, float]:
     """Variance of the batch mean under each way of drawing t, on one fresh pool of losses."""
-    losses = pool(diffusion, generator)
-    sampler = StepSampler(N_STEPS)
+    losses = pool(process, generator)
+    sampler = TimestepSampler(N_STEPS)
     for i in range(LEARN):
         t, _ = sampler.draw(BATCH, generator)
         sampler.record(t, pick(losses, t, generator), refresh=i % 20 == 19)  # as the training loop does
@@ -79,17 +80,17 @@ def pick(losses: Tensor, t: Tensor, generator: Generator) -> Tensor:
     return losses[t - 2, torch.randint(POOL, t.shape, generator=generator)]
 
 
-def pool(diffusion: GaussianDiffusion, generator: Generator) -> Tensor:
+def pool(process: GaussianDiffusion, generator: Generator) -> Tensor:
     """Losses of the best diagonal kernel at forward draws, (T - 1, POOL)."""
     mean, scale = swiss_roll_frame(NOISE)
     angle = torch.linspace(1.5 * torch.pi, 4.5 * torch.pi, 2000, dtype=torch.float64)
     curve = angle.unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], 1)
     atoms = (curve - torch.as_tensor(mean)) / scale
-    kernel = ExactGaussianMixture(diffusion, atoms, (NOISE / scale) ** 2, family="diagonal")
+    kernel = ExactGaussianMixtureKernel(process, atoms, (NOISE / scale) ** 2, family="diagonal")
     losses = []
     for t in range(2, N_STEPS + 1):
         at = atoms[torch.randint(len(atoms), (POOL,), generator=generator)]
         x_0 = at + NOISE / scale * torch.randn(POOL, 2, generator=generator, dtype=torch.float64)
-        x_t = diffusion.marginal(x_0, t).sample(generator)
-        losses.append(-step_log_ratio(diffusion.posterior(x_0, x_t, t), kernel(x_t, t)))
+        x_t = process.marginal(x_0, t).sample(generator)
+        losses.append(-step_log_ratio(process.posterior(x_0, x_t, t), kernel(x_t, t)))
     return torch.stack(losses)

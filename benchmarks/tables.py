@@ -50,7 +50,7 @@ def rows(rounds: int) -> list[Row]:
 
 
 def ours() -> DiffusionDensity:
-    return DiffusionDensity(max_steps=STEPS, width=WIDTH, batch_size=BATCH, patience=None, random_state=0)
+    return DiffusionDensity(max_updates=STEPS, width=WIDTH, batch_size=BATCH, patience=None, random_state=0)
 
 
 def mixture() -> GaussianMixture:

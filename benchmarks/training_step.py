@@ -67,21 +67,21 @@ def bare(network: nn.Module, x: Tensor) -> Callable[[], None]:
 
 def step(network: nn.Module, data: Tensor, batch_size: int, covariance: str) -> Callable[[], None]:
     """A step of the loop, past its warm-up: T = 40, geometric schedule."""
-    diffusion = GaussianDiffusion(geometric(40))
-    kernel = GaussianDenoiser(diffusion, network, data[0].numel(), covariance)
-    model = DiffusionModel(Chain(), diffusion, kernel, tuple(data.shape[1:]))
+    process = GaussianDiffusion(geometric(40))
+    kernel = GaussianDenoiser(process, network, data[0].numel(), covariance)
+    model = DiffusionModel(Chain(), process, kernel, tuple(data.shape[1:]))
     return stepper(model, data, batch_size)
 
 
 def stepper(model: DiffusionModel, data: Tensor, batch_size: int, team: Workers | None = None) -> Callable[[], None]:
     """Make a step of the loop, past its warm-up, with all steps of the chain seen."""
-    config = TrainConfig(steps=1_000_000, batch_size=batch_size, learning_rate=1e-6)
+    config = TrainConfig(n_updates=1_000_000, batch_size=batch_size, learning_rate=1e-6)
     fit = _Fit(
         model, Source(model, data), data[:8], config,
         folder=None, seed=0, unit="bits", quiet=True, team=team or Workers(), time_budget=math.inf, place_steps=None,
         on_evaluation=None, engine=Engine(),
     )  # fmt: skip
-    t = torch.arange(2, model.diffusion.n_steps + 1)
+    t = torch.arange(2, model.process.n_steps + 1)
     fit.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
     wrapped = fit.team.wrap(fit.objective)
 

@@ -14,23 +14,22 @@ from benchmarks.measure import Row, against, round_robin
 from benchmarks.networks import PlainMLP
 from benchmarks.sampling_step import SAMPLES, STEPS, bare
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
+from quasistatic.likelihood.bound import elbo
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 
 
 def rows(rounds: int) -> list[Row]:
-    diffusion = GaussianDiffusion(geometric(STEPS))
+    process = GaussianDiffusion(geometric(STEPS))
     x_0 = torch.randn(SAMPLES, 2)
     diagonal, full = (
-        GaussianDenoiser(diffusion, PlainMLP(2, n_out), 2, covariance)
-        for n_out, covariance in ((4, "diagonal"), (5, "full"))
+        GaussianDenoiser(process, PlainMLP(2, n_out), 2, covariance) for n_out, covariance in ((4, "diagonal"), (5, "full"))
     )
 
     def bound(kernel: GaussianDenoiser, x_0: Tensor, method: str) -> Callable[[], None]:
         def run() -> None:
             with torch.no_grad():
-                elbo_terms(diffusion, kernel, x_0, method=method)
+                elbo(process, kernel, x_0, method=method)
 
         return run
 

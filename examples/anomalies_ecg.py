@@ -18,7 +18,7 @@ table = np.loadtxt(path, delimiter=",")
 beats, normal = table[:, :140].reshape(-1, 35, 4).mean(2), table[:, 140] == 1
 train = normal & (np.random.default_rng(0).random(len(beats)) < 0.6)
 
-model = DiffusionDensity(max_steps=int(os.environ.get("STEPS", "1500")), random_state=0).fit(beats[train])
+model = DiffusionDensity(max_updates=int(os.environ.get("STEPS", "1500")), random_state=0).fit(beats[train])
 rest = ~train
 scores = model.anomaly_score(beats[rest])
 print(f"AUROC {roc_auc_score(~normal[rest], scores):.3f} over {rest.sum()} beats, {(~normal[rest]).sum()} of them abnormal")

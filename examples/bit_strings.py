@@ -13,9 +13,9 @@ rows, steps = (int(os.environ.get(name, default)) for name, default in (("ROWS",
 bits = strings[np.random.default_rng(0).integers(16, size=rows)]
 
 model = DiffusionDensity(
-    n_members=1, n_steps=20, n_components=16, max_steps=steps, width=64, learning_rate=3e-3, random_state=0
+    n_members=1, n_steps=20, n_components=16, max_updates=steps, width=64, learning_rate=3e-3, random_state=0
 )
-model.fit(bits).set_params(n_paths=100)  # more paths for each score: closer to the log density, and less noise
+model.fit(bits).set_params(n_trajectories=100)  # more paths for each score: closer to the log density, and less noise
 score = model.score_samples(strings)
 print(f"log density: {score.mean() / np.log(2.0):.3f} bits per string, mean over all 16; the truth is -4 bits")
 print(f"probability of the 16 together: {np.exp(score).sum():.3f}; the truth is 1")

@@ -19,7 +19,7 @@ real = np.isnan(table)
 made = (np.random.default_rng(0).random(table.shape) < 0.1) & ~real
 holes = np.where(made, np.nan, table)
 
-model = DiffusionDensity(max_steps=int(os.environ.get("STEPS", "1500")), random_state=0).fit(holes)
+model = DiffusionDensity(max_updates=int(os.environ.get("STEPS", "1500")), random_state=0).fit(holes)
 filled = model.impute(holes, n_draws=20)
 numbers = made & (np.arange(table.shape[1]) < 9)  # the last column is the diagnosis
 low, high = filled.quantile(0.05), filled.quantile(0.95)

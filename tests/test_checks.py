@@ -29,7 +29,7 @@ from quasistatic.checks import (
 )  # fmt: skip
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel
-from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, SteppedMLP, UNet
+from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, PerStepMLP, ResidualMLP, UNet
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.runs.settings import make_recipe
 from quasistatic.train import Engine, TrainConfig, fit
@@ -37,7 +37,7 @@ from quasistatic.transforms import Chain
 
 WORDS = (2.5, "seven", None, math.nan, True, 1j, [3], object(), np.array([1, 2]))
 NO_COUNTS = (*WORDS, 0, -7)
-QUICK = {"max_steps": 1, "width": 4, "depth": 1, "n_members": 1, "n_steps": 3, "n_components": 1, "random_state": 0}
+QUICK = {"max_updates": 1, "width": 4, "depth": 1, "n_members": 1, "n_steps": 3, "n_components": 1, "random_state": 0}
 
 
 @pytest.mark.parametrize("value", [*NO_COUNTS, pytest.param(10**40, id="large"), pytest.param(10**5000, id="huge")])
@@ -140,13 +140,13 @@ COUNTS: dict[str, Callable[[Any], Any]] = {
     "linear": qs.schedules.linear,
     "cosine": qs.schedules.cosine,
     "constant_erasure": qs.schedules.constant_erasure,
-    "recut": lambda v: qs.schedules.recut(qs.schedules.geometric(3), v),
-    "respaced": lambda v: isinstance(v, list | np.ndarray) or model().diffusion.respaced(v),
+    "schedules.respaced": lambda v: qs.schedules.respaced(qs.schedules.geometric(3), v),
+    "respaced": lambda v: isinstance(v, list | np.ndarray) or model().process.respaced(v),
     "n_components": lambda v: GaussianDenoiser(PROCESS, ResidualMLP(2, 4, 4, 1), 2, n_components=v),
 }  # fmt: skip
 NETWORKS: dict[type, dict[str, Any]] = {
     ResidualMLP: {"n_in": 2, "n_out": 4},
-    SteppedMLP: {"n_in": 2, "n_out": 4, "n_steps": 5},
+    PerStepMLP: {"n_in": 2, "n_out": 4, "n_steps": 5},
     NormalisedRBF: {"n_in": 2, "n_out": 4, "n_steps": 5},
     UNet: {"channels_in": 1, "channels_out": 2},
     MultiscaleNetwork: {"channels": 1, "size": 8, "n_steps": 5},
@@ -158,7 +158,7 @@ for network, needed in NETWORKS.items():
 for field in dataclasses.fields(TrainConfig):
     if field.type == "int" and field.name not in ("warmup", "patience"):
         COUNTS[f"TrainConfig {field.name}"] = lambda v, n=field.name: TrainConfig(**{n: v})  # type: ignore[misc]
-for name in ("n_steps", "n_components", "max_steps", "n_members", "width", "depth", "batch_size", "n_paths"):
+for name in ("n_steps", "n_components", "max_updates", "n_members", "width", "depth", "batch_size", "n_trajectories"):
     COUNTS[f"DiffusionDensity {name}"] = lambda v, n=name: qs.DiffusionDensity(**{**QUICK, n: v}).fit(rows())  # type: ignore[misc]
 for name in ("n_steps", "width", "depth", "n_components", "log_prob_rows", "n_draws"):
     COUNTS[f"recipe {name}"] = lambda v, n=name: v is None or make_recipe("array", {n: v})  # type: ignore[misc]
@@ -201,9 +201,9 @@ def test_the_estimator_checks_its_parameters_when_it_is_fitted(name, value):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: model().bound(None), lambda: model().bound([[1j, 2.0]]), lambda: model().posterior(None),  # type: ignore[arg-type]
-        lambda: model().posterior("seen"), lambda: model().on(5), lambda: model().bound([[0.0, 1.0]], generator=5),  # type: ignore[arg-type]
-        lambda: seen() & 5, lambda: qs.GaussianDiffusion(None), lambda: qs.BinomialDiffusion("x"),  # type: ignore[arg-type]
+        lambda: model().elbo(None), lambda: model().elbo([[1j, 2.0]]), lambda: model().posterior(None),  # type: ignore[arg-type]
+        lambda: model().posterior("seen"), lambda: model().on(5), lambda: model().elbo([[0.0, 1.0]], generator=5),  # type: ignore[arg-type]
+        lambda: seen() & 5, lambda: qs.GaussianDiffusion(None), lambda: qs.BernoulliDiffusion("x"),  # type: ignore[arg-type]
         lambda: qs.GaussianMeasurement(None, 1.0), lambda: qs.GaussianMeasurement(torch.zeros(2), 1.0, operator=5),  # type: ignore[arg-type]
         lambda: qs.KnownEntries(None, 5), lambda: qs.load(5), lambda: qs.load("a\0b"), lambda: model().save(""),  # type: ignore[arg-type]
         lambda: fit(model(), 5, torch.zeros(3, 2), TrainConfig()), lambda: Engine(micro_batch=1.5),  # type: ignore[arg-type]
@@ -272,7 +272,7 @@ def test_numbers_too_far_or_too_small_are_refused_or_infinitely_unlikely():
             qs.DiffusionDensity(**QUICK).fit(rows() * factor)
     assert not np.isnan(qs.DiffusionDensity(**QUICK).fit(rows() * 1e-90).score_samples([[1e100, 0.0]])).any()
     with pytest.raises(InputError, match="no value may be above 1e\\+150 in size"):
-        model().bound(np.array([[1e308, 0.0]]))
+        model().elbo(np.array([[1e308, 0.0]]))
     with pytest.raises(InputError, match="must lie between 1e-100 and 1e\\+150"):
         qs.GaussianMeasurement(torch.zeros(2), std=1e-300)
     with pytest.raises(InputError, match="above 1e\\+150"):

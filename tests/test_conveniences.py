@@ -19,13 +19,13 @@ from quasistatic.estimate import paired_difference
 from quasistatic.forward import CategoricalDiffusion, MixedDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.posterior.result import PosteriorWarning
-from quasistatic.reverse import CategoricalDenoiser, ImageDenoiser, MixedDenoiser, PerturbationKernel
+from quasistatic.reverse import CategoricalDenoiser, ImageDenoiser, MixedDenoiser, PaperKernel
 from quasistatic.schedules import geometric
 from quasistatic.transforms import Transform
 
 BETA = geometric(6)
 Q = qs.GaussianDiffusion(BETA)
-BITS = qs.BinomialDiffusion(BETA, 0.3)
+BITS = qs.BernoulliDiffusion(BETA, 0.3)
 CLASSES = CategoricalDiffusion(BETA, 3)
 BOTH = MixedDiffusion([Q, BITS], [[0, 1], [2]])
 
@@ -57,7 +57,7 @@ KERNELS: dict[str, tuple[Any, int, int]] = {
     "bits": (lambda i, o: qs.BernoulliDenoiser(BITS, ResidualMLP(i, o, 8), torch.full((4,), 0.3)), 4, 4),
     "classes": (lambda i, o: CategoricalDenoiser(CLASSES, ResidualMLP(i, o, 8), torch.full((2, 3), 1 / 3)), 6, 6),
     "mixed": (lambda i, o: MixedDenoiser(BOTH, ResidualMLP(i, o, 8)), 3, MixedDenoiser.n_outputs(BOTH)),
-    "paper": (lambda i, o: qs.DiffusionModel(IDENTITY, Q, PerturbationKernel(Q, ResidualMLP(i, o, 8)), (3,)), 3, 6),
+    "paper": (lambda i, o: qs.DiffusionModel(IDENTITY, Q, PaperKernel(Q, ResidualMLP(i, o, 8)), (3,)), 3, 6),
     "image": (image_kernel, ImageDenoiser.n_inputs(1), ImageDenoiser.n_outputs(1)),
 }
 
@@ -118,9 +118,9 @@ def test_a_plain_function_is_evidence(model: qs.DiffusionModel) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
         for plain, wrapped in (
-            (log_r, qs.LogEvidence(log_r)),
-            (log_r & seen, qs.LogEvidence(log_r) & seen),
-            (seen & log_r, seen & qs.LogEvidence(log_r)),
+            (log_r, qs.LogFactor(log_r)),
+            (log_r & seen, qs.LogFactor(log_r) & seen),
+            (seen & log_r, seen & qs.LogFactor(log_r)),
         ):
             each = [model.posterior(e, 100, generator=Generator().manual_seed(0)).mean for e in (plain, wrapped)]
             assert torch.equal(*each)
@@ -137,7 +137,7 @@ def test_a_plain_function_is_evidence(model: qs.DiffusionModel) -> None:
 def test_paired_differences_of_values_bounds_and_models(model: qs.DiffusionModel) -> None:
     x = torch.randn(60, 2, dtype=torch.float64, generator=Generator().manual_seed(1))
     other = qs.DiffusionModel(qs.Whiten.fit(2.0 * x), Q, model.kernel, (2,))
-    bounds = [m.bound(x, generator=Generator().manual_seed(0)) for m in (model, other)]
+    bounds = [m.elbo(x, generator=Generator().manual_seed(0)) for m in (model, other)]
     of_models = paired_difference(model, other, "bits_per_dim", x=x)
     of_bounds = paired_difference(bounds[0], bounds[1], "bits_per_dim")
     of_values = paired_difference(bounds[0].total, bounds[1].total, "bits_per_dim", (2,))
@@ -180,14 +180,14 @@ def test_an_estimator_keeps_its_settings_and_can_be_fitted_again(tmp_path: Path)
     from quasistatic.runs.tables import averaged
 
     rows = mixed_table(60)
-    kept = quick(types={"column 2": "integer"}, dropout=0.2, patience=7, n_paths=3, random_state=5).fit(rows)
+    kept = quick(types={"column 2": "integer"}, dropout=0.2, patience=7, n_trajectories=3, random_state=5).fit(rows)
     kept.save(tmp_path / "m")
     of_run = averaged(small.opened("table"))
     for saved, folder in ((kept, tmp_path / "m"), (of_run, small.trained("table") / "estimator")):
         again = qs.load(folder)
         assert again.get_params() == saved.get_params()
         assert clone(again).get_params() == saved.get_params()
-    assert of_run.get_params()["max_steps"] == small.SMALL["table"]["train.steps"]
+    assert of_run.get_params()["max_updates"] == small.SMALL["table"]["train.n_updates"]
     refitted = clone(qs.load(tmp_path / "m")).fit(rows)
     assert (refitted.score_samples(rows[:5]) == kept.score_samples(rows[:5])).all()
 
@@ -218,9 +218,9 @@ def test_objects_print_a_summary(model: qs.DiffusionModel) -> None:
     things: list[Any] = [
         normal, qs.Mixture(torch.zeros(2, 2).log_softmax(1), normal[:4]),
         qs.Categorical(torch.zeros(9, 4, 5).log_softmax(2)),
-        qs.Bernoulli(torch.full((9, 30), 0.5)), Q, BOTH, model, model.kernel, model.transform, model.bound(x), seen,
+        qs.Bernoulli(torch.full((9, 30), 0.5)), Q, BOTH, model, model.kernel, model.transform, model.elbo(x), seen,
         model.posterior(qs.GaussianMeasurement(torch.zeros(2), 0.5), 300, generator=Generator().manual_seed(0)),
-        qs.KnownEntries.where_finite(torch.zeros(200)), seen & seen, seen & (lambda z: z.sum(1)), qs.LogEvidence(torch.sum),
+        qs.KnownEntries.where_finite(torch.zeros(200)), seen & seen, seen & (lambda z: z.sum(1)), qs.LogFactor(torch.sum),
         qs.Affine(torch.zeros(99), torch.ones(99)), table, table.mixture_, table.members_[0],
     ]  # fmt: skip
     for thing in things:

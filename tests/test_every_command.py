@@ -14,10 +14,10 @@ from PIL import Image
 
 import pictures
 import small
+from commands import Told, blank, command  # noqa: F401  # fixtures
 from quasistatic import cli
 from quasistatic.recipes.catalogue import CATALOGUE
 from quasistatic.runs.run import open_run
-from commands import Told, blank, command  # noqa: F401  # fixtures
 
 OWN = pictures.TRAINING | pictures.CHAIN | pictures.UNET | {"sheet_every": 0}
 
@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(home: Path, command: Callable[..., Told]) -> Callable[[str], Path]:  # noqa: F811
+def run(home: Path, command: Callable[..., Told]) -> Callable[[str], Path]:
     """Runs by their kinds, each trained by the command when it is first asked for."""
 
     def trained(kind: str) -> Path:
@@ -120,14 +120,14 @@ def test_train_leaves_a_model(run, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_evaluate_measures(run, command, kind):  # noqa: F811
+def test_evaluate_measures(run, command, kind):
     answer = command("evaluate", run(kind), "--trajectories", 0, "--json").json()
     assert np.isfinite(answer["bound"])
     assert json.loads((run(kind) / "result.json").read_text()) == answer
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sample_writes_arrays_tables_and_pictures(run, command, tmp_path, kind):  # noqa: F811
+def test_sample_writes_arrays_tables_and_pictures(run, command, tmp_path, kind):
     shape = open_run(run(kind)).model.event_shape
     words = ("sample", run(kind), "-n", 3)
     command(*words, "--out", tmp_path / "x.npy", "--json").json()
@@ -159,7 +159,7 @@ def test_sample_writes_arrays_tables_and_pictures(run, command, tmp_path, kind):
 
 @pytest.mark.parametrize("verb", ["denoise", "inpaint"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_denoise_and_inpaint_leave_samples_and_pictures(run, command, blank, tmp_path, home, kind, verb):  # noqa: F811
+def test_denoise_and_inpaint_leave_samples_and_pictures(run, command, blank, tmp_path, home, kind, verb):
     seen, mask = observation(kind, run(kind), home)
     words = ("--noise-std", 0.7) if verb == "denoise" else ("--mask", mask)
     told = command(
@@ -188,7 +188,7 @@ def test_denoise_and_inpaint_leave_samples_and_pictures(run, command, blank, tmp
 
 @pytest.mark.parametrize("verb", ["score", "impute"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_score_and_impute_are_for_tables(run, command, tmp_path, kind, verb):  # noqa: F811
+def test_score_and_impute_are_for_tables(run, command, tmp_path, kind, verb):
     data = small.mixed_table(tmp_path / "rows.csv", n=6, seed=3)
     draws = ("--draws", 2) if verb == "impute" else ()
     told = command(verb, run(kind), "--data", data, "--out", tmp_path / "out.csv", *draws)
@@ -201,7 +201,7 @@ def test_score_and_impute_are_for_tables(run, command, tmp_path, kind, verb):  #
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_report_and_reproduce_draw(run, command, blank, tmp_path, kind):  # noqa: F811
+def test_report_and_reproduce_draw(run, command, blank, tmp_path, kind):
     name = recipe_of(kind)
     told = command("report", run(kind), "--json").json()
     assert Path(told["report"]).exists()

@@ -13,14 +13,14 @@ from torch import Generator, Tensor, nn
 
 import tiny
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.storage.modules import save_module, saveable
 from quasistatic.train import TrainConfig
-from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Whiten
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Whiten
 
 
 def seeded(seed: int) -> Generator:
@@ -29,21 +29,21 @@ def seeded(seed: int) -> Generator:
 
 def normal(transform: Any, d: int = 2, covariance: str = "full", n_components: int = 1, move: float = 0.3) -> DiffusionModel:
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(10, 5.0, -4.0))
+    process = GaussianDiffusion(geometric(10, 5.0, -4.0))
     network = ResidualMLP(d, GaussianDenoiser.n_outputs(d, covariance, n_components), width=8, depth=1)
     nn.init.normal_(network.last.weight, std=move)
-    kernel = GaussianDenoiser(diffusion, network, d, covariance, n_components)
-    return DiffusionModel(transform, diffusion, kernel, (d,)).eval()
+    kernel = GaussianDenoiser(process, network, d, covariance, n_components)
+    return DiffusionModel(transform, process, kernel, (d,)).eval()
 
 
 def bits(d: int = 3, n_components: int = 1) -> DiffusionModel:
     torch.manual_seed(0)
     rate = torch.full((d,), 0.3)
-    diffusion = BinomialDiffusion(constant_erasure(8), rate)
+    process = BernoulliDiffusion(constant_erasure(8), rate)
     network = ResidualMLP(d, BernoulliDenoiser.n_outputs(d, n_components), width=8, depth=1)
     nn.init.normal_(network.last.weight, std=0.3)
-    kernel = BernoulliDenoiser(diffusion, network, rate, n_components)
-    return DiffusionModel(Chain(), diffusion, kernel, (d,)).eval()
+    kernel = BernoulliDenoiser(process, network, rate, n_components)
+    return DiffusionModel(Chain(), process, kernel, (d,)).eval()
 
 
 def points(n: int, d: int = 2, seed: int = 5) -> Tensor:
@@ -51,7 +51,7 @@ def points(n: int, d: int = 2, seed: int = 5) -> Tensor:
 
 
 ASKED: dict[str, Any] = {
-    "bound": lambda model, x: model.bound(x, generator=seeded(0)).total,
+    "bound": lambda model, x: model.elbo(x, generator=seeded(0)).total,
     "log_prob": lambda model, x: model.log_prob(x, 2, generator=seeded(0)),
     "null_log_prob": lambda model, x: model.null_log_prob(x, generator=seeded(0)),
 }
@@ -90,12 +90,12 @@ def test_bits_that_are_not_bits_are_named_with_their_place(question, bad):
 
 def test_after_bad_input_the_model_answers_as_before():
     model, x = normal(Chain()), points(5)
-    before = model.bound(x, generator=seeded(0)).total
+    before = model.elbo(x, generator=seeded(0)).total
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     for bad in (torch.full((5, 2), math.nan), torch.zeros(5, 7)):
         with pytest.raises(InputError):
-            model.bound(bad)
-    assert torch.equal(model.bound(x, generator=seeded(0)).total, before)
+            model.elbo(bad)
+    assert torch.equal(model.elbo(x, generator=seeded(0)).total, before)
     assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
@@ -120,8 +120,8 @@ def test_no_samples_cannot_be_drawn(n):
 
 
 def test_an_unknown_first_step_is_an_error():
-    with pytest.raises(ValueError, match='first_step must be "learned" or "stationary", got \'fixed\''):
-        bits().bound(torch.zeros(1, 3), first_step="fixed")
+    with pytest.raises(ValueError, match='first_step must be "learned" or "fixed", got \'paper\''):
+        bits().elbo(torch.zeros(1, 3), first_step="paper")
 
 
 # Changing units
@@ -139,15 +139,15 @@ def test_the_scale_law(question):
 
 def test_a_shift_changes_nothing():
     x, shift = points(20), torch.tensor([3.0, -100.0], dtype=torch.float64)
-    there = normal(Chain(Affine(shift, torch.ones(2)))).bound(x + shift, generator=seeded(0))
-    here = normal(Chain()).bound(x, generator=seeded(0))
+    there = normal(Chain(Affine(shift, torch.ones(2)))).elbo(x + shift, generator=seeded(0))
+    here = normal(Chain()).elbo(x, generator=seeded(0))
     torch.testing.assert_close(there.total, here.total, rtol=1e-6, atol=1e-6)
 
 
 def test_the_log_det_is_in_the_data_term_and_nowhere_else():
     x = points(20)
-    plain = normal(Chain()).bound(x, generator=seeded(0))
-    scaled = normal(Chain(Affine(torch.zeros(2), torch.full((2,), 0.5)))).bound(0.5 * x, generator=seeded(0))
+    plain = normal(Chain()).elbo(x, generator=seeded(0))
+    scaled = normal(Chain(Affine(torch.zeros(2), torch.full((2,), 0.5)))).elbo(0.5 * x, generator=seeded(0))
     assert torch.equal(plain.terminal, scaled.terminal)
     assert torch.equal(plain.transitions, scaled.transitions)
     torch.testing.assert_close(scaled.data, plain.data + 2 * math.log(2.0))
@@ -163,7 +163,7 @@ def test_a_zero_network_is_the_gaussian_that_whitening_knows():
     truth = torch.distributions.MultivariateNormal(whiten.mean, cov).log_prob(x)
     model = normal(Chain(whiten), move=0.0)
     # the chain ends at log-SNR -4, short of pure noise; along trajectories even that cancels for white data
-    bound = model.bound(x, generator=seeded(0), method="trajectory").total
+    bound = model.elbo(x, generator=seeded(0), method="trajectory").total
     torch.testing.assert_close(bound, truth, rtol=0, atol=1e-4)
     torch.testing.assert_close(model.log_prob(x, 3, generator=seeded(0)), truth, rtol=0, atol=1e-4)
     torch.testing.assert_close(model.null_log_prob(x), truth, rtol=0, atol=1e-9)
@@ -183,7 +183,7 @@ def test_samples_are_in_data_units():
 
 def test_samples_of_integers_are_integers_and_of_bits_bits():
     x = torch.randint(5, (200, 2), generator=seeded(0))
-    transform = Chain(Dequantise(5), HistogramToNormal.fit(x, 5))
+    transform = Chain(Dequantise(5), HistogramGaussianizer.fit(x, 5))
     drawn = normal(transform).sample(300, generator=seeded(1))
     assert set(drawn.unique().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
     assert set(bits().sample(300, generator=seeded(1)).unique().tolist()) == {0.0, 1.0}
@@ -193,7 +193,7 @@ def test_draws_follow_the_generator():
     model, x = normal(Chain(Dequantise(5), Affine(torch.full((2,), 2.5), torch.ones(2)))), torch.ones(4, 2)
     for ask in (*ASKED.values(), lambda model, _: model.sample(4, generator=seeded(0))):
         assert torch.equal(ask(model, x), ask(model, x))
-    other = model.bound(x, generator=seeded(1)).total
+    other = model.elbo(x, generator=seeded(1)).total
     assert not torch.equal(other, ASKED["bound"](model, x))
 
 
@@ -206,8 +206,8 @@ def test_samples_on_fewer_steps_use_fewer_steps():
 def test_on_another_grid_the_parameters_are_shared():
     model = normal(Chain())
     fine = model.on(GaussianDiffusion(geometric(25, 5.0, -4.0)))
-    assert fine.bound(points(3)).transitions.shape == (3, 24)
-    assert model.bound(points(3)).transitions.shape == (3, 9)
+    assert fine.elbo(points(3)).transitions.shape == (3, 24)
+    assert model.elbo(points(3)).transitions.shape == (3, 9)
     assert {p.data_ptr() for p in fine.parameters()} == {p.data_ptr() for p in model.parameters()}
 
 
@@ -215,11 +215,11 @@ def test_on_another_grid_the_parameters_are_shared():
 def test_the_paper_s_first_step_changes_the_data_term_only(make):
     model = make()
     x = torch.zeros(4, *model.event_shape)
-    learned, fixed = (model.bound(x, generator=seeded(0), first_step=convention) for convention in ("learned", "stationary"))
-    assert (learned.first_step, fixed.first_step) == ("learned", "stationary")
+    learned, fixed = (model.elbo(x, generator=seeded(0), first_step=convention) for convention in ("learned", "fixed"))
+    assert (learned.first_step, fixed.first_step) == ("learned", "fixed")
     assert torch.equal(learned.terminal, fixed.terminal)
     assert torch.equal(learned.transitions, fixed.transitions)
-    x_1 = model.diffusion.marginal(x.double(), 1)
+    x_1 = model.process.marginal(x.double(), 1)
     assert x_1 is not None
     assert not torch.equal(learned.data, fixed.data)
 
@@ -228,9 +228,9 @@ def test_the_paper_s_first_step_changes_the_data_term_only(make):
 def test_a_mixture_is_scored_along_trajectories(make):
     model = make()
     x = torch.zeros(4, *model.event_shape)
-    by_default = model.bound(x, generator=seeded(0)).total
-    assert torch.equal(by_default, model.bound(x, generator=seeded(0), method="trajectory").total)
-    assert not torch.equal(by_default, model.bound(x, generator=seeded(0), method="marginal").total)
+    by_default = model.elbo(x, generator=seeded(0)).total
+    assert torch.equal(by_default, model.elbo(x, generator=seeded(0), method="trajectory").total)
+    assert not torch.equal(by_default, model.elbo(x, generator=seeded(0), method="marginal").total)
 
 
 def test_no_gradient_is_kept():
@@ -282,7 +282,7 @@ def test_a_folder_of_something_else_is_not_saved_over(tmp_path):
 
 
 def test_a_run_folder_loads_its_best_model(tmp_path):
-    config = TrainConfig(steps=4, batch_size=8, evaluate_every=2, validation_pairs=50)
+    config = TrainConfig(n_updates=4, batch_size=8, evaluate_every=2, validation_pairs=50)
     trained = tiny.train(tmp_path / "run", config)
     loaded = load(tmp_path / "run")
     x = tiny.rows(5, 0)
@@ -305,7 +305,7 @@ def test_a_truncated_model_is_one_sentence(tmp_path):
 
 
 def test_a_truncated_best_model_of_a_run_is_one_sentence(tmp_path):
-    tiny.train(tmp_path / "run", TrainConfig(steps=2, batch_size=8, evaluate_every=2, validation_pairs=50))
+    tiny.train(tmp_path / "run", TrainConfig(n_updates=2, batch_size=8, evaluate_every=2, validation_pairs=50))
     (best,) = (tmp_path / "run" / "checkpoint").glob("best-*")
     os.truncate(best / "model.safetensors", 1000)
     with pytest.raises(InputError, match=r"best-0000000\d/model\.safetensors is damaged"):

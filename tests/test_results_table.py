@@ -121,7 +121,7 @@ def test_small_errors_are_shown_with_the_digits_they_need(tmp_path: Path) -> Non
     ("wrong", "message"),
     [
         ({"unit": "nats"}, "has unit 'nats', but its record says 'bits'"),
-        ({"first_step": "stationary"}, "has first_step 'stationary', but its record says 'learned'"),
+        ({"first_step": "fixed"}, "has first_step 'fixed', but its record says 'learned'"),
         ({"bound": float("nan")}, "has bound nan, which is not a finite number"),
     ],
 )

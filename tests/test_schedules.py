@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.schedules import beta_from_log_snr, constant_erasure, cosine, geometric, linear, recut
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.schedules import beta_from_log_snr, constant_erasure, cosine, geometric, linear, respaced
 
 ALL: list[Callable[[int], Tensor]] = [constant_erasure, linear, cosine, geometric]
 
@@ -47,7 +47,7 @@ def test_every_schedule_makes_a_process(schedule: Callable[[int], Tensor], n_ste
     beta = schedule(n_steps)
     assert beta.shape == (n_steps,)
     assert beta.dtype == torch.float64
-    family = BinomialDiffusion if schedule is constant_erasure else GaussianDiffusion
+    family = BernoulliDiffusion if schedule is constant_erasure else GaussianDiffusion
     q = family(beta)
     assert (q.log_snr.diff() < 0).all()
 
@@ -121,36 +121,36 @@ def test_levels_must_fall(levels: list[float]) -> None:
 @given(levels=falling_levels())
 def test_cutting_again_as_it_was_changes_nothing(levels: Tensor) -> None:
     beta = beta_from_log_snr(levels)
-    torch.testing.assert_close(recut(beta, len(beta)), beta, rtol=1e-8, atol=1e-13)
+    torch.testing.assert_close(respaced(beta, len(beta)), beta, rtol=1e-8, atol=1e-13)
 
 
 @pytest.mark.parametrize("n_steps", [2, 7, 2000])
 def test_total_erasure_cut_again_as_it_was_changes_nothing(n_steps: int) -> None:
     beta = constant_erasure(n_steps)
-    torch.testing.assert_close(recut(beta, n_steps), beta, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(respaced(beta, n_steps), beta, rtol=1e-9, atol=1e-12)
 
 
 @given(levels=falling_levels(), times=st.integers(2, 4))
 def test_a_finer_cut_holds_the_coarser_one(levels: Tensor, times: int) -> None:
     beta = beta_from_log_snr(levels)
-    fine = recut(beta, (len(beta) - 1) * times + 1)
+    fine = respaced(beta, (len(beta) - 1) * times + 1)
     same_levels(fine, levels, times)
-    same_levels(recut(fine, len(beta)), levels)
+    same_levels(respaced(fine, len(beta)), levels)
 
 
 @given(levels=falling_levels(), n_steps=st.integers(2, 30))
 def test_a_cut_keeps_the_first_and_the_last_level(levels: Tensor, n_steps: int) -> None:
     assume((levels[0] - levels[-1]).item() < 30.0)  # one step further down has a rate that rounds to one
-    same_levels(recut(beta_from_log_snr(levels), n_steps), levels[[0, -1]], n_steps - 1)
+    same_levels(respaced(beta_from_log_snr(levels), n_steps), levels[[0, -1]], n_steps - 1)
 
 
 @given(n_steps=st.integers(2, 50), again=st.integers(2, 50))
 def test_erasure_stays_total_and_the_first_level_stays(n_steps: int, again: int) -> None:
-    beta = recut(constant_erasure(n_steps), again)
+    beta = respaced(constant_erasure(n_steps), again)
     assert beta[-1].item() == 1.0
     assert beta[0].item() == pytest.approx(1.0 / n_steps)
 
 
 @pytest.mark.parametrize(("n_steps", "again"), [(4, 9), (40, 12), (12, 40)])
 def test_geometric_is_geometric_however_it_is_cut(n_steps: int, again: int) -> None:
-    torch.testing.assert_close(recut(geometric(n_steps), again), geometric(again), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(respaced(geometric(n_steps), again), geometric(again), rtol=1e-8, atol=1e-12)

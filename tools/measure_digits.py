@@ -29,14 +29,15 @@ def main(seed: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     model = DiffusionDensity(types=["ordinal:0..16"] * 64, random_state=seed).fit(train, validation=validation)
     spent = {"seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
-    cost = Estimate.of(-model.bound(test).total / 64, "bits")
-    alone = Estimate.of(-model.members_[0].bound(torch.as_tensor(test), method="trajectory").total / 64, "bits")
+    cost = Estimate.of(-model.elbo(test).total / 64, "bits")
+    alone = Estimate.of(-model.members_[0].elbo(torch.as_tensor(test), method="trajectory").total / 64, "bits")
     weighted = Estimate.of(-torch.as_tensor(model.score_samples(test)) / 64, "bits")
     told = {
         "bound": cost.value, "standard_error": cost.standard_error, "n": cost.n, "unit": "bits_per_pixel",
         "first_step": "learned", "seed": seed, **spent,
         "evaluation": {
-            "weighted": {"value": weighted.value, "standard_error": weighted.standard_error, "n_paths": model.n_paths},
+            "weighted": {"value": weighted.value, "standard_error": weighted.standard_error, "n_trajectories":
+            model.n_trajectories},
             "diffusion_alone": {"value": alone.value, "standard_error": alone.standard_error},
             "weights": model.weights_.round(4).tolist(), "versions": versions(),
         },

@@ -99,7 +99,7 @@ def main(name: str, share: float, seed: int) -> None:
     draw = np.random.default_rng(seed)
     whole = load(name)
     whole = whole[draw.permutation(len(whole))[:N_ROWS]]
-    types = DiffusionDensity(max_steps=1, n_steps=2, width=4, average=False).fit(whole).columns_
+    types = DiffusionDensity(max_updates=1, n_steps=2, width=4, average=False).fit(whole).columns_
     hidden = draw.random(whole.shape) < share
     x = np.where(hidden, np.nan, whole)
     began, cpu = time.perf_counter(), time.process_time()

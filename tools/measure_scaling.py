@@ -48,7 +48,7 @@ def measure(n: int, d: int) -> dict[str, float]:
     settings: dict[str, Any] = {"n_steps": 30, "n_components": 1, "dropout": 0.1}  # else they would depend on the size
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
-    model = DiffusionDensity(max_steps=STEPS, n_members=1, patience=None, random_state=SEED, **settings).fit(x)
+    model = DiffusionDensity(max_updates=STEPS, n_members=1, patience=None, random_state=SEED, **settings).fit(x)
     middle = time.process_time()
     model.score_samples(x[:SCORED])
     end = time.process_time()
@@ -83,7 +83,7 @@ def result() -> dict[str, Any]:
     sizes = {"rows": [(n, FIXED["rows"]) for n in ROWS], "columns": [(FIXED["columns"], d) for d in COLUMNS]}
     found = {over: [in_a_process(n, d) for n, d in each] for over, each in sizes.items()}
     powers = {over: slopes(each, over) for over, each in found.items()}
-    return {"seed": SEED, "steps": STEPS, "scored_rows": SCORED, "versions": versions(), "slopes": powers, **found}
+    return {"seed": SEED, "n_updates": STEPS, "scored_rows": SCORED, "versions": versions(), "slopes": powers, **found}
 
 
 @drawn
@@ -110,7 +110,7 @@ def paragraph(told: dict[str, Any]) -> str:
     (first, *_, last), (few, *_, many) = told["rows"], told["columns"]
     most = max(one["peak_megabytes"] for over in ("rows", "columns") for one in told[over])
     return (
-        f"With {told['steps']} steps of training of one member, from {first['rows']:,} to {last['rows']:,} rows of "
+        f"With {told['n_updates']} updates of one member, from {first['rows']:,} to {last['rows']:,} rows of "
         f"{first['columns']} columns a fit went from {first['fit_seconds']:.1f} to "
         f"{last['fit_seconds']:.1f} seconds of one core. "
         f"From {few['columns']} to {many['columns']} columns, at {few['rows']:,} rows, it went from "

@@ -127,7 +127,7 @@ def powered(split: Split, layer: Transform) -> tuple[Split, Rows]:
 # ------------------------------------------------------------------------------------------------- measurements
 
 # chosen on validation rows of the checkerboard
-PLANE = {"marginals": "none", "max_steps": 15_000, "batch_size": 512, "learning_rate": 2e-3, "patience": None}
+PLANE = {"marginals": "none", "max_updates": 15_000, "batch_size": 512, "learning_rate": 2e-3, "patience": None}
 
 SETTINGS: dict[str, tuple[Callable[[int], Split], dict[str, Any], int]] = {
     # splits, settings of the estimator that are not its defaults, test rows of the weighted estimate
@@ -154,15 +154,15 @@ def measure(name: str, number: int) -> dict[str, Any]:
     model = DiffusionDensity(types=types, random_state=number, **settings).fit(split.train, validation=split.validation)
     spent = {"seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     unit = split.log_unit
-    bound = model.bound(split.test).total.numpy() + unit
+    bound = model.elbo(split.test).total.numpy() + unit
     few = split.test[:n_weighted]
-    model.set_params(n_paths=100 if len(split.train) > 1000 else 20)
+    model.set_params(n_trajectories=100 if len(split.train) > 1000 else 20)
     weighted = model.score_samples(few) + unit
     told: dict[str, Any] = {
         "bound": cost(bound),
-        "weighted": cost(weighted) | {"n_paths": model.n_paths},
+        "weighted": cost(weighted) | {"n_trajectories": model.n_trajectories},
         "bound_of_the_same_rows": cost(bound[: len(few)]),
-        "diffusion_alone": cost(model.members_[0].bound(split.test, method="trajectory").total.numpy() + unit),
+        "diffusion_alone": cost(model.members_[0].elbo(split.test, method="trajectory").total.numpy() + unit),
         "normal_law_alone": cost(model.normal_.log_prob(torch.as_tensor(split.test)).numpy() + unit),
         "weights": {
             "diffusions": model.weights_[:-3].round(4).tolist(),

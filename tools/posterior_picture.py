@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.plots.style import DATA, MODEL, NULL, TRUTH, drawn, new_figure
 from quasistatic.posterior.observations import GaussianMeasurement
 from quasistatic.posterior.smc import posterior_sample
@@ -49,11 +49,11 @@ def exact(y: Tensor) -> tuple[Tensor, float]:
 def panels() -> list[tuple[str, Tensor, str]]:
     y = torch.tensor(Y, dtype=torch.float64)
     q, (nodes, sd) = GaussianDiffusion(geometric(40, 9.0, -6.0)), spiral(600)
-    kernel, seen = ExactGaussianMixture(q, nodes, sd**2, family="full"), GaussianMeasurement(y, STD)
+    kernel, seen = ExactGaussianMixtureKernel(q, nodes, sd**2, family="full"), GaussianMeasurement(y, STD)
 
-    def sampled(spread: str, weights: bool) -> tuple[Tensor, float, float]:
+    def sampled(twist: str, weights: bool) -> tuple[Tensor, float, float]:
         generator = Generator().manual_seed(1)
-        p = posterior_sample(q, kernel, seen, N, shape=(2,), spread=spread, weights=weights, chunk=500, generator=generator)
+        p = posterior_sample(q, kernel, seen, N, shape=(2,), twist=twist, weighted=weights, chunk=500, generator=generator)
         return p.resample(N, generator=generator), p.log_evidence.item(), p.log_evidence_error.item()
 
     truth, log_z = exact(y)

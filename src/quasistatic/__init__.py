@@ -14,25 +14,26 @@ __version__ = "0.1.0"
 
 # where each public name lives; modules are imported when a name is first used, so that this import is light
 _HOMES = {
-    "distributions": ("Bernoulli", "BlockProduct", "Categorical", "Distribution", "FullGaussian", "Gaussian", "Mixture"),
-    "forward": ("BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion", "MixedDiffusion"),
-    "networks": ("MultiscaleNetwork", "NormalisedRBF", "ResidualMLP", "SteppedMLP", "UNet"),
+    "distributions": ("Bernoulli", "Joint", "Categorical", "Distribution", "MultivariateGaussian", "Gaussian", "Mixture"),
+    "forward": ("BernoulliDiffusion", "CategoricalDiffusion", "ForwardProcess", "GaussianDiffusion", "MixedDiffusion"),
+    "networks": ("MultiscaleNetwork", "NormalisedRBF", "ResidualMLP", "PerStepMLP", "UNet"),
     "reverse": (
         "BernoulliDenoiser", "CategoricalDenoiser", "GaussianDenoiser", "ImageDenoiser", "MixedDenoiser",
-        "PerturbationKernel", "ReverseKernel", "StationaryFirstStep",
+        "PaperKernel", "ReverseKernel", "FixedFirstStep",
     ),
-    "transforms": ("Affine", "Chain", "Dequantise", "HistogramToNormal", "Whiten"),
+    "transforms": ("Affine", "Chain", "Dequantise", "HistogramGaussianizer", "Whiten"),
     "estimate": ("Estimate", "paired_difference"),
-    "likelihood.elbo": ("Bound", "elbo_terms", "log_prob_estimate", "null_log_prob"),
-    "likelihood.estimators": ("StepSampler", "quick_bound"),
-    "likelihood.entropy": ("EntropyBand", "entropy_band"),
-    "likelihood.exact": ("ExactBits", "ExactGaussianMixture", "shortfall"),
-    "sample": ("ancestral", "trajectory"),
-    "likelihood.schedule_search": ("learn_schedule", "regrid"),
+    "likelihood.bound": ("Bound", "elbo", "importance_weighted_log_prob", "null_log_prob"),
+    "likelihood.estimators": ("TimestepSampler", "estimate_elbo"),
+    "likelihood.entropy": ("ReverseEntropyBounds", "entropy_band"),
+    "likelihood.exact": ("ExactBernoulliKernel", "ExactGaussianMixtureKernel", "kl_to_exact"),
+    "sample": ("sample_ancestral", "reverse_trajectory"),
+    "likelihood.schedule_search": ("learn_schedule", "optimal_schedule"),
     "posterior.observations": (
-        "BitFlips", "Blur", "Downsample", "Evidence", "GaussianMeasurement", "KnownEntries", "LogEvidence", "Product",
+        "BitFlipChannel", "Blur", "Downsample", "Observation", "GaussianMeasurement", "KnownEntries", "LogFactor",
+        "JointObservation",
     ),
-    "posterior": ("Posterior", "PosteriorWarning", "TiltedKernel", "posterior_sample"),
+    "posterior": ("PosteriorSamples", "PosteriorWarning", "TwistedKernel", "posterior_sample"),
     "model": ("DiffusionModel",),
     "loading": ("load",),
     "train": ("TrainConfig", "fit"),
@@ -46,8 +47,8 @@ __all__ = [*sorted(_HOME_OF), "schedules"]
 
 if TYPE_CHECKING:
     from quasistatic import schedules as schedules
-    from quasistatic.likelihood.elbo import Bound as Bound
-    from quasistatic.likelihood.elbo import elbo_terms as elbo_terms
+    from quasistatic.likelihood.bound import Bound as Bound
+    from quasistatic.likelihood.bound import elbo as elbo
     from quasistatic.loading import load as load
     from quasistatic.model import DiffusionModel as DiffusionModel
 

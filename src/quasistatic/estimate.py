@@ -110,11 +110,11 @@ def paired_difference(
 
 def _per_example(name: str, value: Any, x: Any, seed: int) -> tuple[Tensor, tuple[int, ...] | None]:
     """Nats of each example, (n,), and the shape of an example where the value knows it."""
-    if hasattr(value, "bound") and not isinstance(value, Tensor):
+    if hasattr(value, "elbo") and not isinstance(value, Tensor):
         if x is None:
             raise InputError(f"{name} is a model, so paired_difference needs data: give x=")
-        draws = "generator" in inspect.signature(value.bound).parameters  # the noise of an estimator belongs to its rows
-        value = value.bound(x, **({"generator": torch.Generator().manual_seed(seed)} if draws else {}))
+        draws = "generator" in inspect.signature(value.elbo).parameters  # the noise of an estimator belongs to its rows
+        value = value.elbo(x, **({"generator": torch.Generator().manual_seed(seed)} if draws else {}))
     if hasattr(value, "total") and hasattr(value, "event_shape"):
         return value.total, tuple(value.event_shape)
     try:

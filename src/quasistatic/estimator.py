@@ -33,7 +33,7 @@ from quasistatic.checks import (
     whole_number,
 )
 from quasistatic.errors import InputError
-from quasistatic.likelihood.elbo import Bound
+from quasistatic.likelihood.bound import Bound
 from quasistatic.model import DiffusionModel
 from quasistatic.storage.atomic import new_folder, write_text
 from quasistatic.storage.files import (
@@ -107,7 +107,7 @@ class DiffusionDensity(DensityMixin, Coding):
         more than 32 columns as well, else 1.
     average : bool
         Whether the normal law and a mixture of normals join the average.
-    n_steps, n_components, max_steps : int or "auto"
+    n_steps, n_components, max_updates : int or "auto"
         Steps T of the chain, components of its kernels, and steps of the optimiser. By default a table of fewer than 2000
         rows or more than 16 columns gets T = 100, of more than 32 columns T = 200, and one normal a step; others T = 30 and
         mixtures of 4, or, of two columns at most, T = 10 and mixtures of 16.
@@ -121,11 +121,12 @@ class DiffusionDensity(DensityMixin, Coding):
         Share of the training rows that choose and stop.
     patience : int, optional
         Measurements of the validation rows without an improvement beyond noise after which a member is done; None for all
-        of ``max_steps``. They come every 50 steps on fewer than 2000 rows, every 150 on as few of more than 32 columns, else
+        of ``max_updates``. They come every 50 steps on fewer than 2000 rows, every 150 on as few of more than 32
+        columns, else
         every 250.
     max_time : float, optional
         Seconds of training for each member.
-    n_paths : int
+    n_trajectories : int
         Forward paths that a score averages over, in weights: one for the bound, more for a tighter number.
     random_state : int, RandomState or None
     verbose : bool
@@ -145,7 +146,7 @@ class DiffusionDensity(DensityMixin, Coding):
     --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(200, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
-    >>> model = DiffusionDensity(max_steps=20, width=16, random_state=0).fit(x)
+    >>> model = DiffusionDensity(max_updates=20, width=16, random_state=0).fit(x)
     >>> far, near = model.score_samples([[3.0, -3.0], [0.0, 0.0]])
     >>> bool(far < near - 5.0)
     True
@@ -160,7 +161,7 @@ class DiffusionDensity(DensityMixin, Coding):
         average: bool = True,
         n_steps: int | str = "auto",
         n_components: int | str = "auto",
-        max_steps: int | str = "auto",
+        max_updates: int | str = "auto",
         width: int = 128,
         depth: int = 3,
         dropout: float | str = "auto",
@@ -169,7 +170,7 @@ class DiffusionDensity(DensityMixin, Coding):
         validation_fraction: float = 0.15,
         patience: int | None = 5,
         max_time: float | None = None,
-        n_paths: int = 8,
+        n_trajectories: int = 8,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -179,7 +180,7 @@ class DiffusionDensity(DensityMixin, Coding):
         self.average = average
         self.n_steps = n_steps
         self.n_components = n_components
-        self.max_steps = max_steps
+        self.max_updates = max_updates
         self.width = width
         self.depth = depth
         self.dropout = dropout
@@ -188,7 +189,7 @@ class DiffusionDensity(DensityMixin, Coding):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.max_time = max_time
-        self.n_paths = n_paths
+        self.n_trajectories = n_trajectories
         self.random_state = random_state
         self.verbose = verbose
 
@@ -247,7 +248,12 @@ class DiffusionDensity(DensityMixin, Coding):
             if not (isinstance(value := getattr(self, name), str) and value == "auto"):
                 check(name, value)
 
-        for name, most in (("n_steps", MOST_STEPS), ("n_components", MOST_WIDTH), ("max_steps", MOST), ("n_members", 1000)):
+        for name, most in (
+            ("n_steps", MOST_STEPS),
+            ("n_components", MOST_WIDTH),
+            ("max_updates", MOST),
+            ("n_members", 1000),
+        ):
             least = 2 if name == "n_steps" else 1
             automatic(name, partial(_whole, least=least, most=most))
         automatic("dropout", lambda name, value: real_number(name, value, least=0.0, below=1.0))
@@ -257,7 +263,7 @@ class DiffusionDensity(DensityMixin, Coding):
         whole_number("width", self.width, 1, MOST_WIDTH)
         whole_number("depth", self.depth, 1, MOST_DEPTH)
         whole_number("batch_size", self.batch_size, 2)
-        whole_number("n_paths", self.n_paths, 1)
+        whole_number("n_trajectories", self.n_trajectories, 1)
         real_number("learning_rate", self.learning_rate, above=0.0)
         real_number("validation_fraction", self.validation_fraction, above=0.0, below=1.0)
         if self.patience is not None:
@@ -322,19 +328,19 @@ class DiffusionDensity(DensityMixin, Coding):
 
     def _config(self, n: int, d: int) -> TrainConfig:
         few, wide = n < FEW_ROWS, d > MANY_COLUMNS
-        steps = (6000 if wide else 1500 if few else 5000) if self.max_steps == "auto" else int(self.max_steps)
+        steps = (6000 if wide else 1500 if few else 5000) if self.max_updates == "auto" else int(self.max_updates)
         # a wide correction is worse than none for its first few hundred steps
         every = min((150 if wide else 50) if few else 250, steps)
         return TrainConfig(
-            steps=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
+            n_updates=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
             evaluate_every=every, validation_pairs=20_000, patience=self.patience or 0,
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ scores
 
-    def _each(self, x: Tensor, n_paths: int | None = None) -> Tensor:
+    def _each(self, x: Tensor, n_trajectories: int | None = None) -> Tensor:
         """Log density of coded rows under each density of the average, (n, J)."""
-        paths = self.n_paths if n_paths is None else n_paths
+        paths = self.n_trajectories if n_trajectories is None else n_trajectories
         scores = [log_prob_alone(member, x, paths, self.seed_) for member in self.members_]
         if self.average:
             scores += [law.log_prob(x, seed=self.seed_) for law in self._laws]
@@ -362,8 +368,8 @@ class DiffusionDensity(DensityMixin, Coding):
         """Minus :meth:`score_samples`: the less likely, the higher."""
         return -self.score_samples(X)
 
-    def bound(self, X: Any) -> Bound:
-        """Bound of each row as a record with means and units: ``model.bound(X).mean("bits")``.
+    def elbo(self, X: Any) -> Bound:
+        """Bound of each row as a record with means and units: ``model.elbo(X).mean("bits")``.
 
         With a single density it is told in its parts; of an average all of it stands in ``data``.
         """
@@ -371,7 +377,7 @@ class DiffusionDensity(DensityMixin, Coding):
         if wrong.any():
             raise InputError(f"row {int(wrong.int().argmax())} holds a value that was never possible, so it has no bound")
         if len(self.weights_) == 1:
-            return self.members_[0].bound(x, method="trajectory", generator=Generator().manual_seed(self.seed_))
+            return self.members_[0].elbo(x, method="trajectory", generator=Generator().manual_seed(self.seed_))
         total = torch.logsumexp(self._each(x, 1) + torch.as_tensor(self.weights_).log(), 1)
         return Bound(torch.zeros_like(total), total.new_zeros(len(total), 0), total, (x.shape[1],))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from quasistatic.errors import InputError
 from quasistatic.model import load as load_model
-from quasistatic.posterior.result import Posterior
+from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.storage.files import path_of
 
 __all__ = ["load"]
@@ -20,7 +20,8 @@ def load(path: str | Path) -> Any:
     ----------
     path : str or Path
         A folder written by ``save`` of :class:`~quasistatic.model.DiffusionModel`,
-        :class:`~quasistatic.estimator.DiffusionDensity` or :class:`~quasistatic.posterior.Posterior`, or a run folder.
+        :class:`~quasistatic.estimator.DiffusionDensity` or :class:`~quasistatic.posterior.PosteriorSamples`, or a
+        run folder.
 
     Returns
     -------
@@ -37,7 +38,7 @@ def load(path: str | Path) -> Any:
 
         return DiffusionDensity.load(folder)
     if (folder / "posterior.json").exists():
-        return Posterior.load(folder)
+        return PosteriorSamples.load(folder)
     if folder.is_dir() and not any((folder / name).exists() for name in ("model.json", "checkpoint")):
         known = "a saved model (model.json), estimator (estimator.json), posterior (posterior.json) or a run (checkpoint)"
         raise InputError(f"{folder} holds nothing that can be loaded: there must be {known}")

@@ -14,17 +14,17 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.checks import LARGEST, generator_of, instance_of, one_of, require_memory, tensor_of, whole_number
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion
-from quasistatic.likelihood.elbo import Bound, elbo_terms, log_prob_estimate, null_log_prob
-from quasistatic.likelihood.estimators import StepSampler, quick_terms
-from quasistatic.posterior.observations import Evidence
-from quasistatic.posterior.observations.base import as_evidence
+from quasistatic.forward import ForwardProcess
+from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.posterior.observations import Observation
+from quasistatic.posterior.observations.base import as_observation
 from quasistatic.posterior.observations.units import in_model_units, keep_known
-from quasistatic.posterior.result import Posterior
+from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
-from quasistatic.reverse import ReverseKernel, StationaryFirstStep
+from quasistatic.reverse import FixedFirstStep, ReverseKernel
 from quasistatic.reverse.kernel import NetworkKernel
-from quasistatic.sample import ancestral
+from quasistatic.sample import sample_ancestral
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import a_name, path_of, read_json
 from quasistatic.storage.modules import load_module, save_module, saveable
@@ -50,16 +50,16 @@ class DiffusionModel(nn.Module):
     def __init__(
         self,
         transform: Transform,
-        diffusion: Diffusion,
+        process: ForwardProcess,
         kernel: ReverseKernel,
         event_shape: tuple[int, ...] | list[int],
     ) -> None:
         super().__init__()
         self.transform = transform
-        self.diffusion = diffusion
+        self.process = process
         self.kernel = kernel
         instance_of("transform", transform, Transform, "a transform of quasistatic")
-        instance_of("diffusion", diffusion, Diffusion, "a diffusion of quasistatic")
+        instance_of("process", process, ForwardProcess, "a diffusion of quasistatic")
         instance_of("kernel", kernel, nn.Module, "a reverse kernel")
         instance_of("event_shape", event_shape, (tuple, list), "a list of whole numbers")
         self.event_shape = tuple(whole_number("an axis of event_shape", n, 1) for n in event_shape)
@@ -70,29 +70,29 @@ class DiffusionModel(nn.Module):
     def __repr__(self) -> str:
         n = sum(p.numel() for p in self.parameters())
         kernel = type(self.kernel).__name__
-        return f"DiffusionModel({kernel} of {n} parameters, {self.diffusion!r}, events of shape {self.event_shape})"
+        return f"DiffusionModel({kernel} of {n} parameters, {self.process!r}, events of shape {self.event_shape})"
 
     def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
 
         Where the transform completes rows, nan is a missing entry, and every likelihood that of the observed ones.
         """
-        x = tensor_of("x", x, device=self.diffusion.beta.device)
+        x = tensor_of("x", x, device=self.process.beta.device)
         generator_of("generator", generator)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
         there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_holes else x
         _require_finite(there)
-        self.diffusion.check(there)
+        self.process.check(there)
         z, log_det = self.transform(x.double(), generator)
         return z, log_det
 
     def _kernel(self, first_step: str) -> ReverseKernel:
-        one_of("first_step", first_step, ("learned", "stationary"))
-        fixed = first_step == "stationary" and self.kernel.first_step != "stationary"
-        return StationaryFirstStep(self.kernel, self.diffusion) if fixed else self.kernel
+        one_of("first_step", first_step, ("learned", "fixed"))
+        fixed = first_step == "fixed" and self.kernel.first_step != "fixed"
+        return FixedFirstStep(self.kernel, self.process) if fixed else self.kernel
 
-    def bound(
+    def elbo(
         self, x: Any, *, generator: Generator | None = None, first_step: str = "learned", method: str | None = None
     ) -> Bound:
         """Lower bound of log p(x) for each row, a density in data units (or a mass, for bits and dequantised integers).
@@ -101,34 +101,36 @@ class DiffusionModel(nn.Module):
         ----------
         x : array or Tensor, shape (n, *event_shape)
         generator : Generator, optional
-        first_step : {"learned", "stationary"}
+        first_step : {"learned", "fixed"}
             Score the learned p(x_0 | x_1), or the paper's fixed one.
         method : {"marginal", "trajectory"}, optional
-            See :func:`quasistatic.likelihood.elbo.elbo_terms`; by default marginal, and trajectory for mixture kernels.
+            See :func:`quasistatic.likelihood.bound.elbo`; by default marginal, and trajectory for mixture kernels.
         """
         if method is not None:
             one_of("method", method, ("marginal", "trajectory"))
         method = method or ("trajectory" if getattr(self.kernel, "n_components", 1) > 1 else "marginal")
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            terms = elbo_terms(self.diffusion, self._kernel(first_step), z, generator=generator, method=method)
+            terms = elbo(self.process, self._kernel(first_step), z, generator=generator, method=method)
         return terms.plus_log_det(log_det)
 
-    def quick_bound(
+    def estimate_elbo(
         self,
         x: Any,
-        visits: int = 8,
+        n_timesteps: int = 8,
         *,
-        sampler: StepSampler | None = None,
+        sampler: TimestepSampler | None = None,
         generator: Generator | None = None,
         first_step: str = "learned",
     ) -> Bound:
-        """Estimate the bound of each row from ``visits`` of its steps, unbiased (:func:`~quasistatic.likelihood.estimators.quick_terms`)."""
-        whole_number("visits", visits, 0)
+        """Estimate the bound of each row from ``n_timesteps`` of its steps, unbiased
+        (:func:`~quasistatic.likelihood.estimators.estimate_elbo`).
+        """
+        whole_number("n_timesteps", n_timesteps, 0)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            terms = quick_terms(
-                self.diffusion, self._kernel(first_step), z, visits=visits, sampler=sampler, generator=generator
+            terms = estimate_elbo(
+                self.process, self._kernel(first_step), z, n_timesteps=n_timesteps, sampler=sampler, generator=generator
             )
         return terms.plus_log_det(log_det)
 
@@ -140,26 +142,28 @@ class DiffusionModel(nn.Module):
         whole_number("n_trajectories", n_trajectories, 1)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            estimate = log_prob_estimate(self.diffusion, self.kernel, z, n_trajectories=n_trajectories, generator=generator)
+            estimate = importance_weighted_log_prob(
+                self.process, self.kernel, z, n_trajectories=n_trajectories, generator=generator
+            )
         return estimate + log_det
 
     def null_log_prob(self, x: Any, *, generator: Generator | None = None) -> Tensor:
         """Log likelihood of the noise end as a model of the data, (n,), nats."""
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            return null_log_prob(self.diffusion, z) + log_det
+            return null_log_prob(self.process, z) + log_det
 
     def sample(self, n: int, *, generator: Generator | None = None, n_steps: int | None = None) -> Tensor:
         """Draw n examples in data units, (n, *event_shape); ``n_steps`` takes fewer steps of the same chain."""
         whole_number("the number of samples", n, 1)
         generator_of("generator", generator)
         width = math.prod(self.event_shape)
-        if self.diffusion.beta.device.type == "cpu":
+        if self.process.beta.device.type == "cpu":
             require_memory(
                 f"{n} samples of {width} numbers", n * (32.0 * width + self._bytes_of_row()), "draw fewer at once"
             )
-        diffusion = self.diffusion if n_steps is None else self.diffusion.respaced(n_steps)
-        z = ancestral(diffusion, self.kernel, (n, *self.event_shape), generator=generator)
+        process = self.process if n_steps is None else self.process.respaced(n_steps)
+        z = sample_ancestral(process, self.kernel, (n, *self.event_shape), generator=generator)
         return self.transform.inverse(z.double())
 
     def _bytes_of_row(self) -> float:
@@ -171,27 +175,27 @@ class DiffusionModel(nn.Module):
 
     def posterior(
         self,
-        evidence: Evidence | Callable[[Tensor], Tensor],
+        observation: Observation | Callable[[Tensor], Tensor],
         n_particles: int = 1000,
         *,
         n_steps: int | None = None,
-        spread: str = "lookahead",
-        weights: bool = True,
+        twist: str = "lookahead",
+        weighted: bool = True,
         moves: int = 0,
         generator: Generator | None = None,
         chunk: int | None = None,
         n_runs: int = 1,
-    ) -> Posterior:
+    ) -> PosteriorSamples:
         r"""Weighted samples of p(x) r(x), and its log evidence, all in data units.
 
         Parameters
         ----------
         evidence : Evidence or callable
             What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
-            :class:`~quasistatic.posterior.observations.LogEvidence`.
+            :class:`~quasistatic.posterior.observations.LogFactor`.
         n_particles : int
             For each observation.
-        n_steps, spread, weights, moves, generator, chunk, n_runs
+        n_steps, twist, weighted, moves, generator, chunk, n_runs
             See :func:`quasistatic.posterior.smc.posterior_sample`.
 
         Returns
@@ -200,28 +204,28 @@ class DiffusionModel(nn.Module):
             Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
             known entries their log density (or log probability), for a measurement that of y.
         """
-        evidence = as_evidence(evidence)
+        observation = as_observation(observation)
         whole_number("n_particles", n_particles, 1)
-        require_room(self.diffusion, n_particles, math.prod(self.event_shape))
-        device = self.diffusion.beta.device
-        about_z, log_factor = in_model_units(evidence, self.transform, self.event_shape, device, generator, n_particles)
+        require_room(self.process, n_particles, math.prod(self.event_shape))
+        device = self.process.beta.device
+        about_z, log_factor = in_model_units(observation, self.transform, self.event_shape, device, generator, n_particles)
         p = posterior_sample(
-            self.diffusion, self.kernel, about_z, n_particles, shape=self.event_shape,
-            n_steps=n_steps, spread=spread, weights=weights, moves=moves, generator=generator, chunk=chunk, n_runs=n_runs,
+            self.process, self.kernel, about_z, n_particles, shape=self.event_shape,
+            n_steps=n_steps, twist=twist, weighted=weighted, moves=moves, generator=generator, chunk=chunk, n_runs=n_runs,
         )  # fmt: skip
         x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
-        x = keep_known(evidence.on(self.event_shape, device), x)
+        x = keep_known(observation.on(self.event_shape, device), x)
         return replace(
             p,
             x=x.view(p.x.shape),
             log_evidence=p.log_evidence + log_factor.view(-1).expand(len(x)).view(p.log_evidence.shape),
         )
 
-    def on(self, diffusion: Diffusion) -> DiffusionModel:
+    def on(self, process: ForwardProcess) -> DiffusionModel:
         """Return the same model on another grid of steps, sharing all parameters."""
-        instance_of("diffusion", diffusion, Diffusion, "a diffusion of quasistatic")
+        instance_of("process", process, ForwardProcess, "a diffusion of quasistatic")
         other = copy.copy(self)
-        other._modules = {**self._modules, "diffusion": diffusion, "kernel": self.kernel.on(diffusion)}
+        other._modules = {**self._modules, "process": process, "kernel": self.kernel.on(process)}
         return other
 
     def save(self, path: str | Path, **extra: Any) -> None:
@@ -258,8 +262,8 @@ def _require_fit(model: DiffusionModel, folder: Path) -> None:
     generator = Generator().manual_seed(0)
     try:
         with torch.no_grad():
-            x = model.diffusion.stationary((2, *model.event_shape)).sample(generator)
-            back = model.kernel(x, model.diffusion.n_steps).sample(generator)
+            x = model.process.stationary((2, *model.event_shape)).sample(generator)
+            back = model.kernel(x, model.process.n_steps).sample(generator)
             shapes = {tuple(back.shape), tuple(model.transform.inverse(back.double()).shape)}
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.forward import Diffusion
+from quasistatic.forward import ForwardProcess
 from quasistatic.reverse import ReverseKernel
 from quasistatic.streams import bar
 
-__all__ = ["ancestral", "trajectory"]
+__all__ = ["reverse_trajectory", "sample_ancestral"]
 
 
-def trajectory(
-    diffusion: Diffusion, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
+def reverse_trajectory(
+    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Walk the reverse chain, yielding (t, x_t) for t = T, T-1, .., 0.
 
@@ -28,17 +28,17 @@ def trajectory(
     shape : sequence of int
         (batch, *event).
     """
-    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
+    kernel = kernel.on(process) if isinstance(kernel, ReverseKernel) else kernel
     with torch.inference_mode():
-        x = diffusion.stationary(shape).sample(generator)
-        yield diffusion.n_steps, x
-        for t in range(diffusion.n_steps, 0, -1):
+        x = process.stationary(shape).sample(generator)
+        yield process.n_steps, x
+        for t in range(process.n_steps, 0, -1):
             x = kernel(x, t).sample(generator)
             yield t - 1, x
 
 
-def ancestral(
-    diffusion: Diffusion, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
+def sample_ancestral(
+    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
 ) -> Tensor:
     """Draw x_0 from the model, exactly, shape (batch, *event).
 
@@ -52,12 +52,12 @@ def ancestral(
     >>> from quasistatic.schedules import geometric
     >>> q = GaussianDiffusion(geometric(8))
     >>> kernel = GaussianDenoiser(q, ResidualMLP(2, 4), 2)
-    >>> x = ancestral(q, kernel, (20000, 2), generator=torch.Generator().manual_seed(0))
+    >>> x = sample_ancestral(q, kernel, (20000, 2), generator=torch.Generator().manual_seed(0))
     >>> abs(x.var().item() - 1.0) < 0.04      # white: false alarm 1 in 15 000 for another seed
     True
     """
     x = torch.empty(0)
-    steps = trajectory(diffusion, kernel, shape, generator=generator)
-    for _, x in bar(steps, "sampling", diffusion.n_steps + 1):  # noqa: B007
+    steps = reverse_trajectory(process, kernel, shape, generator=generator)
+    for _, x in bar(steps, "sampling", process.n_steps + 1):  # noqa: B007
         pass
     return x.clone()  # an ordinary tensor, outside inference mode

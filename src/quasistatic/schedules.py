@@ -6,7 +6,7 @@ signal is :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)`, and its log sign
 
 Which one? ``geometric`` for continuous data: at T = 40 on the swiss roll with ideal diagonal kernels it
 reaches 2.29 bits where ``cosine`` reaches 0.42 and ``linear`` -0.48. ``constant_erasure`` for bits (the
-paper's). Then re-grid with the trained kernel (:func:`quasistatic.regrid`).
+paper's). Then re-grid with the trained kernel (:func:`quasistatic.optimal_schedule`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from quasistatic.checks import MOST_STEPS, real_number, shown, tensor_of, whole_number
 from quasistatic.errors import InputError
 
-__all__ = ["beta_from_log_snr", "constant_erasure", "cosine", "geometric", "linear", "recut"]
+__all__ = ["beta_from_log_snr", "constant_erasure", "cosine", "geometric", "linear", "respaced"]
 
 
 def constant_erasure(n_steps: int) -> Tensor:
@@ -112,14 +112,14 @@ def beta_from_log_snr(log_snr: Tensor) -> Tensor:
     return -torch.expm1(steps)
 
 
-def recut(beta: Tensor, n_steps: int) -> Tensor:
+def respaced(beta: Tensor, n_steps: int) -> Tensor:
     """Cut the schedule behind ``beta`` again with another number of steps.
 
     The log-SNR is followed linearly between the steps that exist; the first and the last level stay.
 
     Examples
     --------
-    >>> recut(geometric(3, 4.0, -2.0), 5).allclose(geometric(5, 4.0, -2.0))
+    >>> respaced(geometric(3, 4.0, -2.0), 5).allclose(geometric(5, 4.0, -2.0))
     True
     """
     beta = tensor_of("beta", beta)

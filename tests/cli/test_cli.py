@@ -9,13 +9,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import small
 from commands import Told, blank, command  # noqa: F401  # fixtures
@@ -187,7 +186,7 @@ def test_a_table_of_ones_own_from_end_to_end(command, tmp_path, family):
         table = tmp_path / "table.npy"
         np.save(table, x.astype(bool))
     run = tmp_path / "run"
-    words = small.words("array", family=family, n_steps=10, **{"train.steps": 20})
+    words = small.words("array", family=family, n_steps=10, **{"train.n_updates": 20})
     command("train", "array", "--data", table, "--out", run, *words, "--json").json()
     answer = command("evaluate", run, "--json").json()
     assert answer["n"] == 12
@@ -242,7 +241,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "swiss-roll", "--set", "n_steps"], "a setting is written key=value, got 'n_steps'"),
         (["train", "swiss-roll", "--set", "nonsense=1"], "there is no setting 'nonsense'; known here are .*n_steps"),
         (["train", "swiss-roll", "--set", "n_steps=many"], "n_steps must be a whole number, got 'many'"),
-        (["train", "swiss-roll", "--set", "train.steps=0"], "steps must be at least 1, got 0"),
+        (["train", "swiss-roll", "--set", "train.n_updates=0"], "n_updates must be at least 1, got 0"),
         (["train", "swiss-roll", "--preset", "big"], "recipe swiss-roll has no preset 'big'; it has demo"),
         (["train", "swiss-roll", "--seed", "-1"], r"seed must be at least 0, got -1"),
         (["train", "swiss-roll", "--time-budget", "soon"], "--time-budget must be a time such as 90s, .*, got 'soon'"),

@@ -28,7 +28,7 @@ def arrays(folder: Path) -> dict[str, Any]:
         return dict(file)
 
 
-def test_denoising_writes_samples_moments_evidence_and_a_picture(command, y, tmp_path):  # noqa: F811
+def test_denoising_writes_samples_moments_evidence_and_a_picture(command, y, tmp_path):
     out = tmp_path / "out"
     told = command("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--out", out, "--json")
     answer = told.json()
@@ -46,7 +46,7 @@ def test_denoising_writes_samples_moments_evidence_and_a_picture(command, y, tmp
         assert min(image.size) > 100
 
 
-def test_the_same_seed_writes_the_same_and_people_get_a_table(command, y, tmp_path):  # noqa: F811
+def test_the_same_seed_writes_the_same_and_people_get_a_table(command, y, tmp_path):
     words = ("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--particles", 40)
     said = command(*words, "--out", tmp_path / "a")
     assert said.status == 0
@@ -59,7 +59,7 @@ def test_the_same_seed_writes_the_same_and_people_get_a_table(command, y, tmp_pa
     assert (arrays(tmp_path / "a")["samples"] != a["samples"]).any()
 
 
-def test_inpainting_keeps_what_is_known_and_takes_a_mask_or_nan(command, tmp_path):  # noqa: F811
+def test_inpainting_keeps_what_is_known_and_takes_a_mask_or_nan(command, tmp_path):
     run = small.trained("swiss-roll")
     np.save(tmp_path / "nan.npy", np.array([[0.3, np.nan], [np.nan, 0.9]]))
     np.savez(tmp_path / "y.npz", x=np.array([[0.3, 7.0], [8.0, 0.9]]), other=np.zeros(3))
@@ -78,7 +78,7 @@ def test_inpainting_keeps_what_is_known_and_takes_a_mask_or_nan(command, tmp_pat
     assert (a["samples"] == b["samples"]).all()
 
 
-def test_bits_are_inpainted_from_a_table_and_contradictions_warn(command, tmp_path, blank):  # noqa: F811
+def test_bits_are_inpainted_from_a_table_and_contradictions_warn(command, tmp_path, blank):
     run = small.trained("heartbeat-mixture")
     (tmp_path / "y.csv").write_text("\n".join(["1" + ",0" * 19, "1,1" + ",1" * 18]) + "\n")
     np.save(tmp_path / "mask.npy", np.arange(20) < 20)
@@ -93,7 +93,7 @@ def test_bits_are_inpainted_from_a_table_and_contradictions_warn(command, tmp_pa
     assert [line.removeprefix("warning: ") for line in told.err.splitlines()[1:]] == answer["warnings"]
 
 
-def test_images_of_digits_come_from_a_folder_a_file_and_an_array(command, tmp_path):  # noqa: F811
+def test_images_of_digits_come_from_a_folder_a_file_and_an_array(command, tmp_path):
     run, digits = small.trained("digits"), small.opened("digits").splits.test[:2].view(2, 8, 8).numpy()
     (tmp_path / "images").mkdir()
     for i, image in enumerate(digits):
@@ -120,7 +120,7 @@ def full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_failed_command_leaves_nothing_behind(command, y, tmp_path, monkeypatch):  # noqa: F811
+def test_a_failed_command_leaves_nothing_behind(command, y, tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", full)
     out = tmp_path / "out"
     told = command("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--out", out)
@@ -130,7 +130,7 @@ def test_a_failed_command_leaves_nothing_behind(command, y, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_samples_are_kept_though_their_picture_fails(command, y, tmp_path, monkeypatch, again):  # noqa: F811
+def test_samples_are_kept_though_their_picture_fails(command, y, tmp_path, monkeypatch, again):
     words = ("denoise", small.trained("swiss-roll"), "--input", y, "--noise-std", 0.5, "--particles", 20)
     out = tmp_path / "out"
     if again:  # over an answer that has a picture
@@ -153,7 +153,7 @@ def test_samples_are_kept_though_their_picture_fails(command, y, tmp_path, monke
     assert arrays(tmp_path / "other")["samples"].shape == (2, 16, 2)
 
 
-def test_a_strangers_folder_is_not_replaced(command, y, tmp_path):  # noqa: F811
+def test_a_strangers_folder_is_not_replaced(command, y, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "diary.txt").write_text("dear diary")
     words = ("--input", y, "--noise-std", 0.5, "--out", tmp_path / "out")
@@ -200,7 +200,7 @@ BAD: dict[str, tuple[Callable[[Path], list[object]], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_sentence(command, tmp_path, name):  # noqa: F811
+def test_bad_input_is_one_sentence(command, tmp_path, name):
     np.save(tmp_path / "y.npy", np.zeros((2, 2)))
     np.save(tmp_path / "three.npy", np.zeros((2, 3)))
     np.save(tmp_path / "nan.npy", np.array([[0.0, np.nan]]))
@@ -220,7 +220,7 @@ def test_bad_input_is_one_sentence(command, tmp_path, name):  # noqa: F811
     assert not (tmp_path / "out").exists()
 
 
-def test_levels_must_be_whole_numbers(command, tmp_path):  # noqa: F811
+def test_levels_must_be_whole_numbers(command, tmp_path):
     np.save(tmp_path / "y.npy", np.full(20, 0.5))
     np.save(tmp_path / "mask.npy", np.arange(20) < 3)
     words = ("--input", tmp_path / "y.npy", "--mask", tmp_path / "mask.npy", "--out", tmp_path / "out")
@@ -228,7 +228,7 @@ def test_levels_must_be_whole_numbers(command, tmp_path):  # noqa: F811
     assert "must hold whole numbers from 0 to 1, which is what this model knows" in said
 
 
-def test_the_default_folder_lies_in_the_run(command, y, tmp_path):  # noqa: F811
+def test_the_default_folder_lies_in_the_run(command, y, tmp_path):
     run = Path(shutil.copytree(small.trained("swiss-roll"), tmp_path / "copy"))
     words = ("--input", y, "--noise-std", 0.5, "--particles", 10, "--n-steps", 2)
     answer = command("denoise", run, *words, "--json").json()

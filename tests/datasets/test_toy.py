@@ -260,7 +260,7 @@ GOLDEN = {
         (500, -2.3318),
         (2000, -2.3244),
     ],
-    "stationary": [(20, -4.8426), (50, -3.4980), (100, -2.9737), (500, -2.4820), (2000, -2.3683)],
+    "fixed": [(20, -4.8426), (50, -3.4980), (100, -2.9737), (500, -2.4820), (2000, -2.3683)],
 }
 
 
@@ -289,7 +289,7 @@ def oracle_bound(alpha_bar, rho, first_step):
             np.array([[1 - (1 - a) * rho, (1 - a) * rho], [1 - a - (1 - a) * rho, a + (1 - a) * rho]])
             for a in alpha_bar[t - 1 : t + 1]
         )
-        if t == 1 and first_step == "stationary":
+        if t == 1 and first_step == "fixed":
             rest = np.array([1 - rho, rho])
             back = np.log(step * rest[:, None] / rest)  # q(x_1 | x_0) pi(x_0) / pi(x_1)
             total += 4 * (late[1] @ back[1]) + 16 * (late[0] @ back[0])
@@ -310,7 +310,7 @@ def oracle_bound(alpha_bar, rho, first_step):
     return total
 
 
-@pytest.mark.parametrize("first_step", ["learned", "stationary"])
+@pytest.mark.parametrize("first_step", ["learned", "fixed"])
 @pytest.mark.parametrize("rho", [0.2, 0.37])
 @pytest.mark.parametrize(
     "alpha_bar",
@@ -322,7 +322,7 @@ def test_optimal_bound_equals_plain_enumeration(alpha_bar, rho, first_step):
     assert bound == pytest.approx(oracle_bound(alpha_bar, rho, first_step), abs=1e-10)
 
 
-@pytest.mark.parametrize("first_step", ["learned", "stationary"])
+@pytest.mark.parametrize("first_step", ["learned", "fixed"])
 def test_one_step_of_full_erasure_is_the_null_model(first_step):
     # x_1 knows nothing of x_0, so the best product is independent bits of rate 0.2.
     bound = heartbeat_optimal_bound([1.0, 0.0], first_step=first_step)
@@ -336,7 +336,7 @@ def test_optimal_bound_stays_below_the_truth_and_the_edge_costs(seed):
     rho = rng.uniform(0.1, 0.9)
     learned = heartbeat_optimal_bound(alpha_bar, rho)
     assert learned < -math.log(5)
-    assert heartbeat_optimal_bound(alpha_bar, rho, "stationary") < learned
+    assert heartbeat_optimal_bound(alpha_bar, rho, "fixed") < learned
 
 
 def test_gap_to_the_truth_is_of_order_one_over_steps():
@@ -372,5 +372,5 @@ def test_bad_rate_and_first_step_are_refused():
     for rho in (0.0, 1.0, math.nan):
         with pytest.raises(InputError, match="rho must lie strictly between 0 and 1, got"):
             heartbeat_optimal_bound([1.0, 0.0], rho)
-    with pytest.raises(InputError, match='must be "learned" or "stationary", got \'paper\''):
+    with pytest.raises(InputError, match='must be "learned" or "fixed", got \'paper\''):
         heartbeat_optimal_bound([1.0, 0.0], first_step="paper")  # type: ignore[arg-type]

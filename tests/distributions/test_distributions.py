@@ -13,7 +13,7 @@ from torch import distributions as td
 
 from chance import check_covariance, check_frequencies, check_mean
 from oracles import all_bits, law_table, random_weights
-from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
 from strategies import events, seeds
 
 BATCH = 4
@@ -36,14 +36,14 @@ def make(family: str, event: tuple[int, ...] = (3,), seed: int = 0, batch: int =
     if family == "bernoulli":
         return Bernoulli(torch.sigmoid(2 * randn(batch, *event)))
     d = math.prod(event)
-    return FullGaussian(randn(batch, *event), randn(batch, d, d).tril(-1) + torch.diag_embed(randn(batch, d).exp()))
+    return MultivariateGaussian(randn(batch, *event), randn(batch, d, d).tril(-1) + torch.diag_embed(randn(batch, d).exp()))
 
 
 def peer(p: Distribution) -> td.Distribution:
     """The same law in torch, for the flattened event."""
     if isinstance(p, Gaussian):
         return td.Independent(td.Normal(p.mean.flatten(1), p.var.flatten(1).sqrt()), 1)
-    if isinstance(p, FullGaussian):
+    if isinstance(p, MultivariateGaussian):
         return td.MultivariateNormal(p.mean.flatten(1), scale_tril=p.scale_tril)
     if isinstance(p, Bernoulli):
         return td.Independent(td.Bernoulli(p.probs.flatten(1)), 1)
@@ -195,14 +195,14 @@ def _stretched(p: Distribution, n: int) -> Distribution:
     """The one law of a batch for n rows."""
     if isinstance(p, Gaussian):
         return Gaussian(p.mean.expand(n, -1), p.var.expand(n, -1))
-    if isinstance(p, FullGaussian):
-        return FullGaussian(p.mean.expand(n, -1), p.scale_tril.expand(n, -1, -1))
+    if isinstance(p, MultivariateGaussian):
+        return MultivariateGaussian(p.mean.expand(n, -1), p.scale_tril.expand(n, -1, -1))
     assert isinstance(p, Mixture)
     c = p.components
     if isinstance(c, Gaussian):
         return Mixture(p.log_weights.expand(n, -1), Gaussian(c.mean.repeat(n, 1), c.var.repeat(n, 1)))
-    assert isinstance(c, FullGaussian)
-    return Mixture(p.log_weights.expand(n, -1), FullGaussian(c.mean.repeat(n, 1), c.scale_tril.repeat(n, 1, 1)))
+    assert isinstance(c, MultivariateGaussian)
+    return Mixture(p.log_weights.expand(n, -1), MultivariateGaussian(c.mean.repeat(n, 1), c.scale_tril.repeat(n, 1, 1)))
 
 
 # --------------------------------------------------------------------------------------------------- products
@@ -317,8 +317,8 @@ def test_the_precision_is_that_of_the_parameters(family: str, dtype: torch.dtype
     p = make(family)
     if isinstance(p, Gaussian):
         p = Gaussian(p.mean.to(dtype), p.var.to(dtype))
-    elif isinstance(p, FullGaussian):
-        p = FullGaussian(p.mean.to(dtype), p.scale_tril.to(dtype))
+    elif isinstance(p, MultivariateGaussian):
+        p = MultivariateGaussian(p.mean.to(dtype), p.scale_tril.to(dtype))
     elif isinstance(p, Bernoulli):
         p = Bernoulli(p.probs.to(dtype))
     x = p.sample()

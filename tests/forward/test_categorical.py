@@ -22,6 +22,7 @@ from oracles import (
     law_table,
     marginal_matrix,
     model_log_prob,
+    quick_bound,
     random_weights,
     roughen,
     state_probs,
@@ -29,13 +30,13 @@ from oracles import (
 )
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Masked
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms, log_prob_estimate, null_log_prob
-from quasistatic.likelihood.estimators import StepSampler, quick_bound
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser
-from quasistatic.sample import ancestral
+from quasistatic.sample import sample_ancestral
 from quasistatic.schedules import constant_erasure
 from quasistatic.train.objective import Objective, draw_batch
 from quasistatic.transforms import Chain
@@ -329,7 +330,7 @@ def bits_of(law: Distribution) -> Tensor:
 @given(beta=rates(max_steps=5, total_erasure=True), seed=seeds)
 def test_two_classes_are_bits(beta: Tensor, seed: int) -> None:
     rho = 0.02 + 0.96 * torch.rand(3, generator=Generator().manual_seed(seed), dtype=torch.float64)
-    bits, classes = BinomialDiffusion(beta, rho), CategoricalDiffusion(beta, 2, rho=torch.stack([1 - rho, rho], -1))
+    bits, classes = BernoulliDiffusion(beta, rho), CategoricalDiffusion(beta, 2, rho=torch.stack([1 - rho, rho], -1))
     x, x_t = all_bits(3), all_bits(3).flip(0).roll(3, 0)
     p = torch.rand(8, 3, generator=Generator().manual_seed(seed), dtype=torch.float64)
     law = Categorical(torch.stack([1 - p, p], -1).log())
@@ -339,16 +340,16 @@ def test_two_classes_are_bits(beta: Tensor, seed: int) -> None:
         close(bits_of(classes.marginal(x, t)), bits_of(bits.marginal(x, t)), 1e-12)
         close(bits_of(classes.posterior(x, x_t, t)), bits_of(bits.posterior(x, x_t, t)), 1e-10)
         close(bits_of(classes.posterior(law, x_t, t)), bits_of(bits.posterior(Bernoulli(p), x_t, t)), 1e-10)
-        evidence = classes.log_likelihood(x_t, t)
-        close(evidence[..., 1] - evidence[..., 0], bits.log_likelihood_ratio(x_t, t), 1e-8)
+        observation = classes.log_likelihood(x_t, t)
+        close(observation[..., 1] - observation[..., 0], bits.log_likelihood_ratio(x_t, t), 1e-8)
         unit = classes.evidence_of_one_class(x_t, t).squeeze(-1)
-        close(unit, bits.evidence_of_one_bit(x_t, t).expand_as(unit), 1e-8)
+        close(unit, bits.log_ratio_of_a_bit(x_t, t).expand_as(unit), 1e-8)
 
 
 def test_two_classes_have_the_bound_of_bits() -> None:
     rho, rate, beta = torch.tensor([0.3, 0.6, 0.1]), torch.tensor([0.2, 0.5, 0.9]), constant_erasure(4)
     network = roughen(ResidualMLP(3, 3, width=8, depth=1), scale=0.5)
-    bits, classes = BinomialDiffusion(beta, rho), CategoricalDiffusion(beta, 2, rho=torch.stack([1 - rho, rho], -1))
+    bits, classes = BernoulliDiffusion(beta, rho), CategoricalDiffusion(beta, 2, rho=torch.stack([1 - rho, rho], -1))
     kernel = BernoulliDenoiser(bits, network, rate).double()
     other = CategoricalDenoiser(classes, Ones(network), torch.stack([1 - rate, rate], -1)).double()
     x = all_bits(3)
@@ -383,9 +384,9 @@ def test_a_zero_network_is_independent_classes_for_every_number_of_steps(
     # exactly, per example and path; the estimate of log p too
     q = CategoricalDiffusion(constant_erasure(n_steps) if n_steps > 1 else torch.ones(1), 3, kind, rho)
     x, generator = all_classes(2, 3), Generator().manual_seed(0)
-    total = elbo_terms(q, make(q), x, method="trajectory", generator=generator).total
+    total = elbo(q, make(q), x, method="trajectory", generator=generator).total
     torch.testing.assert_close(total, independent(x), rtol=0, atol=1e-9)
-    estimate = log_prob_estimate(q, make(q), x, n_trajectories=2, generator=generator)
+    estimate = importance_weighted_log_prob(q, make(q), x, n_trajectories=2, generator=generator)
     torch.testing.assert_close(estimate, independent(x), rtol=0, atol=1e-9)
 
 
@@ -393,9 +394,9 @@ def test_a_zero_network_is_independent_classes_for_every_number_of_steps(
 def test_pictures_of_classes(kind: str) -> None:
     rate = random_law((1, 2, 2, 3), 0).log_probs.exp()
     q, x = CategoricalDiffusion(constant_erasure(4), 3, kind, rate), all_classes(4, 3).view(81, 1, 2, 2)
-    total = elbo_terms(q, make(q, rate), x, method="trajectory").total
+    total = elbo(q, make(q, rate), x, method="trajectory").total
     torch.testing.assert_close(total, independent(x, rate), rtol=0, atol=1e-9)
-    assert ancestral(q, make(q, rate), (5, 1, 2, 2)).shape == (5, 1, 2, 2)
+    assert sample_ancestral(q, make(q, rate), (5, 1, 2, 2)).shape == (5, 1, 2, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -530,7 +531,7 @@ def test_the_bound_lies_below_log_p_and_both_estimators_find_it(kind: str) -> No
     assert (truth < log_p - 1e-4).all()
     for seed, method in enumerate(("marginal", "trajectory")):
         generator = Generator().manual_seed(seed)
-        total = elbo_terms(q, kernel, data.repeat(4000, 1), method=method, generator=generator).total
+        total = elbo(q, kernel, data.repeat(4000, 1), method=method, generator=generator).total
         check_mean(total.view(4000, 9), truth, resolves=0.2)
     quick = quick_bound(q, kernel, data.repeat(4000, 1), n_pairs=2 * 36000, generator=Generator().manual_seed(2))
     check_mean(quick.view(4000, 9), truth, resolves=0.2)
@@ -578,7 +579,7 @@ def test_samples_have_the_frequencies_of_the_model(kind: str) -> None:
     q = CategoricalDiffusion(constant_erasure(3), 3, kind, torch.tensor([0.1, 0.3, 0.6]))
     kernel, states = make(q, rough=True), states_of(q, 2)
     law = state_probs(q, kernel, states)
-    x = ancestral(q, kernel, (20000, 2), generator=Generator().manual_seed(0)).double()
+    x = sample_ancestral(q, kernel, (20000, 2), generator=Generator().manual_seed(0)).double()
     index = (x @ torch.tensor([len(states) ** 0.5, 1.0], dtype=torch.float64)).long()
     check_frequencies(torch.bincount(index, minlength=len(states)), law)
     assert (law.log()[(states < 3).all(1)] - independent(all_classes(2, 3))).abs().max().item() > 0.05
@@ -592,7 +593,7 @@ def test_a_batch_loses_minus_the_bound(kind: str) -> None:
     # rows at t = 1 lose -log p(x_0 | x_1), the others their KL
     q = CategoricalDiffusion(constant_erasure(6), 3, kind)
     kernel, x_0 = make(q, rough=True), all_classes(2, 3)
-    batch = draw_batch(q, x_0, StepSampler(6), 3, Generator().manual_seed(0), at_draws=False)
+    batch = draw_batch(q, x_0, TimestepSampler(6), 3, Generator().manual_seed(0), at_draws=False)
     _, each = Objective(q, kernel)(batch)
     p, back = kernel(batch.x_t, batch.t), q.posterior(x_0, batch.x_t, batch.t)
     close(each[:3], -p.log_prob(x_0)[:3])
@@ -604,7 +605,7 @@ def test_a_network_learns_that_two_classes_agree(kind: str) -> None:
     q = CategoricalDiffusion(constant_erasure(10), 3, kind)
     network = ResidualMLP(6, 6, width=32, depth=1)
     kernel, generator = CategoricalDenoiser(q, network, torch.full((3,), 1 / 3)), Generator().manual_seed(0)
-    objective, sampler = Objective(q, kernel), StepSampler(10, importance=False)
+    objective, sampler = Objective(q, kernel), TimestepSampler(10, importance=False)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     roughen(network.first, 0)
     for _ in range(120):
@@ -615,8 +616,8 @@ def test_a_network_learns_that_two_classes_agree(kind: str) -> None:
         optimizer.step()
     x = torch.randint(0, 3, (2000, 1), generator=generator).double().expand(2000, 2)
     with torch.no_grad():
-        bound = elbo_terms(q, kernel, x, generator=generator).total.mean().item()
-        exact = elbo_terms(q, ExactClasses(q, torch.arange(3.0).double().unsqueeze(1).expand(3, 2), torch.ones(3)), x)
+        bound = elbo(q, kernel, x, generator=generator).total.mean().item()
+        exact = elbo(q, ExactClasses(q, torch.arange(3.0).double().unsqueeze(1).expand(3, 2), torch.ones(3)), x)
     assert -2 * math.log(3) + 0.5 < bound < -math.log(3)
     assert abs(bound - exact.total.mean().item()) < 0.05
 
@@ -628,9 +629,9 @@ def test_a_saved_model_says_the_same(kind: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     for method in ("marginal", "trajectory"):
-        bounds = [m.bound(x, generator=Generator().manual_seed(0), method=method).total for m in (model, again)]
+        bounds = [m.elbo(x, generator=Generator().manual_seed(0), method=method).total for m in (model, again)]
         torch.testing.assert_close(bounds[0], bounds[1], rtol=0, atol=0)
-    assert again.diffusion.kind == kind  # type: ignore[union-attr]
+    assert again.process.kind == kind  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -641,7 +642,7 @@ def test_a_model_in_data_units(kind: str) -> None:
     torch.testing.assert_close(null_log_prob(q, x.float()), independent(x).float())
     drawn = model.sample(50, generator=Generator().manual_seed(0), n_steps=3)
     q.check(drawn)
-    assert model.bound(x.long()).total.shape == (9,)
+    assert model.elbo(x.long()).total.shape == (9,)
 
 
 @pytest.mark.parametrize(("value", "index"), [(3.0, [1, 0]), (-1.0, [0, 1]), (0.5, [2, 0])])
@@ -651,7 +652,7 @@ def test_data_must_be_classes(value: float, index: list[int]) -> None:
     x[tuple(index)] = value
     sentence = f"data holds {value} at index \\{index}, but classes must be whole numbers from 0 to 2"
     with pytest.raises(InputError, match=sentence.replace("]", "\\]")):
-        DiffusionModel(Chain(), q, make(q), (2,)).bound(x)
+        DiffusionModel(Chain(), q, make(q), (2,)).elbo(x)
 
 
 def test_any_finite_number_is_data_of_a_gaussian_process() -> None:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from oracles import all_bits, law_table, marginal_matrix, step_matrix
 from quasistatic.distributions import Bernoulli, Gaussian
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
 from quasistatic.schedules import constant_erasure, geometric
 from strategies import Walk, binomial_diffusions, diffusions, gaussian_diffusions, seeds, walks
 
@@ -21,7 +21,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> None:
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-def random_t(q: Diffusion, n: int, seed: int, first: int = 1) -> Tensor:
+def random_t(q: ForwardProcess, n: int, seed: int, first: int = 1) -> Tensor:
     return torch.randint(first, q.n_steps + 1, (n,), generator=Generator().manual_seed(seed))
 
 
@@ -48,7 +48,7 @@ def test_bayes_with_a_step_of_its_own_for_each_row(walk: Walk) -> None:
 
 
 @given(q=binomial_diffusions(event=(2,)))
-def test_chapman_kolmogorov_of_bits_by_enumeration(q: BinomialDiffusion) -> None:
+def test_chapman_kolmogorov_of_bits_by_enumeration(q: BernoulliDiffusion) -> None:
     states = all_bits(2)
     for t in range(q.n_steps):
         through = marginal_matrix(q, states, t) @ step_matrix(q, states, t + 1)
@@ -67,10 +67,10 @@ def test_chapman_kolmogorov_of_gaussians_by_moments(q: GaussianDiffusion, seed: 
 
 
 @given(q=diffusions(event=(2,)), seed=seeds)
-def test_a_step_is_in_detailed_balance_with_the_noise(q: Diffusion, seed: int) -> None:
+def test_a_step_is_in_detailed_balance_with_the_noise(q: ForwardProcess, seed: int) -> None:
     # pi(x) q(y | x) = pi(y) q(x | y): so pi is stationary, and the step run backwards is itself
     a, b = torch.randn(2, 5, 2, generator=Generator().manual_seed(seed), dtype=torch.float64)
-    if isinstance(q, BinomialDiffusion):
+    if isinstance(q, BernoulliDiffusion):
         a, b = (a > 0).double(), (b > 0).double()
     pi = q.stationary((5, 2), torch.float64)
     for t in range(1, q.n_steps + 1):
@@ -78,7 +78,7 @@ def test_a_step_is_in_detailed_balance_with_the_noise(q: Diffusion, seed: int) -
 
 
 @given(q=binomial_diffusions(event=(3,)))
-def test_noise_of_bits_stays_noise(q: BinomialDiffusion) -> None:
+def test_noise_of_bits_stays_noise(q: BernoulliDiffusion) -> None:
     states = all_bits(3)
     pi = law_table(q.stationary((1, 3), torch.float64), 1, states)[0]
     for t in range(1, q.n_steps + 1):
@@ -96,7 +96,7 @@ def test_noise_of_gaussians_stays_noise(q: GaussianDiffusion) -> None:
 
 
 @given(q=diffusions(), seed=seeds)
-def test_nothing_has_happened_at_zero(q: Diffusion, seed: int) -> None:
+def test_nothing_has_happened_at_zero(q: ForwardProcess, seed: int) -> None:
     x = torch.randint(0, 2, (4, 3), generator=Generator().manual_seed(seed)).double()
     assert torch.equal(q.marginal(x, 0).sample(), x)
     assert q.alpha_bar[0].item() == 1.0
@@ -104,14 +104,14 @@ def test_nothing_has_happened_at_zero(q: Diffusion, seed: int) -> None:
 
 
 @given(q=diffusions(), seed=seeds)
-def test_back_at_the_data_the_posterior_is_the_data(q: Diffusion, seed: int) -> None:
+def test_back_at_the_data_the_posterior_is_the_data(q: ForwardProcess, seed: int) -> None:
     x_0 = torch.randint(0, 2, (4, 3), generator=Generator().manual_seed(seed)).double()
     x_1 = q.marginal(x_0, 1).sample(Generator().manual_seed(seed))
     torch.testing.assert_close(q.posterior(x_0, x_1, 1).sample(), x_0, rtol=1e-12, atol=1e-12)
 
 
 @given(q=binomial_diffusions(event=(3,)), seed=seeds)
-def test_total_erasure_or_not_the_tables_are_products(q: BinomialDiffusion, seed: int) -> None:
+def test_total_erasure_or_not_the_tables_are_products(q: BernoulliDiffusion, seed: int) -> None:
     exact = torch.cat([torch.ones(1, dtype=torch.float64), (1 - q.beta[1:]).cumprod(0)])
     close(q.alpha_bar, exact, 1e-12)
     assert not torch.isnan(q.log_snr).any()
@@ -129,7 +129,7 @@ def test_tiny_rates_keep_their_digits() -> None:
 
 
 @given(q=binomial_diffusions(event=(3,)), seed=seeds)
-def test_the_likelihood_ratio_of_a_bit(q: BinomialDiffusion, seed: int) -> None:
+def test_the_likelihood_ratio_of_a_bit(q: BernoulliDiffusion, seed: int) -> None:
     x_t = torch.randint(0, 2, (6, 3), generator=Generator().manual_seed(seed)).double()
     for t in range(1, q.n_steps + 1):
         one, zero = q.marginal(torch.ones_like(x_t), t).probs, q.marginal(torch.zeros_like(x_t), t).probs
@@ -139,7 +139,7 @@ def test_the_likelihood_ratio_of_a_bit(q: BinomialDiffusion, seed: int) -> None:
 
 
 @given(q=binomial_diffusions(event=(3,)), seed=seeds)
-def test_a_posterior_given_a_law_of_the_data_is_the_average(q: BinomialDiffusion, seed: int) -> None:
+def test_a_posterior_given_a_law_of_the_data_is_the_average(q: BernoulliDiffusion, seed: int) -> None:
     generator = Generator().manual_seed(seed)
     p = torch.rand(5, 3, generator=generator, dtype=torch.float64)
     x_t = torch.randint(0, 2, (5, 3), generator=generator).double()
@@ -152,7 +152,7 @@ def test_a_posterior_given_a_law_of_the_data_is_the_average(q: BinomialDiffusion
 
 
 def test_a_posterior_keeps_the_complement_of_a_nearly_sure_bit() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.5)
+    q = BernoulliDiffusion(constant_erasure(4), 0.5)
     sure = Bernoulli(torch.ones(1, 1), torch.full((1, 1), 1e-20))
     # at t = 1 the posterior is the law of x_0 itself
     assert q.posterior(sure, torch.ones(1, 1), 1).complement.item() == pytest.approx(1e-20, rel=1e-5)
@@ -162,7 +162,7 @@ def test_a_posterior_keeps_the_complement_of_a_nearly_sure_bit() -> None:
 
 
 @given(q=diffusions(event=(2,)), data=st.data())
-def test_fewer_steps_see_the_same_process(q: Diffusion, data: st.DataObject) -> None:
+def test_fewer_steps_see_the_same_process(q: ForwardProcess, data: st.DataObject) -> None:
     kept = [*sorted(data.draw(st.sets(st.integers(1, q.n_steps - 1)))), q.n_steps]
     fewer = q.respaced(kept)
     assert type(fewer) is type(q)
@@ -172,14 +172,14 @@ def test_fewer_steps_see_the_same_process(q: Diffusion, data: st.DataObject) -> 
 
 
 @given(q=diffusions(event=(2,)))
-def test_all_steps_are_the_process_itself(q: Diffusion) -> None:
+def test_all_steps_are_the_process_itself(q: ForwardProcess) -> None:
     close(q.respaced(q.n_steps).beta, q.beta)
 
 
 @given(total=st.integers(1, 400), data=st.data())
 def test_a_number_of_steps_is_spread_evenly(total: int, data: st.DataObject) -> None:
     n_steps = data.draw(st.integers(1, total))
-    q = BinomialDiffusion(torch.full((total,), 1e-3, dtype=torch.float64))
+    q = BernoulliDiffusion(torch.full((total,), 1e-3, dtype=torch.float64))
     length = torch.log1p(-q.respaced(n_steps).beta[1:]) / math.log1p(-1e-3)  # of each new step, in old ones
     assert len(length) == n_steps
     assert length.sum().item() == pytest.approx(total)
@@ -199,11 +199,11 @@ def test_no_more_steps_than_there_are(steps: int) -> None:
 
 
 @given(q=diffusions(event=(2,)))
-def test_other_rates_keep_the_family(q: Diffusion) -> None:
+def test_other_rates_keep_the_family(q: ForwardProcess) -> None:
     other = q.with_beta(torch.tensor([0.5, 0.5]))
     assert type(other) is type(q)
     assert other.n_steps == 2
-    if isinstance(q, BinomialDiffusion) and isinstance(other, BinomialDiffusion):
+    if isinstance(q, BernoulliDiffusion) and isinstance(other, BernoulliDiffusion):
         assert torch.equal(other.rho, q.rho)
 
 
@@ -249,9 +249,9 @@ def test_rows_do_not_see_each_other(walk: Walk) -> None:
 
 @pytest.mark.parametrize("cast", ["float", "half", "bfloat16", "double"])
 @pytest.mark.parametrize(
-    "q", [GaussianDiffusion(geometric(40)), BinomialDiffusion(constant_erasure(40), torch.tensor([0.1, 0.3]))]
+    "q", [GaussianDiffusion(geometric(40)), BernoulliDiffusion(constant_erasure(40), torch.tensor([0.1, 0.3]))]
 )
-def test_no_cast_of_the_module_rounds_the_schedule(q: Diffusion, cast: str) -> None:
+def test_no_cast_of_the_module_rounds_the_schedule(q: ForwardProcess, cast: str) -> None:
     names = [name for name, _ in q.named_buffers()]
     before = {name: buffer.clone() for name, buffer in q.named_buffers()}
     x = torch.ones(2, 2, dtype=torch.float64)
@@ -272,8 +272,8 @@ def test_no_cast_of_a_module_around_it_rounds_the_schedule() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("t", [3, torch.tensor([3, 3])])
-@pytest.mark.parametrize("q", [GaussianDiffusion(geometric(4)), BinomialDiffusion(constant_erasure(4), 0.2)])
-def test_laws_have_the_precision_of_the_state(q: Diffusion, t: int | Tensor, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("q", [GaussianDiffusion(geometric(4)), BernoulliDiffusion(constant_erasure(4), 0.2)])
+def test_laws_have_the_precision_of_the_state(q: ForwardProcess, t: int | Tensor, dtype: torch.dtype) -> None:
     x = torch.ones(2, 3, dtype=dtype)
     for law in (q.marginal(x, t), q.step(x, t), q.posterior(x, x, t), q.stationary((2, 3), dtype)):
         assert isinstance(law, Gaussian | Bernoulli)
@@ -282,7 +282,7 @@ def test_laws_have_the_precision_of_the_state(q: Diffusion, t: int | Tensor, dty
 
 
 def test_the_tables_are_no_parameters_and_not_in_the_state_dict() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.2)
+    q = BernoulliDiffusion(constant_erasure(4), 0.2)
     assert not list(q.parameters())
     assert not q.state_dict()
 
@@ -313,13 +313,13 @@ def test_rates_are_a_vector() -> None:
 @pytest.mark.parametrize("beta", [[1.0, 0.5], [0.5, 1.1], [0.0, 1.0]])
 def test_bits_may_be_erased_at_the_last_step_only(beta: list[float]) -> None:
     with pytest.raises(ValueError, match=r"in \(0, 1\], one only at the last step, got"):
-        BinomialDiffusion(torch.tensor(beta))
+        BernoulliDiffusion(torch.tensor(beta))
 
 
 @pytest.mark.parametrize("rho", [0.0, 1.0, -0.2, math.nan, torch.tensor([0.5, 1.0])])
 def test_noise_must_be_uncertain(rho: float | Tensor) -> None:
     with pytest.raises(ValueError, match="rho must lie strictly between 0 and 1, got"):
-        BinomialDiffusion(torch.tensor([0.5]), rho)
+        BernoulliDiffusion(torch.tensor([0.5]), rho)
 
 
 @pytest.mark.parametrize("t", [-1, 5])

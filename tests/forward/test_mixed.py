@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from chance import check_covariance, check_frequencies, check_mean
 from oracles import enumerated_bound, law_table, model_log_prob, roughen
-from quasistatic.distributions import Bernoulli, BlockProduct, Categorical, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Bernoulli, Categorical, Gaussian, Joint, Mixture, MultivariateGaussian
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
-from quasistatic.likelihood.elbo import elbo_terms, log_prob_estimate
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob
 from quasistatic.networks import ResidualMLP
-from quasistatic.reverse import MixedDenoiser, StationaryFirstStep
-from quasistatic.sample import ancestral
+from quasistatic.reverse import FixedFirstStep, MixedDenoiser
+from quasistatic.sample import sample_ancestral
 from quasistatic.schedules import geometric
 from quasistatic.storage.modules import build, describe
 
@@ -34,7 +34,7 @@ def mixed(n_steps: int = 6, kind: str = "uniform") -> MixedDiffusion:
     """Columns: class, number, bit, number, bit."""
     beta = geometric(n_steps, 4.0, -3.0)
     classes = CategoricalDiffusion(erasing(beta) if kind == "absorbing" else beta, 3, kind, CLASS_RATES)
-    return MixedDiffusion([GaussianDiffusion(beta), BinomialDiffusion(beta, BIT_RATES), classes], [[1, 3], [2, 4], [0]])
+    return MixedDiffusion([GaussianDiffusion(beta), BernoulliDiffusion(beta, BIT_RATES), classes], [[1, 3], [2, 4], [0]])
 
 
 def rows(n: int, seed: int = 0) -> Tensor:
@@ -62,13 +62,13 @@ def null(x: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------- the product law
 
 
-def some_law(n: int = 4) -> BlockProduct:
+def some_law(n: int = 4) -> Joint:
     generator = Generator().manual_seed(1)
     mean = torch.randn(n, 2, generator=generator, dtype=torch.float64)
     probs = torch.rand(n, 2, generator=generator, dtype=torch.float64)
     shares = torch.softmax(torch.randn(n, 1, 3, generator=generator, dtype=torch.float64), -1)
     columns = [torch.tensor([1, 3]), torch.tensor([2, 4]), torch.tensor([0])]
-    return BlockProduct([Gaussian(mean, torch.full_like(mean, 0.5)), Bernoulli(probs), Categorical(shares.log())], columns)
+    return Joint([Gaussian(mean, torch.full_like(mean, 0.5)), Bernoulli(probs), Categorical(shares.log())], columns)
 
 
 def test_a_product_is_the_sum_of_its_parts() -> None:
@@ -79,7 +79,7 @@ def test_a_product_is_the_sum_of_its_parts() -> None:
     torch.testing.assert_close(p.entropy()[1:], sum(part.entropy() for part in q.parts))  # type: ignore[arg-type]
     assert p.has_kl
     mixture = Mixture(torch.zeros(4, 1, dtype=torch.float64), p.parts[0])
-    assert not BlockProduct([mixture], [torch.tensor([0, 1])]).has_kl
+    assert not Joint([mixture], [torch.tensor([0, 1])]).has_kl
 
 
 def test_products_of_products_integrate_what_they_say() -> None:
@@ -93,7 +93,7 @@ def test_products_of_products_integrate_what_they_say() -> None:
 def test_draws_of_a_product_have_its_moments_in_the_columns_order() -> None:
     one = some_law(1)
     n = 20_000
-    wide = BlockProduct([
+    wide = Joint([
         Gaussian(one.parts[0].mean.expand(n, 2), one.parts[0].var.expand(n, 2)),  # type: ignore[attr-defined]
         Bernoulli(one.parts[1].probs.expand(n, 2)),  # type: ignore[attr-defined]
         Categorical(one.parts[2].log_probs.expand(n, 1, 3)),  # type: ignore[attr-defined]
@@ -115,7 +115,7 @@ def test_a_mixture_times_a_product_is_their_product() -> None:
 def test_products_over_other_columns_do_not_meet() -> None:
     p = some_law()
     with pytest.raises(NotImplementedError, match="kl"):
-        p.kl(BlockProduct(p.parts, [torch.tensor([3, 1]), *p.columns[1:]]))
+        p.kl(Joint(p.parts, [torch.tensor([3, 1]), *p.columns[1:]]))
 
 
 # ------------------------------------------------------------------------------------------------- the process
@@ -153,11 +153,11 @@ def test_fewer_steps_of_the_same_process(kind: str) -> None:
 
 def test_what_cannot_be_a_table_is_refused() -> None:
     beta = geometric(4)
-    number, bit = GaussianDiffusion(beta), BinomialDiffusion(beta)
+    number, bit = GaussianDiffusion(beta), BernoulliDiffusion(beta)
     with pytest.raises(InputError, match="each once"):
         MixedDiffusion([number, bit], [[0], [0]])
     with pytest.raises(InputError, match="same number of steps"):
-        MixedDiffusion([number, BinomialDiffusion(geometric(5))], [[0], [1]])
+        MixedDiffusion([number, BernoulliDiffusion(geometric(5))], [[0], [1]])
     with pytest.raises(InputError, match="a process for each block"):
         MixedDiffusion([number], [[0], [1]])
     with pytest.raises(InputError, match="5 columns"):
@@ -183,8 +183,8 @@ def test_a_value_that_is_no_class_is_named_by_its_column() -> None:
 def test_a_zero_network_is_the_null_model_per_row_at_any_number_of_steps(n_steps: int, kind: str) -> None:
     q, x = mixed(n_steps, kind), rows(30)
     with torch.no_grad():
-        bound = elbo_terms(q, kernel_of(q), x, method="trajectory", generator=Generator().manual_seed(0))
-        weighted = log_prob_estimate(q, kernel_of(q), x, n_trajectories=2, generator=Generator().manual_seed(1))
+        bound = elbo(q, kernel_of(q), x, method="trajectory", generator=Generator().manual_seed(0))
+        weighted = importance_weighted_log_prob(q, kernel_of(q), x, n_trajectories=2, generator=Generator().manual_seed(1))
     torch.testing.assert_close(bound.total, null(x), rtol=0, atol=1e-6)
     torch.testing.assert_close(weighted, null(x), rtol=0, atol=1e-6)
 
@@ -192,7 +192,7 @@ def test_a_zero_network_is_the_null_model_per_row_at_any_number_of_steps(n_steps
 def test_in_single_precision_to_a_thousandth() -> None:
     q, x = mixed(20), rows(30)
     with torch.no_grad():
-        bound = elbo_terms(q, kernel_of(q).float(), x.float(), method="trajectory", generator=Generator().manual_seed(0))
+        bound = elbo(q, kernel_of(q).float(), x.float(), method="trajectory", generator=Generator().manual_seed(0))
     torch.testing.assert_close(bound.total.double(), null(x), rtol=0, atol=1e-3)
 
 
@@ -200,7 +200,7 @@ def discrete(n_steps: int = 3, kind: str = "uniform") -> tuple[MixedDiffusion, T
     """A class of three and a bit, and all their states."""
     beta = geometric(n_steps, 2.0, -2.0)
     classes = CategoricalDiffusion(erasing(beta) if kind == "absorbing" else beta, 3, kind, CLASS_RATES)
-    q = MixedDiffusion([BinomialDiffusion(beta, 0.3), classes], [[1], [0]])
+    q = MixedDiffusion([BernoulliDiffusion(beta, 0.3), classes], [[1], [0]])
     n_states = 4 if kind == "absorbing" else 3
     return q, torch.tensor(list(itertools.product(range(n_states), range(2))), dtype=torch.float64)
 
@@ -214,10 +214,10 @@ def test_the_bound_of_a_small_table_against_all_its_states(m: int) -> None:
     n = 4000
     for method in ("marginal", "trajectory"):
         with torch.no_grad():
-            each = elbo_terms(q, kernel, states.repeat(n, 1), method=method, generator=Generator().manual_seed(3)).total
+            each = elbo(q, kernel, states.repeat(n, 1), method=method, generator=Generator().manual_seed(3)).total
         check_mean(each.view(n, -1), truth, resolves=0.2)
     with torch.no_grad():
-        many = log_prob_estimate(q, kernel, states, n_trajectories=20_000, generator=Generator().manual_seed(4))
+        many = importance_weighted_log_prob(q, kernel, states, n_trajectories=20_000, generator=Generator().manual_seed(4))
     torch.testing.assert_close(many, log_p, rtol=0, atol=0.1)  # heavy tails
 
 
@@ -235,14 +235,14 @@ def test_the_steps_of_a_small_table_are_normalised(kind: str) -> None:
 def test_samples_of_a_small_table_have_the_model_s_frequencies() -> None:
     q, states = discrete()
     kernel = kernel_of(q, rough=0.6)
-    x = ancestral(q, kernel, (30_000, 2), generator=Generator().manual_seed(5)).double()
+    x = sample_ancestral(q, kernel, (30_000, 2), generator=Generator().manual_seed(5)).double()
     counts = torch.stack([(x == state).all(1).sum() for state in states])
     check_frequencies(counts, model_log_prob(q, kernel, states).exp())
 
 
 def test_samples_of_a_zero_network_are_white_numbers_and_the_rates() -> None:
     q = mixed(5)
-    x = ancestral(q, kernel_of(q), (20_000, 5), generator=Generator().manual_seed(6)).double()
+    x = sample_ancestral(q, kernel_of(q), (20_000, 5), generator=Generator().manual_seed(6)).double()
     check_covariance(x[:, [1, 3]], torch.eye(2, dtype=torch.float64))
     check_mean(x[:, [2, 4]], BIT_RATES)
     check_frequencies(torch.bincount(x[:, 0].long(), minlength=3), CLASS_RATES)
@@ -262,8 +262,8 @@ def test_the_law_of_the_data_sent_through_the_posterior_is_the_kernel(covariance
     line = q.parts[0].posterior(x_0.mean, numbers, t)  # type: ignore[operator]
     share = q.parts[0].posterior(torch.ones_like(numbers), 0 * numbers, t).mean[0, 0]  # type: ignore[operator]
     torch.testing.assert_close(step.mean, line.mean)
-    cov = x_0.cov if isinstance(x_0, FullGaussian) else torch.diag_embed(x_0.var)
-    own = step.cov if isinstance(step, FullGaussian) else torch.diag_embed(step.var)
+    cov = x_0.cov if isinstance(x_0, MultivariateGaussian) else torch.diag_embed(x_0.var)
+    own = step.cov if isinstance(step, MultivariateGaussian) else torch.diag_embed(step.var)
     torch.testing.assert_close(own, share.square() * cov + torch.diag_embed(line.var), rtol=1e-5, atol=1e-6)
     back = q.parts[1].posterior(data.parts[1], x_t[:, [2, 4]].repeat_interleave(m, 0), t)  # type: ignore[operator]
     torch.testing.assert_close(law.parts[1].probs, back.probs)
@@ -279,8 +279,8 @@ def test_on_another_grid_the_kernel_serves_its_steps() -> None:
         torch.testing.assert_close(moved(x, 3).log_prob(x), again(x, 3).log_prob(x))
         kernel(x, 12)  # and is where it was
     with torch.no_grad():
-        first = elbo_terms(few, StationaryFirstStep(kernel, q), x, generator=Generator().manual_seed(0))
-    assert first.first_step == "stationary"
+        first = elbo(few, FixedFirstStep(kernel, q), x, generator=Generator().manual_seed(0))
+    assert first.first_step == "fixed"
 
 
 def test_a_mixed_model_is_described_and_built_again() -> None:

@@ -24,7 +24,7 @@ from quasistatic.train.trainer import _Fit
 
 NAME = "mnist"  # 8 x 8 pixels on a Gaussian base
 LEARNING = {"train.learning_rate": 0.005, "train.warmup": 1, "train.clip": 1000.0}
-SETTINGS = pictures.SMALL[NAME] | LEARNING | {"train.steps": 8, "widths": [8, 16], "dropout": 0.2}
+SETTINGS = pictures.SMALL[NAME] | LEARNING | {"train.n_updates": 8, "widths": [8, 16], "dropout": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_in_bfloat16_a_training_ends_where_it_would_have(home, tmp_path):
     x = torch.as_tensor(pictures.sets().test)
     bounds = []
     for model in (open_run(home / "whole").model, open_run(run).model, untrained()):
-        bounds.append(model.bound(x, generator=seeded(0)).total)
+        bounds.append(model.elbo(x, generator=seeded(0)).total)
     whole, taken, start = bounds
     assert not torch.equal(whole, taken)
     moved = (whole - start).square().mean().sqrt()  # what the updates changed in the bound of a row
@@ -122,7 +122,7 @@ def test_a_finished_run_is_its_best_model_alone(home, tmp_path):
     assert all(key.startswith("model.") for file in files[1:] for key in load_file(file))
     unpack(tmp_path / "shards", tmp_path / "run", untrained())
     x = torch.as_tensor(pictures.sets().test)
-    before, after = (open_run(folder).model.bound(x, generator=seeded(0)) for folder in (home / "whole", tmp_path / "run"))
+    before, after = (open_run(folder).model.elbo(x, generator=seeded(0)) for folder in (home / "whole", tmp_path / "run"))
     assert after.total.mean().item() == pytest.approx(before.total.mean().item(), rel=2e-3)
     assert train(tmp_path / "run") == train(home / "whole")  # it knows that it is finished
 

@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
 from quasistatic.forward import GaussianDiffusion
+from quasistatic.likelihood.bound import elbo, step_log_ratio
 from quasistatic.likelihood.curve import even_steps, learn_curve
-from quasistatic.likelihood.elbo import elbo_terms, step_log_ratio
-from quasistatic.likelihood.estimators import StepSampler, learned_sampler
-from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.likelihood.estimators import TimestepSampler, learned_sampler
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr, geometric, linear
@@ -32,21 +32,21 @@ def draw(n: int, seed: int) -> Tensor:
     return at + math.sqrt(VAR) * torch.randn(n, 1, generator=g, dtype=torch.float64)
 
 
-def exact(diffusion: GaussianDiffusion) -> ReverseKernel:
+def exact(process: GaussianDiffusion) -> ReverseKernel:
     """The best Gaussian kernel for it, at any number of steps."""
-    return ExactGaussianMixture(diffusion, ATOMS, VAR, family="diagonal")
+    return ExactGaussianMixtureKernel(process, ATOMS, VAR, family="diagonal")
 
 
-def evened(diffusion: GaussianDiffusion) -> GaussianDiffusion:
+def evened(process: GaussianDiffusion) -> GaussianDiffusion:
     generator = Generator().manual_seed(0)
-    return even_steps(diffusion, learned_sampler(diffusion, exact(diffusion), draw(2000, 1), generator=generator))
+    return even_steps(process, learned_sampler(process, exact(process), draw(2000, 1), generator=generator))
 
 
 @given(n_steps=st.integers(2, 100), n_bins=st.integers(1, 64), seed=st.integers(0, 2**20), spread=st.floats(0.0, 6.0))
 def test_whatever_was_lost_the_curve_falls_strictly_between_the_same_ends(n_steps, n_bins, seed, spread):
     g = Generator().manual_seed(seed)
     levels = torch.cumsum(-0.01 - torch.rand(n_steps, generator=g, dtype=torch.float64), 0) + 5.0
-    q, sampler = GaussianDiffusion(beta_from_log_snr(levels)), StepSampler(n_steps, n_bins=n_bins)
+    q, sampler = GaussianDiffusion(beta_from_log_snr(levels)), TimestepSampler(n_steps, n_bins=n_bins)
     t = torch.arange(2, n_steps + 1)
     sampler.record(t, torch.exp(spread * torch.randn(n_steps - 1, generator=g)))
     curve = even_steps(q, sampler).log_snr[1:]
@@ -63,7 +63,7 @@ def test_in_the_limit_of_many_steps_the_shape_does_not_change_the_bound_but_at_f
     for n_steps, n in ((20, 12_000), (1000, 200)):
         start, x = GaussianDiffusion(geometric(n_steps, 14.0, -10.0)), draw(n, 2)
         bounds = [
-            elbo_terms(q, exact(q), x, generator=Generator().manual_seed(3), method="trajectory").total
+            elbo(q, exact(q), x, generator=Generator().manual_seed(3), method="trajectory").total
             for q in (start, evened(start))
         ]
         gaps[n_steps] = paired_difference(bounds[1], bounds[0])
@@ -120,7 +120,7 @@ def test_learned_ends_lose_what_wrong_ends_cost_and_the_kernel_stays_as_it_was()
     assert not curve.beta.requires_grad
     assert curve.log_snr[-1] < start.log_snr[-1] - 0.5
     with torch.no_grad():
-        bounds = [elbo_terms(q, kernel, test, generator=Generator().manual_seed(8)).total for q in (start, curve)]
+        bounds = [elbo(q, kernel, test, generator=Generator().manual_seed(8)).total for q in (start, curve)]
     gain = paired_difference(bounds[1], bounds[0])
     assert gain.value > 0.02 + 4.5 * gain.standard_error  # false alarm 3e-6
 
@@ -143,4 +143,4 @@ def _fit(kernel: GaussianDenoiser, x: Tensor) -> None:
 
 def test_a_sampler_of_another_chain_is_refused():
     with pytest.raises(InputError, match="the sampler draws from 7 steps, the chain has 8"):
-        even_steps(GaussianDiffusion(geometric(8)), StepSampler(7))
+        even_steps(GaussianDiffusion(geometric(8)), TimestepSampler(7))

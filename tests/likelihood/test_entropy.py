@@ -15,9 +15,9 @@ from chance import check_mean
 from oracles import ExactGaussianData, ForwardKernel, all_bits, marginal_matrix, random_weights, step_matrix
 from quasistatic.distributions import Gaussian
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.entropy import EntropyBand, entropy_band
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.entropy import ReverseEntropyBounds, entropy_band
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
 from quasistatic.reverse import ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
 from strategies import rates, seeds
@@ -124,7 +124,7 @@ def test_a_kernel_too_sure_or_too_vague_leaves_the_band() -> None:
 # ------------------------------------------------------------------------------------------------------------- bits
 
 
-def true_band(q: BinomialDiffusion, states: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def true_band(q: BernoulliDiffusion, states: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Both limits and H(X_{t-1} | X_t) by (27), summed over all states with matrices, each (T - 1,)."""
     lower, upper, true = [], [], []
     for t in range(2, q.n_steps + 1):
@@ -146,7 +146,7 @@ def in_proportion(states: Tensor, weights: Tensor, n: int) -> tuple[Tensor, Tens
 def test_bits_under_their_exact_kernels_lie_within_the_band_by_enumeration(rho: float) -> None:
     # the exact kernel is a mixture, whose entropy is scored at draws; 1e-6 for each of 3 x 2 families of T - 1 means
     states = all_bits(3)
-    q = BinomialDiffusion(constant_erasure(5), rho)
+    q = BernoulliDiffusion(constant_erasure(5), rho)
     x_0, weights = in_proportion(states, random_weights(8, seed=1), 400)
     if rho != 0.5:  # rarer ones than rho, so that the limit holds
         x_0, weights = in_proportion(states, weights * 0.4 ** states.sum(1) / (weights * 0.4 ** states.sum(1)).sum(), 400)
@@ -155,10 +155,10 @@ def test_bits_under_their_exact_kernels_lie_within_the_band_by_enumeration(rho: 
     assert (lower < true).all()
     assert (true < upper + 1e-12).all()
 
-    def bands(kernel: ReverseKernel) -> list[EntropyBand]:
+    def bands(kernel: ReverseKernel) -> list[ReverseEntropyBounds]:
         return [entropy_band(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(20)]
 
-    exact = bands(ExactBits(q, states, weights))
+    exact = bands(ExactBernoulliKernel(q, states, weights))
     assert {band.unmet for band in exact} == {""}
     check_mean(torch.stack([band.upper for band in exact]), upper, resolves=0.05)
     check_mean(torch.stack([band.lower for band in exact]), lower, resolves=0.05)
@@ -168,7 +168,7 @@ def test_bits_under_their_exact_kernels_lie_within_the_band_by_enumeration(rho: 
     scores = torch.stack([(band.model - true) / band.model_se for band in exact]).square().mean().item()
     assert 0.2 < scores < 1.8
     # independent bits with the same means are vaguer than the truth, and still no vaguer than forward noise
-    factorised = torch.stack([band.model for band in bands(ExactBits(q, states, weights, factorised=True))])
+    factorised = torch.stack([band.model for band in bands(ExactBernoulliKernel(q, states, weights, factorised=True))])
     assert (factorised.mean(0) > true).all()
     assert (factorised.mean(0) < upper).all()
 
@@ -177,7 +177,7 @@ def test_bits_need_no_precondition_at_rho_one_half_and_a_mean_rate_below_it_else
     ones = torch.ones(20, 4, dtype=torch.float64)
     cases = [(0.5, ones, True), (0.2, 0 * ones, True), (0.2, ones, False), (0.8, 0 * ones, False), (0.8, ones, True)]
     for rho, x_0, met in cases:
-        q = BinomialDiffusion(constant_erasure(4), rho)
+        q = BernoulliDiffusion(constant_erasure(4), rho)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             band = entropy_band(q, ForwardKernel(q), x_0)
@@ -186,12 +186,12 @@ def test_bits_need_no_precondition_at_rho_one_half_and_a_mean_rate_below_it_else
 
 def test_certain_bits_that_noise_makes_surer_break_the_upper_limit() -> None:
     # a fair coin under rho = 0.05: at first noise raises the entropy of nothing, H(X_t) falls from log 2 to h(0.05)
-    q = BinomialDiffusion(constant_erasure(5), 0.05)
+    q = BernoulliDiffusion(constant_erasure(5), 0.05)
     states = all_bits(1)
     _, upper, true = true_band(q, states, torch.tensor([0.5, 0.5], dtype=torch.float64))
     assert (true > upper).all()
     with pytest.warns(UserWarning, match="need not hold"):
-        entropy_band(q, ExactBits(q, states), states.repeat(50, 1))
+        entropy_band(q, ExactBernoulliKernel(q, states), states.repeat(50, 1))
 
 
 # ------------------------------------------------------------------------------------------------------ mixtures
@@ -211,7 +211,7 @@ def test_a_mixture_kernel_of_numbers_has_the_entropy_of_the_quadrature() -> None
 
     steps = range(2, q.n_steps + 1)
     true = torch.stack([0.5 * (q.beta[t].log() + LOG_2PIE) + entropy(t - 1) - entropy(t) for t in steps])
-    kernel = ExactGaussianMixture(q, means, var)
+    kernel = ExactGaussianMixtureKernel(q, means, var)
     x_0 = means.repeat(300, 1) + normal_rows(600, 1, 0, var**0.5)
     bands = [entropy_band(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(12)]
     check_mean(torch.stack([band.model for band in bands]), true, resolves=0.1)
@@ -231,8 +231,8 @@ def test_one_step_has_no_band_and_one_row_no_error() -> None:
 
 
 def test_the_same_generator_gives_the_same_band() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.5)
+    q = BernoulliDiffusion(constant_erasure(4), 0.5)
     states = all_bits(2)
-    a, b = (entropy_band(q, ExactBits(q, states), states, generator=Generator().manual_seed(1)) for _ in "ab")
+    a, b = (entropy_band(q, ExactBernoulliKernel(q, states), states, generator=Generator().manual_seed(1)) for _ in "ab")
     assert torch.equal(a.model, b.model)
     assert torch.equal(a.upper, b.upper)

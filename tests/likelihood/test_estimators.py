@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from chance import check_frequencies, check_mean, check_same_mean
-from oracles import RandomBits, all_bits, enumerated_bound
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
-from quasistatic.likelihood.estimators import StepSampler, quick_bound
-from quasistatic.likelihood.exact import ExactBits
+from oracles import RandomBits, all_bits, enumerated_bound, quick_bound
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.estimators import TimestepSampler
+from quasistatic.likelihood.exact import ExactBernoulliKernel
 from quasistatic.networks import ResidualMLP
-from quasistatic.reverse import GaussianDenoiser, StationaryFirstStep
+from quasistatic.reverse import FixedFirstStep, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, linear
 from strategies import seeds
 
 
-def taught(loss: Tensor, **options: float) -> StepSampler:
+def taught(loss: Tensor, **options: float) -> TimestepSampler:
     """A sampler that has seen the loss of every step, t = 2..T."""
-    sampler = StepSampler(len(loss) + 1, **options)  # type: ignore[arg-type]
+    sampler = TimestepSampler(len(loss) + 1, **options)  # type: ignore[arg-type]
     sampler.record(torch.arange(2, len(loss) + 2), loss)
     return sampler
 
@@ -95,7 +95,7 @@ def test_less_variance_than_uniform_on_a_steep_table() -> None:
     # is far from what 500 repeats could mistake
     loss = steep()
     spread = {}
-    for name, sampler in {"learned": taught(loss), "uniform": StepSampler(61, importance=False)}.items():
+    for name, sampler in {"learned": taught(loss), "uniform": TimestepSampler(61, importance=False)}.items():
         generator = Generator().manual_seed(0)
         draws = [sampler.draw(8, generator) for _ in range(500)]
         spread[name] = torch.stack([(w * loss[t - 2]).mean() for t, w in draws]).var().item()
@@ -109,7 +109,7 @@ def test_less_variance_than_uniform_on_a_steep_table() -> None:
 
 
 def test_nothing_is_learned_before_every_group_was_seen() -> None:
-    sampler = StepSampler(11)
+    sampler = TimestepSampler(11)
     sampler.record(torch.tensor([2, 3]), torch.tensor([5.0, 1.0]))
     assert sampler.p.tolist() == pytest.approx([0.1] * 10)
     sampler.record(torch.arange(4, 12), torch.ones(8))
@@ -136,7 +136,7 @@ def test_a_running_mean_forgets() -> None:
 
 
 def test_losses_wait_until_the_refresh() -> None:
-    sampler, at_once = StepSampler(5), StepSampler(5)
+    sampler, at_once = TimestepSampler(5), TimestepSampler(5)
     for loss in (1.0, 2.0):
         sampler.record(torch.arange(2, 6), torch.full((4,), loss), refresh=False)
     assert sampler.square.tolist() == [0.0] * 4
@@ -146,7 +146,7 @@ def test_losses_wait_until_the_refresh() -> None:
 
 
 def test_a_sampler_goes_on_from_its_state() -> None:
-    first, second = taught(steep(10)), StepSampler(11)
+    first, second = taught(steep(10)), TimestepSampler(11)
     first.record(torch.tensor([3]), torch.tensor([7.0]), refresh=False)
     second.load(first.state())
     for sampler in (first, second):
@@ -167,11 +167,11 @@ def test_a_state_is_a_copy() -> None:
 @pytest.mark.parametrize("n_steps", [0, 1])
 def test_one_step_has_no_transitions_to_draw(n_steps: int) -> None:
     with pytest.raises(ValueError, match=f"n_steps = {n_steps}; it must be at least 2"):
-        StepSampler(n_steps)
+        TimestepSampler(n_steps)
 
 
 def test_two_steps_have_one() -> None:
-    t, weight = StepSampler(2).draw(5)
+    t, weight = TimestepSampler(2).draw(5)
     assert t.tolist() == [2] * 5
     assert weight.tolist() == [1.0] * 5
 
@@ -185,7 +185,7 @@ def test_the_quick_bound_has_the_mean_of_the_whole_chain_for_every_state(
     each: int, learned: bool, generator: Generator
 ) -> None:
     # 1e-6 for the 4 states together, against enumeration
-    q = BinomialDiffusion(constant_erasure(8), 0.4)
+    q = BernoulliDiffusion(constant_erasure(8), 0.4)
     kernel, states, n = RandomBits(q, 2), all_bits(2), 6000
     sampler = taught(steep(7)) if learned else None
     total = quick_bound(q, kernel, states.repeat(n, 1), n_pairs=4 * n * each, sampler=sampler, generator=generator)
@@ -198,28 +198,28 @@ def test_the_quick_bound_of_a_gaussian_chain(generator: Generator) -> None:
     kernel = GaussianDenoiser(q, ResidualMLP(2, 4, width=8, depth=1), 2).requires_grad_(False)
     x = torch.tensor([0.3, 1.5], dtype=torch.float64).expand(4000, 2)
     quick = quick_bound(q, kernel, x, n_pairs=16_000, generator=generator)
-    whole = elbo_terms(q, kernel, x, generator=generator).total
+    whole = elbo(q, kernel, x, generator=generator).total
     check_same_mean(quick, whole)
 
 
 def test_mixtures_and_the_papers_first_step_have_quick_bounds_too(generator: Generator) -> None:
     # 1e-6 for the 4 states together
-    q, states = BinomialDiffusion(constant_erasure(6), 0.4), all_bits(2)
-    kernel = StationaryFirstStep(ExactBits(q, states[[0, 3]]), q)
+    q, states = BernoulliDiffusion(constant_erasure(6), 0.4), all_bits(2)
+    kernel = FixedFirstStep(ExactBernoulliKernel(q, states[[0, 3]]), q)
     x = states[[0, 3]].repeat(4000, 1)
     total = quick_bound(q, kernel, x, n_pairs=2 * len(x), generator=generator).view(4000, 2)
     check_mean(total, enumerated_bound(q, kernel, states)[[0, 3]], resolves=0.5)
 
 
 def test_a_budget_for_the_whole_chain_buys_the_whole_chain() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.4)
+    q = BernoulliDiffusion(constant_erasure(4), 0.4)
     kernel, states = RandomBits(q, 2), all_bits(2)
     quick = quick_bound(q, kernel, states, n_pairs=12, generator=Generator().manual_seed(1))
-    assert torch.equal(quick, elbo_terms(q, kernel, states, generator=Generator().manual_seed(1)).total)
+    assert torch.equal(quick, elbo(q, kernel, states, generator=Generator().manual_seed(1)).total)
 
 
 def test_a_quick_bound_costs_what_it_was_asked_to() -> None:
-    q = BinomialDiffusion(constant_erasure(50), 0.4)
+    q = BernoulliDiffusion(constant_erasure(50), 0.4)
     kernel, rows = RandomBits(q, 2), []
     kernel.register_forward_hook(lambda module, args, out: rows.append(len(args[0])))
     quick_bound(q, kernel, all_bits(2).repeat(10, 1), n_pairs=120)

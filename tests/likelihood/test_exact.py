@@ -25,10 +25,10 @@ from oracles import (
     step_matrix,
 )
 from quasistatic.datasets.heartbeat import heartbeat_atoms, heartbeat_optimal_bound
-from quasistatic.distributions import FullGaussian, Gaussian, Mixture
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture, shortfall
+from quasistatic.distributions import Gaussian, Mixture, MultivariateGaussian
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel, kl_to_exact
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure, geometric
@@ -38,10 +38,10 @@ from strategies import binomial_diffusions, gaussian_diffusions, seeds
 
 
 @given(q=binomial_diffusions(max_steps=4, event=(3,)), seed=seeds)
-def test_the_mixture_is_the_true_reversal(q: BinomialDiffusion, seed: int) -> None:
+def test_the_mixture_is_the_true_reversal(q: BernoulliDiffusion, seed: int) -> None:
     # Bayes from matrices: q(x_{t-1} | x_t) = q(x_t | x_{t-1}) q(x_{t-1}) / q(x_t)
     states, weights = all_bits(3), random_weights(8, seed)
-    kernel = ExactBits(q, states, weights)
+    kernel = ExactBernoulliKernel(q, states, weights)
     for t in range(1, q.n_steps + 1):
         joint = (weights @ marginal_matrix(q, states, t - 1)).unsqueeze(1) * step_matrix(q, states, t)
         truth = (joint / joint.sum(0)).T
@@ -51,30 +51,30 @@ def test_the_mixture_is_the_true_reversal(q: BinomialDiffusion, seed: int) -> No
 
 
 @given(q=binomial_diffusions(max_steps=4, event=(3,)), seed=seeds)
-def test_the_best_product_has_the_margins_of_the_true_reversal(q: BinomialDiffusion, seed: int) -> None:
+def test_the_best_product_has_the_margins_of_the_true_reversal(q: BernoulliDiffusion, seed: int) -> None:
     states, weights = all_bits(3), random_weights(8, seed)
-    exact, product = ExactBits(q, states, weights), ExactBits(q, states, weights, factorised=True)
+    exact, product = ExactBernoulliKernel(q, states, weights), ExactBernoulliKernel(q, states, weights, factorised=True)
     for t in range(1, q.n_steps + 1):
         margins = reverse_matrix(exact, states, t) @ states
         torch.testing.assert_close(product(states, t).mean, margins, rtol=1e-7, atol=1e-9)  # type: ignore[attr-defined]
 
 
 def test_patterns_may_be_few_and_pictures() -> None:
-    q = BinomialDiffusion(constant_erasure(3), 0.5)
+    q = BernoulliDiffusion(constant_erasure(3), 0.5)
     atoms = torch.tensor([[[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]])
-    flat = ExactBits(q, atoms.flatten(1))
+    flat = ExactBernoulliKernel(q, atoms.flatten(1))
     x = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     for factorised in (False, True):
-        square = ExactBits(q, atoms, factorised=factorised)
-        flat = ExactBits(q, atoms.flatten(1), factorised=factorised)
+        square = ExactBernoulliKernel(q, atoms, factorised=factorised)
+        flat = ExactBernoulliKernel(q, atoms.flatten(1), factorised=factorised)
         for t in (1, 2, 3):
             expected = flat(x.flatten(1), t).log_prob(x.flatten(1))
             torch.testing.assert_close(square(x, t).log_prob(x), expected)
 
 
 def test_the_exact_chain_ends_at_the_data_and_nowhere_else() -> None:
-    q, states = BinomialDiffusion(constant_erasure(4), 0.3), all_bits(3)
-    kernel = ExactBits(q, states[[1, 6]], torch.tensor([0.25, 0.75]))
+    q, states = BernoulliDiffusion(constant_erasure(4), 0.3), all_bits(3)
+    kernel = ExactBernoulliKernel(q, states[[1, 6]], torch.tensor([0.25, 0.75]))
     p = model_log_prob(q, kernel, states).exp()
     assert p[[1, 6]].tolist() == pytest.approx([0.25, 0.75], abs=1e-12)
     assert p.sum().item() == pytest.approx(1.0, abs=1e-12)
@@ -83,10 +83,10 @@ def test_the_exact_chain_ends_at_the_data_and_nowhere_else() -> None:
 @pytest.mark.parametrize("n_steps", [5, 40])
 def test_the_heartbeats_best_product_reaches_its_known_bound(n_steps: int, generator: Generator) -> None:
     # 1e-6; the optimum comes from another enumeration, by the number of ones
-    q = BinomialDiffusion(constant_erasure(n_steps), 0.2)
+    q = BernoulliDiffusion(constant_erasure(n_steps), 0.2)
     atoms = torch.from_numpy(heartbeat_atoms()).double()
-    kernel = ExactBits(q, atoms, factorised=True)
-    total = elbo_terms(q, kernel, atoms.repeat(400, 1), generator=generator).total
+    kernel = ExactBernoulliKernel(q, atoms, factorised=True)
+    total = elbo(q, kernel, atoms.repeat(400, 1), generator=generator).total
     check_mean(total, heartbeat_optimal_bound(q.alpha_bar.numpy(), 0.2), resolves=0.5)
 
 
@@ -101,7 +101,7 @@ def test_one_component_is_gaussian_data(q: GaussianDiffusion, seed: int, var: fl
     x = 2.0 * torch.randn(6, 2, generator=Generator().manual_seed(seed + 1), dtype=torch.float64)
     y = torch.randn(6, 2, generator=Generator().manual_seed(seed + 2), dtype=torch.float64)
     for family in ("mixture", "full", "diagonal"):
-        theirs = ExactGaussianMixture(q, mean.unsqueeze(0), var, family=family)
+        theirs = ExactGaussianMixtureKernel(q, mean.unsqueeze(0), var, family=family)
         for t in range(1, q.n_steps + 1):
             expected = ours(x, t)
             p = theirs(x, t)
@@ -110,14 +110,14 @@ def test_one_component_is_gaussian_data(q: GaussianDiffusion, seed: int, var: fl
         torch.testing.assert_close(theirs.log_prob(x), ours.log_prob(x), rtol=1e-9, atol=1e-9)
 
 
-def two_blobs(family: str = "mixture", n_steps: int = 4) -> tuple[GaussianDiffusion, ExactGaussianMixture]:
+def two_blobs(family: str = "mixture", n_steps: int = 4) -> tuple[GaussianDiffusion, ExactGaussianMixtureKernel]:
     q = GaussianDiffusion(geometric(n_steps, 4.0, -4.0))
     means = torch.tensor([[-1.0, -1.2], [1.0, 0.9], [0.3, 0.5]], dtype=torch.float64)
     weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
-    return q, ExactGaussianMixture(q, means, 0.05, weights, family)
+    return q, ExactGaussianMixtureKernel(q, means, 0.05, weights, family)
 
 
-def draw_blobs(kernel: ExactGaussianMixture, n: int, generator: Generator) -> Tensor:
+def draw_blobs(kernel: ExactGaussianMixtureKernel, n: int, generator: Generator) -> Tensor:
     which = torch.multinomial(kernel.log_weights.exp(), n, replacement=True, generator=generator)
     noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
     return kernel.means[which] + math.sqrt(kernel.prior_var) * noise
@@ -159,7 +159,7 @@ def test_the_best_normals_have_the_moments_of_the_mixture(t: int) -> None:
     cov = (w.unsqueeze(-1) * (off.unsqueeze(3) * off.unsqueeze(2))).sum(1)
     cov = cov + (w * p.components.var.view(5, 3, 2)).sum(1).diag_embed()
     full, diagonal = two_blobs("full")[1](x, t), two_blobs("diagonal")[1](x, t)
-    assert isinstance(full, FullGaussian)
+    assert isinstance(full, MultivariateGaussian)
     assert isinstance(diagonal, Gaussian)
     for law in (full, diagonal):
         torch.testing.assert_close(law.mean, centre)
@@ -182,7 +182,7 @@ def test_a_larger_family_is_never_worse_and_the_exact_one_reaches_the_truth(gene
         q, kernel = two_blobs(family)
         x = draw_blobs(kernel, 4000, Generator().manual_seed(1))
         truth = kernel.log_prob(x)
-        totals[family] = elbo_terms(q, kernel, x, generator=generator, method="trajectory").total
+        totals[family] = elbo(q, kernel, x, generator=generator, method="trajectory").total
     for less, more in (("diagonal", "full"), ("full", "mixture")):
         gain = totals[more] - totals[less]
         assert gain.mean() > 5 * gain.std() / 4000**0.5
@@ -195,14 +195,14 @@ def test_only_three_families() -> None:
         two_blobs("banana")
 
 
-# ----------------------------------------------------------------------------------------------------- shortfall
+# ----------------------------------------------------------------------------------------------------- kl_to_exact
 
 
 def test_the_bound_is_the_familys_limit_less_the_shortfall_by_enumeration() -> None:
     # the Pythagorean identity itself, all states and steps summed
     states, weights = all_bits(3), random_weights(8, seed=5)
-    q = BinomialDiffusion(torch.tensor([0.1, 0.3, 0.5]), 0.4)
-    best, other = ExactBits(q, states, weights, factorised=True), RandomBits(q, 3)
+    q = BernoulliDiffusion(torch.tensor([0.1, 0.3, 0.5]), 0.4)
+    best, other = ExactBernoulliKernel(q, states, weights, factorised=True), RandomBits(q, 3)
     lost = 0.0
     for t in (1, 2, 3):
         now = weights @ marginal_matrix(q, states, t)
@@ -215,11 +215,11 @@ def test_the_bound_is_the_familys_limit_less_the_shortfall_by_enumeration() -> N
 def test_shortfall_measures_that_gap(generator: Generator) -> None:
     # 1e-6
     states, weights = all_bits(3), random_weights(8, seed=5)
-    q = BinomialDiffusion(torch.tensor([0.1, 0.3, 0.5]), 0.4)
-    best, other = ExactBits(q, states, weights, factorised=True), RandomBits(q, 3)
+    q = BernoulliDiffusion(torch.tensor([0.1, 0.3, 0.5]), 0.4)
+    best, other = ExactBernoulliKernel(q, states, weights, factorised=True), RandomBits(q, 3)
     gap = (weights @ (enumerated_bound(q, best, states) - enumerated_bound(q, other, states))).item()
     x = states[torch.multinomial(weights, 20_000, replacement=True, generator=generator)]
-    lost = shortfall(q, other, best, x, generator=generator)
+    lost = kl_to_exact(q, other, best, x, generator=generator)
     assert lost.shape == (20_000, 3)
     assert lost.min().item() > -1e-12
     check_mean(lost.sum(1), gap, resolves=0.2)
@@ -227,26 +227,26 @@ def test_shortfall_measures_that_gap(generator: Generator) -> None:
 
 def test_shortfall_of_the_best_is_nothing_and_of_chosen_steps_their_own(generator: Generator) -> None:
     states = all_bits(2)
-    q = BinomialDiffusion(constant_erasure(4), 0.4)
-    best, other = ExactBits(q, states, factorised=True), RandomBits(q, 2)
-    assert shortfall(q, best, best, states, generator=generator).abs().max().item() < 1e-12
-    some = shortfall(q, other, best, states.repeat(3000, 1), steps=torch.tensor([4, 1]), generator=generator)
-    every = shortfall(q, other, best, states.repeat(3000, 1), generator=generator)
+    q = BernoulliDiffusion(constant_erasure(4), 0.4)
+    best, other = ExactBernoulliKernel(q, states, factorised=True), RandomBits(q, 2)
+    assert kl_to_exact(q, best, best, states, generator=generator).abs().max().item() < 1e-12
+    some = kl_to_exact(q, other, best, states.repeat(3000, 1), steps=torch.tensor([4, 1]), generator=generator)
+    every = kl_to_exact(q, other, best, states.repeat(3000, 1), generator=generator)
     check_mean(some - every[:, [3, 0]], torch.zeros(2))  # 1e-6: other noise, the same means
 
 
 def test_exact_kernels_move_to_another_grid() -> None:
     # the reversal of a respaced process is that of the composed steps
     states, weights = all_bits(2), random_weights(4)
-    q = BinomialDiffusion(constant_erasure(6), 0.4)
-    kernel, coarse = ExactBits(q, states, weights), q.respaced([1, 4, 6])
+    q = BernoulliDiffusion(constant_erasure(6), 0.4)
+    kernel, coarse = ExactBernoulliKernel(q, states, weights), q.respaced([1, 4, 6])
     torch.testing.assert_close(model_log_prob(coarse, kernel.on(coarse), states), weights.log(), rtol=0, atol=1e-12)
 
 
 def test_a_learned_kernel_cannot_pass_the_best_of_its_family() -> None:
     states, weights = all_bits(3), random_weights(8, seed=5)
-    q = BinomialDiffusion(constant_erasure(4), 0.4)
-    best = weights @ enumerated_bound(q, ExactBits(q, states, weights, factorised=True), states)
+    q = BernoulliDiffusion(constant_erasure(4), 0.4)
+    best = weights @ enumerated_bound(q, ExactBernoulliKernel(q, states, weights, factorised=True), states)
     for seed in range(3):
         net = roughen(ResidualMLP(3, 3, width=8, depth=1), seed).double()
         kernel = BernoulliDenoiser(q, net, weights @ states).double().requires_grad_(False)

@@ -15,12 +15,12 @@ from torch import Generator, Tensor
 from chance import check_mean
 from oracles import ExactGaussianData, RandomBits, all_bits, enumerated_bound, random_weights
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture
-from quasistatic.likelihood.schedule_search import cheapest_path, learn_schedule, regrid, step_costs
-from quasistatic.networks import ResidualMLP, SteppedMLP
-from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, PerturbationKernel, ReverseKernel
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
+from quasistatic.likelihood.schedule_search import cheapest_path, learn_schedule, optimal_schedule, step_costs
+from quasistatic.networks import PerStepMLP, ResidualMLP
+from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, PaperKernel, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr, constant_erasure, geometric, linear
 from strategies import seeds
 
@@ -68,12 +68,12 @@ def test_a_chain_longer_than_the_grid_does_not_fit() -> None:
 # -------------------------------------------------------------------------------------------------------- step costs
 
 
-def bits(n_steps: int = 5) -> tuple[BinomialDiffusion, Tensor, Tensor]:
+def bits(n_steps: int = 5) -> tuple[BernoulliDiffusion, Tensor, Tensor]:
     """Two bits, mostly equal, and data in exact proportion to 1 / 1000."""
     states = all_bits(2)
     weights = torch.tensor([0.6, 0.05, 0.05, 0.3], dtype=torch.float64)
     x = states.repeat_interleave((weights * 1000).round().long(), 0)
-    return BinomialDiffusion(constant_erasure(n_steps), 0.4), weights, x
+    return BernoulliDiffusion(constant_erasure(n_steps), 0.4), weights, x
 
 
 @pytest.mark.parametrize("factorised", [True, False])
@@ -81,7 +81,7 @@ def test_costs_along_a_path_add_up_to_minus_its_bound(factorised: bool) -> None:
     # the cost of every chain of levels is minus the bound of the respaced process. 200 repeats of draws that are
     # shared by all levels; 1e-6 for each of 3 chains
     q, weights, x = bits()
-    kernel = ExactBits(q, all_bits(2), weights, factorised)
+    kernel = ExactBernoulliKernel(q, all_bits(2), weights, factorised)
     tables = [step_costs(q, kernel, x, generator=Generator().manual_seed(seed)) for seed in range(40)]
     for levels in ([1, 2, 3, 4, 5], [2, 5], [1, 4]):
         coarse = q.with_beta(q.respaced([*levels, *([] if levels[-1] == 5 else [5])]).beta[1 : len(levels) + 1])
@@ -106,10 +106,10 @@ def test_a_network_asked_once_for_each_level_tells_the_same_costs() -> None:
         def __init__(self, inner: BernoulliDenoiser) -> None:
             super().__init__()
             self.inner = inner
-            self.diffusion = inner.diffusion
+            self.process = inner.process
 
         def forward(self, x_t: Tensor, t: int | Tensor) -> object:  # type: ignore[override]
-            return self.inner.on(self._modules["diffusion"])(x_t, t)  # type: ignore[arg-type]
+            return self.inner.on(self._modules["process"])(x_t, t)  # type: ignore[arg-type]
 
     direct, _ = step_costs(q, network, x, generator=Generator().manual_seed(1))
     asked, _ = step_costs(q, Hidden(network), x, generator=Generator().manual_seed(1))
@@ -118,7 +118,7 @@ def test_a_network_asked_once_for_each_level_tells_the_same_costs() -> None:
 
 def test_only_forward_steps_within_reach_have_costs() -> None:
     q, weights, x = bits(6)
-    cost, end = step_costs(q, ExactBits(q, all_bits(2), weights), x, reach=2)
+    cost, end = step_costs(q, ExactBernoulliKernel(q, all_bits(2), weights), x, reach=2)
     for i, j in itertools.product(range(7), repeat=2):
         assert torch.isfinite(cost[i, j]).item() == (i < j and (i == 0 or j - i <= 2)), (i, j)
     assert torch.isfinite(end).tolist() == [False] + [True] * 6
@@ -129,7 +129,7 @@ def test_only_forward_steps_within_reach_have_costs() -> None:
 def test_a_kernel_with_parameters_for_each_step_cannot_be_regridded() -> None:
     q = GaussianDiffusion(geometric(6))
     with pytest.raises(ValueError, match="parameters for n_steps = 6 and cannot serve"):
-        step_costs(q, PerturbationKernel(q, SteppedMLP(2, 4, 6)), torch.zeros(3, 2))
+        step_costs(q, PaperKernel(q, PerStepMLP(2, 4, 6)), torch.zeros(3, 2))
 
 
 # ------------------------------------------------------------------------------------------- truths for what follows
@@ -147,7 +147,7 @@ class Line:
 
     def __init__(self) -> None:
         any_grid = GaussianDiffusion(geometric(4))
-        self.kernel = ExactGaussianMixture(any_grid, self.means.unsqueeze(1), self.sd**2, family="diagonal")
+        self.kernel = ExactGaussianMixtureKernel(any_grid, self.means.unsqueeze(1), self.sd**2, family="diagonal")
         nodes, weights = np.polynomial.hermite_e.hermegauss(40)
         self.nodes, self.weights = torch.as_tensor(nodes), torch.as_tensor(weights / weights.sum()).repeat(5) / 5
 
@@ -180,8 +180,8 @@ class Line:
         end = 0.5 * (signal * (square - 1.0) - torch.log1p(-signal))
         return cost, torch.cat([end.new_full((1,), math.inf), end])
 
-    def bound(self, diffusion: Diffusion) -> float:
-        cost, end = self.costs(diffusion.log_snr[1:])
+    def elbo(self, process: ForwardProcess) -> float:
+        cost, end = self.costs(process.log_snr[1:])
         return -(cost.diagonal(1).sum() + end[-1]).item()
 
     def best(self, levels: Tensor, n_steps: int, *, ends: bool = False) -> float:
@@ -190,7 +190,7 @@ class Line:
         if ends:
             cost[0, 2:], end[:-1] = math.inf, math.inf
         chosen = cheapest_path(cost, end, n_steps)
-        return self.bound(GaussianDiffusion(beta_from_log_snr(levels[torch.tensor(chosen) - 1])))
+        return self.elbo(GaussianDiffusion(beta_from_log_snr(levels[torch.tensor(chosen) - 1])))
 
 
 @pytest.fixture(scope="module")
@@ -211,16 +211,16 @@ class Heartbeat:
         self.cases = torch.stack([(block < counts).double() for block in range(4)], 1).flatten(1)
         self.multiplicity = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float64)[counts].prod(1)
 
-    def bound(self, diffusion: Diffusion, kernel: ReverseKernel) -> float:
+    def elbo(self, process: ForwardProcess, kernel: ReverseKernel) -> float:
         """In bits per sequence."""
-        x_0, kernel = self.atoms[:1].expand_as(self.cases), kernel.on(diffusion)
-        last = diffusion.marginal(x_0[:1], diffusion.n_steps)
-        total = -last.kl(diffusion.stationary((1, 20), torch.float64)).item()
-        for t in range(1, diffusion.n_steps + 1):
-            weight = diffusion.marginal(x_0, t).log_prob(self.cases).exp() * self.multiplicity
+        x_0, kernel = self.atoms[:1].expand_as(self.cases), kernel.on(process)
+        last = process.marginal(x_0[:1], process.n_steps)
+        total = -last.kl(process.stationary((1, 20), torch.float64)).item()
+        for t in range(1, process.n_steps + 1):
+            weight = process.marginal(x_0, t).log_prob(self.cases).exp() * self.multiplicity
             assert weight.sum().item() == pytest.approx(1.0)
             p = kernel(self.cases, t)
-            score = p.log_prob(x_0) if t == 1 else -diffusion.posterior(x_0, self.cases, t).kl(p)
+            score = p.log_prob(x_0) if t == 1 else -process.posterior(x_0, self.cases, t).kl(p)
             total += (weight * torch.where(weight > 0, score, 0.0)).sum().item()
         return total / math.log(2.0)
 
@@ -236,18 +236,18 @@ def test_costs_are_those_by_quadrature(line: Line) -> None:
     check_mean(torch.stack([table[inside] for table in tables]), truth[inside], resolves=0.1)
 
 
-# ------------------------------------------------------------------------------------------------------------ regrid
+# ---------------------------------------------------------------------------------------------------- optimal_schedule
 
 
 @pytest.mark.parametrize("start", [linear(6, 0.01, 0.9), geometric(6, 6.0, -6.0)], ids=["linear", "geometric"])
 def test_regridding_reaches_the_best_choice_of_its_levels(line: Line, start: Tensor) -> None:
     # from 3000 points; over 16 seeds the choice lay 0 to 0.0066 nats below the best, so 0.015 is 5 of their deviations
     q = GaussianDiffusion(start)
-    chosen = regrid(q, line.kernel, line.draw(3000, 0), 6, n_levels=30, generator=Generator().manual_seed(1))
+    chosen = optimal_schedule(q, line.kernel, line.draw(3000, 0), 6, n_levels=30, generator=Generator().manual_seed(1))
     assert isinstance(chosen, GaussianDiffusion)
     best = line.best(torch.linspace(q.log_snr[1].item() + 1.0, q.log_snr[-1].item(), 30, dtype=torch.float64), 6)
-    assert best - 0.015 < line.bound(chosen) < best + 1e-9
-    assert line.bound(chosen) > line.bound(q) + 0.13  # the best is 0.15 above geometric and 0.25 above linear
+    assert best - 0.015 < line.elbo(chosen) < best + 1e-9
+    assert line.elbo(chosen) > line.elbo(q) + 0.13  # the best is 0.15 above geometric and 0.25 above linear
 
 
 def test_regridding_an_arc_gains_on_fresh_points() -> None:
@@ -256,69 +256,69 @@ def test_regridding_an_arc_gains_on_fresh_points() -> None:
     angle = torch.linspace(0, 4.5, 24, dtype=torch.float64)
     means = 1.4 * torch.stack([angle.cos(), angle.sin()], 1)
     start, generator = GaussianDiffusion(linear(8, 0.01, 0.9)), Generator().manual_seed(0)
-    kernel = ExactGaussianMixture(start, means, 0.01, family="full")
+    kernel = ExactGaussianMixtureKernel(start, means, 0.01, family="full")
 
     def draw(n: int) -> Tensor:
         noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
         return means[torch.randint(24, (n,), generator=generator)] + 0.1 * noise
 
-    chosen, fresh = regrid(start, kernel, draw(400), 8, n_levels=24, generator=generator), draw(6000)
-    after, before = (elbo_terms(q, kernel, fresh, generator=Generator().manual_seed(5)).total for q in (chosen, start))
+    chosen, fresh = optimal_schedule(start, kernel, draw(400), 8, n_levels=24, generator=generator), draw(6000)
+    after, before = (elbo(q, kernel, fresh, generator=Generator().manual_seed(5)).total for q in (chosen, start))
     check_mean(after - before, 0.145, resolves=0.08)
 
 
 def test_regridding_the_heartbeat_by_all_its_states() -> None:
     # for which the paper has no way to learn a schedule. Equal erasure has -2.5813 bits, the best grid of equal information
     # -2.5594, the best that erases all -2.542. (Not to erase all saves a step here: pi has the right rate for every bit.)
-    beat, start = Heartbeat(), BinomialDiffusion(constant_erasure(20), 0.2)
-    kernel = ExactBits(start, beat.atoms, factorised=True)
-    assert beat.bound(start, kernel) == pytest.approx(-2.5813, abs=5e-5)
+    beat, start = Heartbeat(), BernoulliDiffusion(constant_erasure(20), 0.2)
+    kernel = ExactBernoulliKernel(start, beat.atoms, factorised=True)
+    assert beat.elbo(start, kernel) == pytest.approx(-2.5813, abs=5e-5)
     rows = beat.atoms.repeat(200, 1)
-    chosen = regrid(start, kernel, rows, 20, n_levels=60, generator=Generator().manual_seed(0))
-    assert -2.5594 < beat.bound(chosen, kernel) < -2.535
+    chosen = optimal_schedule(start, kernel, rows, 20, n_levels=60, generator=Generator().manual_seed(0))
+    assert -2.5594 < beat.elbo(chosen, kernel) < -2.535
 
 
 @pytest.mark.parametrize("beta", [constant_erasure(6).tolist(), [0.02, 0.02, 0.02, 0.02, 0.9, 1.0]], ids=["even", "poor"])
 def test_regridding_bits_by_enumeration(beta: list[float]) -> None:
     # gains of 0.06 from equal erasure and 0.4 from the poor start: both come to within 0.015 of the best of all grids
     states, weights = all_bits(4), random_weights(16, seed=3, spread=2.5)
-    start = BinomialDiffusion(torch.tensor(beta, dtype=torch.float64), 0.5)
-    kernel = ExactBits(start, states, weights, factorised=True)
+    start = BernoulliDiffusion(torch.tensor(beta, dtype=torch.float64), 0.5)
+    kernel = ExactBernoulliKernel(start, states, weights, factorised=True)
     x = states.repeat_interleave((3000 * weights).round().long(), 0)
 
-    def bound(q: Diffusion) -> float:
+    def bound(q: ForwardProcess) -> float:
         return (weights @ enumerated_bound(q, kernel.on(q), states)).item()
 
-    chosen = regrid(start, kernel, x, 6, n_levels=24, generator=Generator().manual_seed(1))
-    assert isinstance(chosen, BinomialDiffusion)
+    chosen = optimal_schedule(start, kernel, x, 6, n_levels=24, generator=Generator().manual_seed(1))
+    assert isinstance(chosen, BernoulliDiffusion)
     assert -1.8 < bound(chosen) < -1.785  # dynamic programming on 60 levels with summed costs: -1.7851
     assert bound(start) < -1.8498 + 1e-4
 
 
 def test_no_level_lies_outside_of_the_range_of_the_start() -> None:
     # steps 3.9 .. 2.8 and then all at once: within 4.9 .. 1.8 no choice is a good one
-    start = BinomialDiffusion(torch.tensor([0.02, 0.02, 0.02, 1.0], dtype=torch.float64), 0.4)
+    start = BernoulliDiffusion(torch.tensor([0.02, 0.02, 0.02, 1.0], dtype=torch.float64), 0.4)
     _, weights, x = bits()
-    chosen = regrid(start, ExactBits(start, all_bits(2), weights, factorised=True), x, 4, n_levels=12)
+    chosen = optimal_schedule(start, ExactBernoulliKernel(start, all_bits(2), weights, factorised=True), x, 4, n_levels=12)
     inside = chosen.log_snr[1:-1]
     assert start.log_snr[1] + 1.0 >= inside.max()
     assert inside.min() >= start.log_snr[-2] - 1.0
     assert inside.min() < start.log_snr[-2]  # the unit to spare is used
     with pytest.raises(InputError, match="erases all in one step gives no range"):
-        regrid(start.with_beta(torch.ones(1)), ExactBits(start, all_bits(2), weights), x, 4)
+        optimal_schedule(start.with_beta(torch.ones(1)), ExactBernoulliKernel(start, all_bits(2), weights), x, 4)
 
 
 def test_regridding_repeats_with_its_generator() -> None:
     q, weights, x = bits()
-    kernel = ExactBits(q, all_bits(2), weights)
-    a, b = (regrid(q, kernel, x, 3, n_levels=8, generator=Generator().manual_seed(1)) for _ in "ab")
+    kernel = ExactBernoulliKernel(q, all_bits(2), weights)
+    a, b = (optimal_schedule(q, kernel, x, 3, n_levels=8, generator=Generator().manual_seed(1)) for _ in "ab")
     assert torch.equal(a.beta, b.beta)
 
 
 def test_no_more_steps_than_levels() -> None:
     q, weights, x = bits()
     with pytest.raises(InputError, match="n_levels must be at least n_steps = 9, got 8"):
-        regrid(q, ExactBits(q, all_bits(2), weights), x, 9, n_levels=8)
+        optimal_schedule(q, ExactBernoulliKernel(q, all_bits(2), weights), x, 9, n_levels=8)
 
 
 # ---------------------------------------------------------------------------------------------------- learn_schedule
@@ -337,8 +337,8 @@ def test_gradient_ascent_finds_what_dynamic_programming_finds(line: Line, fix_be
     assert not learned.beta.requires_grad
     first, last = start.log_snr[1].item(), start.log_snr[-1].item()
     best = line.best(torch.linspace(first, last, 80, dtype=torch.float64), 6, ends=True)
-    assert best - 0.012 < line.bound(learned) < best + 1e-3
-    assert line.bound(learned) > line.bound(start) + 0.2
+    assert best - 0.012 < line.elbo(learned) < best + 1e-3
+    assert line.elbo(learned) > line.elbo(start) + 0.2
     same_start = learned.beta[1].item() == pytest.approx(start.beta[1].item(), rel=1e-9)
     assert same_start == fix_beta_1
     # the last level stays, whatever moves before it
@@ -378,8 +378,8 @@ def test_learning_a_schedule_leaves_the_kernel_alone() -> None:
 def test_random_odds_are_not_symmetric() -> None:
     # what the oracles above lean on: other kernels cost more than the best product
     q, weights, x = bits()
-    best, _ = step_costs(q, ExactBits(q, all_bits(2), weights, factorised=True), x)
+    best, _ = step_costs(q, ExactBernoulliKernel(q, all_bits(2), weights, factorised=True), x)
     assert torch.isfinite(best[0, 1:]).all()
     worse = weights @ enumerated_bound(q, RandomBits(q, 2), all_bits(2))
-    right = weights @ enumerated_bound(q, ExactBits(q, all_bits(2), weights, factorised=True), all_bits(2))
+    right = weights @ enumerated_bound(q, ExactBernoulliKernel(q, all_bits(2), weights, factorised=True), all_bits(2))
     assert worse < right

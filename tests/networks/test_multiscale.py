@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from oracles import roughen
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms, null_log_prob
+from quasistatic.likelihood.bound import elbo, null_log_prob
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import bumps
 from quasistatic.networks.multiscale import MultiscaleConv, MultiscaleNetwork, PixelBumpReadout
-from quasistatic.reverse import PerturbationKernel
+from quasistatic.reverse import PaperKernel
 from quasistatic.schedules import geometric
 from quasistatic.storage.modules import load_module, save_module
 from quasistatic.train import TrainConfig, fit
@@ -46,19 +46,19 @@ def rough_readout(net: MultiscaleNetwork) -> MultiscaleNetwork:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_untrained_network_is_the_forward_kernel(path: str) -> None:
-    diffusion = GaussianDiffusion(geometric(T))
-    kernel = PerturbationKernel(diffusion, network(path, channels=3).double())
+    process = GaussianDiffusion(geometric(T))
+    kernel = PaperKernel(process, network(path, channels=3).double())
     x, t = images(T, 3, 6, 6), torch.arange(1, T + 1)
-    law, step = kernel(x, t), diffusion.step(x, t)
+    law, step = kernel(x, t), process.step(x, t)
     torch.testing.assert_close(law.mean, step.mean)
     torch.testing.assert_close(law.var, step.var)
 
 
 def test_by_equation_65_it_is_so_up_to_the_square_root() -> None:
-    diffusion = GaussianDiffusion(geometric(T))
-    kernel = PerturbationKernel(diffusion, network().double(), mean="equation")
+    process = GaussianDiffusion(geometric(T))
+    kernel = PaperKernel(process, network().double(), mean="equation")
     x = images(1, 1, 6, 6)
-    torch.testing.assert_close(kernel(x, 7).mean, (1 - diffusion.beta[7]) * x)
+    torch.testing.assert_close(kernel(x, 7).mean, (1 - process.beta[7]) * x)
 
 
 def test_means_come_first_and_channels_stay_in_place() -> None:
@@ -201,7 +201,7 @@ def test_every_parameter_can_learn(path: str) -> None:
 
 def test_it_works_in_half_precision() -> None:
     net = rough_readout(network(size=16))
-    kernel = PerturbationKernel(GaussianDiffusion(geometric(T)), net)
+    kernel = PaperKernel(GaussianDiffusion(geometric(T)), net)
     x, t = images(T, 1, 16, 16, dtype=torch.float32), torch.arange(1, T + 1)
     full = kernel(x, t)
     with torch.autocast("cpu", torch.bfloat16):
@@ -242,8 +242,8 @@ def smooth_noise(n: int, size: int, seed: int) -> Tensor:
 
 
 def textured(net: nn.Module, n_steps: int, size: int) -> DiffusionModel:
-    diffusion = GaussianDiffusion(geometric(n_steps, 6.0, -6.0))
-    return DiffusionModel(Chain(), diffusion, PerturbationKernel(diffusion, net), (1, size, size))
+    process = GaussianDiffusion(geometric(n_steps, 6.0, -6.0))
+    return DiffusionModel(Chain(), process, PaperKernel(process, net), (1, size, size))
 
 
 @pytest.mark.slow
@@ -253,9 +253,9 @@ def test_it_learns_a_texture() -> None:
     net = MultiscaleNetwork(1, 8, 100, conv_layers=3, conv_width=16, dense_layers=0, pixel_layers=1)
     model = textured(net, 100, 8)
     data, test = smooth_noise(2000, 8, 0), smooth_noise(100, 8, 1)
-    null = null_log_prob(model.diffusion, test).mean().item()
-    config = TrainConfig(steps=600, batch_size=64, evaluate_every=300, validation_pairs=2000)
+    null = null_log_prob(model.process, test).mean().item()
+    config = TrainConfig(n_updates=600, batch_size=64, evaluate_every=300, validation_pairs=2000)
     fit(model, data, smooth_noise(100, 8, 2), config, quiet=True)
     with torch.no_grad():
-        after = elbo_terms(model.diffusion, model.kernel, test, generator=Generator().manual_seed(0)).total
+        after = elbo(model.process, model.kernel, test, generator=Generator().manual_seed(0)).total
     assert after.mean().item() > null + 10.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from oracles import roughen
-from quasistatic.networks import BumpReadout, NormalisedRBF, PerStepReadout, ResidualMLP, SteppedMLP, bumps
+from quasistatic.networks import BumpReadout, NormalisedRBF, PerStepMLP, PerStepReadout, ResidualMLP, bumps
 from quasistatic.networks.mlp import FourierFeatures, LogSNREmbedding
 
 T = 7
@@ -24,8 +24,8 @@ def networks() -> dict[str, nn.Module]:
         "residual": ResidualMLP(3, 5, width=8, depth=2),
         "residual, Fourier": ResidualMLP(3, 5, width=8, depth=1, n_fourier=3),
         "rbf": NormalisedRBF(3, 5, T),
-        "stepped": SteppedMLP(3, 5, T),
-        "stepped, bumps": SteppedMLP(3, 5, T, readout="bumps"),
+        "stepped": PerStepMLP(3, 5, T),
+        "stepped, bumps": PerStepMLP(3, 5, T, readout="bumps"),
     }
 
 
@@ -174,4 +174,4 @@ def test_dropout_is_off_in_evaluation() -> None:
 
 def test_the_read_out_must_be_known() -> None:
     with pytest.raises(ValueError, match='readout must be "per-step" or "bumps", got \'shared\''):
-        SteppedMLP(3, 5, T, readout="shared")
+        PerStepMLP(3, 5, T, readout="shared")

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 
 from oracles import roughen
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
+from quasistatic.forward import BernoulliDiffusion
+from quasistatic.likelihood.bound import elbo
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure
@@ -127,11 +127,11 @@ def test_it_comes_back_from_disk(tmp_path: Path) -> None:
 def test_zero_bits_of_a_picture_are_independent_bits() -> None:
     # and a trained one may be anything: the bound of a rough network is below, on average
     rate = 0.1 + 0.8 * torch.rand(1, 6, 6, generator=Generator().manual_seed(5), dtype=torch.float64)
-    q = BinomialDiffusion(constant_erasure(8), 0.5)
+    q = BernoulliDiffusion(constant_erasure(8), 0.5)
     x = (torch.rand(20, 1, 6, 6, generator=Generator().manual_seed(6), dtype=torch.float64) < rate).double()
     kernel = BernoulliDenoiser(q, UNet(1, 1, (8, 8)), rate).requires_grad_(False)
     truth = (x * rate.log() + (1 - x) * (1 - rate).log()).flatten(1).sum(1)
-    torch.testing.assert_close(elbo_terms(q, kernel, x, method="trajectory").total, truth, rtol=0, atol=1e-9)
+    torch.testing.assert_close(elbo(q, kernel, x, method="trajectory").total, truth, rtol=0, atol=1e-9)
     roughen(kernel.network, scale=0.3)
     kernel.network.eval()
-    assert elbo_terms(q, kernel, x).total.mean() < truth.mean()
+    assert elbo(q, kernel, x).total.mean() < truth.mean()

@@ -13,11 +13,11 @@ from quasistatic.plots import learning_curve
 
 def test_only_numbers_are_drawn_and_steps_keep_their_values():
     records: list[dict[str, Any]] = [
-        {"step": 10, "train": -1.0},
-        {"step": 20, "train": None, "validation": 0.5, "validation_se": 0.1},
-        {"step": 30, "train": math.nan},
+        {"update": 10, "train": -1.0},
+        {"update": 20, "train": None, "validation": 0.5, "validation_se": 0.1},
+        {"update": 30, "train": math.nan},
         {"train": 5.0},
-        {"step": 40, "train": 1.0, "validation": 0.75},
+        {"update": 40, "train": 1.0, "validation": 0.75},
     ]
     axes = learning_curve(records).axes[0]
     train, validation = (np.asarray(line.get_xydata()) for line in axes.lines[:2])
@@ -26,7 +26,7 @@ def test_only_numbers_are_drawn_and_steps_keep_their_values():
 
 
 def test_horizontal_lines_stand_at_truth_and_null():
-    axes = learning_curve([{"step": 1, "train": 0.0}], truth=2.704, null=-4.0942).axes[0]
+    axes = learning_curve([{"update": 1, "train": 0.0}], truth=2.704, null=-4.0942).axes[0]
     heights = {str(line.get_label()): np.unique(line.get_ydata()).tolist() for line in axes.lines}
     assert heights["true value 2.704"] == [2.704]
     assert heights["null model -4.094"] == [-4.0942]
@@ -35,7 +35,7 @@ def test_horizontal_lines_stand_at_truth_and_null():
 
 
 def test_a_catastrophic_start_does_not_flatten_the_curve_and_is_counted():
-    records = [{"step": k, "train": -1e6 if k < 3 else 2.0 + 0.1 * math.sin(k)} for k in range(100)]
+    records = [{"update": k, "train": -1e6 if k < 3 else 2.0 + 0.1 * math.sin(k)} for k in range(100)]
     axes = learning_curve(records).axes[0]
     low, high = axes.get_ylim()
     assert high - low < 1
@@ -43,7 +43,7 @@ def test_a_catastrophic_start_does_not_flatten_the_curve_and_is_counted():
 
 
 def bounds(*values: float) -> list[dict[str, Any]]:
-    return [{"step": 100 * k, "validation": value, "validation_se": 0.03} for k, value in enumerate(values)]
+    return [{"update": 100 * k, "validation": value, "validation_se": 0.03} for k, value in enumerate(values)]
 
 
 def test_the_first_of_few_points_does_not_flatten_the_others_and_is_marked_at_the_edge():
@@ -68,7 +68,7 @@ def test_all_is_shown_where_nothing_lies_far_off():
 
 @pytest.mark.parametrize(("seconds", "text"), [(90.0, "90 s"), (240.0, "4 min"), (9000.0, "2.5 h")])
 def test_the_axis_says_how_long_it_took(seconds, text):
-    axes = learning_curve([{"step": 1, "seconds": 1.0}, {"step": 2, "seconds": seconds, "train": 0.0}]).axes[0]
+    axes = learning_curve([{"update": 1, "seconds": 1.0}, {"update": 2, "seconds": seconds, "train": 0.0}]).axes[0]
     assert f"the last after {text})" in axes.get_xlabel()
 
 

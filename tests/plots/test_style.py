@@ -56,7 +56,7 @@ def test_the_users_settings_come_back(tmp_path):
 
 
 def test_the_users_settings_do_not_change_the_figure(tmp_path):
-    save_figure(learning_curve([{"step": 1, "train": 0.0}]), tmp_path / "a.png")
+    save_figure(learning_curve([{"update": 1, "train": 0.0}]), tmp_path / "a.png")
     with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "axes.spines.top": True}):
-        save_figure(learning_curve([{"step": 1, "train": 0.0}]), tmp_path / "b.png")
+        save_figure(learning_curve([{"update": 1, "train": 0.0}]), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 from chance import check_mean
 from oracles import RandomBits, all_bits, model_log_prob
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.exact import ExactGaussianMixture
-from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, LogEvidence
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
+from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, LogFactor
 from quasistatic.posterior.particles import Cloud
 from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample
-from quasistatic.posterior.twisting import TiltedKernel
+from quasistatic.posterior.twisting import TwistedKernel
 from quasistatic.schedules import constant_erasure, geometric
 
 
@@ -26,10 +26,10 @@ def seed(n: int) -> Generator:
     return Generator().manual_seed(n)
 
 
-def bits() -> tuple[BinomialDiffusion, RandomBits, LogEvidence]:
-    q = BinomialDiffusion(constant_erasure(4), 0.4)
+def bits() -> tuple[BernoulliDiffusion, RandomBits, LogFactor]:
+    q = BernoulliDiffusion(constant_erasure(4), 0.4)
     odds = torch.tensor([3.0, -2.0, 2.5, 1.0, -1.5, 2.0, -3.0], dtype=torch.float64)  # 7 bits: too many to enumerate
-    return q, RandomBits(q, 7, seed=1, spread=0.7), LogEvidence(lambda x: 0.07 * (x @ odds.to(x.dtype)) ** 2)
+    return q, RandomBits(q, 7, seed=1, spread=0.7), LogFactor(lambda x: 0.07 * (x @ odds.to(x.dtype)) ** 2)
 
 
 def test_moves_leave_evidence_unbiased_and_the_posterior_right() -> None:
@@ -41,8 +41,8 @@ def test_moves_leave_evidence_unbiased_and_the_posterior_right() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
         for i in range(150):
-            spread = ("lookahead", "power")[i % 2]
-            p = posterior_sample(q, kernel, about, 60, shape=(7,), spread=spread, moves=2, generator=seed(i))
+            twist = ("lookahead", "power")[i % 2]
+            p = posterior_sample(q, kernel, about, 60, shape=(7,), twist=twist, moves=2, generator=seed(i))
             resampled += p.n_resampled.item() > 0
             z.append((p.log_evidence - torch.logsumexp(log_joint, 0)).exp())
             mean.append(z[-1] * p.mean)
@@ -50,21 +50,21 @@ def test_moves_leave_evidence_unbiased_and_the_posterior_right() -> None:
     check_mean(torch.stack(z), 1.0, resolves=0.5)
     check_mean(torch.stack(mean), truth @ states)  # Z-hat times an average is unbiased too
     # many moves would lead to another law, were they accepted by another rule, and the weights that follow be wrong
-    for spread in ("lookahead", "power", "constant"):
-        big = posterior_sample(q, kernel, about, 600, shape=(7,), spread=spread, moves=15, generator=seed(0), n_runs=8)
+    for twist in ("lookahead", "power", "constant"):
+        big = posterior_sample(q, kernel, about, 600, shape=(7,), twist=twist, moves=15, generator=seed(0), n_runs=8)
         assert big.n_resampled.item() >= 1
         off = big.log_evidence.item() - torch.logsumexp(log_joint, 0).item()
-        error = 0.1 if spread == "constant" else big.log_evidence_error.item()
-        assert abs(off) < 4.5 * error, spread
+        error = 0.1 if twist == "constant" else big.log_evidence_error.item()
+        assert abs(off) < 4.5 * error, twist
 
 
 def test_moves_part_copies_and_keep_weights_equal() -> None:
     q = GaussianDiffusion(geometric(6, 4.0, -6.0))
-    kernel = ExactGaussianMixture(q, torch.tensor([[-1.0, 0.3], [1.2, 0.0]]), 0.1, family="diagonal")
-    evidence = GaussianMeasurement(torch.tensor([1.1, 0.2]), 0.2).on((2,))
+    kernel = ExactGaussianMixtureKernel(q, torch.tensor([[-1.0, 0.3], [1.2, 0.0]]), 0.1, family="diagonal")
+    observation = GaussianMeasurement(torch.tensor([1.1, 0.2]), 0.2).on((2,))
 
     def distinct(moves: int) -> float:
-        cloud = Cloud(TiltedKernel(kernel, q, evidence, "power"), evidence, 400, 150, True, moves, seed(1))
+        cloud = Cloud(TwistedKernel(kernel, q, observation, "power"), observation, 400, 150, True, moves, seed(1))
         counts = []
         look: list[Tensor] = []
         real = cloud._resample
@@ -89,7 +89,7 @@ def test_moves_part_copies_and_keep_weights_equal() -> None:
 
 def test_moves_work_at_the_first_step_and_with_several_observations() -> None:
     q = GaussianDiffusion(geometric(3, 2.0, -1.0))  # much signal is left at the noise end
-    kernel = ExactGaussianMixture(q, torch.tensor([[0.0, 0.0]]), 1.0, family="diagonal")
+    kernel = ExactGaussianMixtureKernel(q, torch.tensor([[0.0, 0.0]]), 1.0, family="diagonal")
     y = torch.tensor([[2.5, 0.0], [-2.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
     p = posterior_sample(q, kernel, GaussianMeasurement(y, 0.3), 3000, shape=(2,), moves=2, generator=seed(0), chunk=1000)
     v = 1.0 + 0.09

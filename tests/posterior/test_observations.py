@@ -14,19 +14,19 @@ from torch.distributions import MultivariateNormal
 
 from oracles import ExactGaussianData, all_bits, random_weights, roughen
 from quasistatic.datasets.heartbeat import heartbeat_atoms
-from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.distributions.conditioning import tilt_exponentially
 from quasistatic.distributions.operations import covariance_times, mean
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior.observations import BitFlips, Evidence, GaussianMeasurement, KnownEntries, LogEvidence
+from quasistatic.posterior.observations import BitFlipChannel, GaussianMeasurement, KnownEntries, LogFactor, Observation
 from quasistatic.posterior.observations.units import in_model_units
-from quasistatic.posterior.twisting import TiltedKernel, back, data_law
-from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, PerturbationKernel, ReverseKernel, StationaryFirstStep
+from quasistatic.posterior.twisting import TwistedKernel, back, data_law
+from quasistatic.reverse import BernoulliDenoiser, FixedFirstStep, GaussianDenoiser, PaperKernel, ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
-from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Transform, Whiten
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Transform, Whiten
 from strategies import seeds
 
 
@@ -38,9 +38,9 @@ def gaussian(n: int, d: int, seed: int = 0) -> Gaussian:
     return Gaussian(normal(n, d, seed=seed), normal(n, d, seed=seed + 1).exp())
 
 
-def full(n: int, d: int, seed: int = 0) -> FullGaussian:
+def full(n: int, d: int, seed: int = 0) -> MultivariateGaussian:
     factor = normal(n, d, d, seed=seed + 1).tril(-1) + torch.diag_embed(normal(n, d, seed=seed + 2).exp())
-    return FullGaussian(normal(n, d, seed=seed), factor)
+    return MultivariateGaussian(normal(n, d, seed=seed), factor)
 
 
 def bits(n: int, d: int, seed: int = 0) -> Bernoulli:
@@ -69,10 +69,10 @@ FAMILIES: dict[str, Callable[[int, int, int], Distribution]] = {
 def test_a_product_is_bayes_rule_at_every_point(family: str, seed: int, share: float, kind: str) -> None:
     # p(x) r(x)^share = Z tilted(x), for any x: it fixes both the law and its normaliser
     p, seed = FAMILIES[family](4, 3, seed % 1000), seed % 1000
-    evidence: Evidence
+    observation: Observation
     if "bits" in family:
         x = (normal(4, 3, seed=seed + 20) > 0).double()
-        evidence = BitFlips((normal(3, seed=seed + 21) > 0).double(), torch.tensor([0.1, 0.5, 0.7]))
+        observation = BitFlipChannel((normal(3, seed=seed + 21) > 0).double(), torch.tensor([0.1, 0.5, 0.7]))
     else:
         x, std = normal(4, 3, seed=seed + 20), torch.tensor([0.5, 1.0, 2.0])
         operator, y = {
@@ -80,10 +80,10 @@ def test_a_product_is_bayes_rule_at_every_point(family: str, seed: int, share: f
             "m": (torch.tensor([True, False, True]), normal(3, seed=seed + 22)),
             "a": (normal(2, 3, seed=seed + 23), normal(2, seed=seed + 22)),
         }[kind]
-        evidence = GaussianMeasurement(y, std[:2] if kind == "a" else std, operator)
-    evidence = evidence.on((3,))
-    tilt = evidence.product(p, share)
-    expected = p.log_prob(x) + share * evidence.log_r(x)
+        observation = GaussianMeasurement(y, std[:2] if kind == "a" else std, operator)
+    observation = observation.on((3,))
+    tilt = observation.product(p, share)
+    expected = p.log_prob(x) + share * observation.log_r(x)
     torch.testing.assert_close(tilt.log_z + tilt.law.log_prob(x), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -97,14 +97,14 @@ def test_known_entries_condition_and_are_scored_by_their_marginal(family: str) -
     def marginal(q: Distribution) -> Tensor:
         if isinstance(q, Mixture):
             return torch.logsumexp(q.log_weights + marginal(q.components).view_as(q.log_weights), 1)
-        cov = q.cov if isinstance(q, FullGaussian) else torch.diag_embed(q.var)  # type: ignore[attr-defined]
+        cov = q.cov if isinstance(q, MultivariateGaussian) else torch.diag_embed(q.var)  # type: ignore[attr-defined]
         return MultivariateNormal(mean(q)[:, mask], cov[:, mask][:, :, mask]).log_prob(values[mask])
 
     torch.testing.assert_close(log_z, marginal(p))
     x = law.sample(Generator().manual_seed(0))
     assert torch.equal(x[:, mask], values[mask].expand(3, 2))
     if family == "full":
-        assert isinstance(p, FullGaussian)
+        assert isinstance(p, MultivariateGaussian)
         cov = p.cov
         gain = cov[:, ~mask][:, :, mask] @ torch.linalg.inv(cov[:, mask][:, :, mask])
         expected = mean(p)[:, ~mask] + (gain @ (values[mask] - mean(p)[:, mask]).unsqueeze(-1)).squeeze(-1)
@@ -137,10 +137,10 @@ def test_impossible_bits_have_evidence_zero_and_no_nan() -> None:
 @given(family=st.sampled_from(sorted(FAMILIES)), seed=seeds)
 def test_two_pieces_one_after_the_other_are_their_product(family: str, seed: int) -> None:
     p, seed = FAMILIES[family](2, 3, seed % 1000), seed % 1000
-    a: Evidence
-    b: Evidence
+    a: Observation
+    b: Observation
     if "bits" in family:
-        a = BitFlips(torch.tensor([1.0, 0.0, 1.0]), 0.2)
+        a = BitFlipChannel(torch.tensor([1.0, 0.0, 1.0]), 0.2)
         b = KnownEntries(torch.tensor([False, True, False]), torch.tensor([0.0, 1.0, 0.0]))
         x = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], dtype=torch.float64)
     else:
@@ -158,28 +158,28 @@ def test_two_pieces_one_after_the_other_are_their_product(family: str, seed: int
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_evidence_of_one_changes_nothing(family: str) -> None:
     p, x = FAMILIES[family](4, 3, 7), torch.tensor([[0.0, 1.0, 1.0]] * 4, dtype=torch.float64)
-    nothing: list[Evidence] = [LogEvidence(lambda x: 0.0 * x.sum(1)), LogEvidence(lambda x: x.new_zeros(len(x)), False)]
+    nothing: list[Observation] = [LogFactor(lambda x: 0.0 * x.sum(1)), LogFactor(lambda x: x.new_zeros(len(x)), False)]
     if "bits" in family:
         nothing.append(KnownEntries(torch.zeros(3, dtype=torch.bool), torch.zeros(3)))
-        law, log_z = BitFlips(torch.zeros(3), 0.5).tilt(p)  # a channel that says nothing
+        law, log_z = BitFlipChannel(torch.zeros(3), 0.5).tilt(p)  # a channel that says nothing
         torch.testing.assert_close(log_z, torch.full((4,), 3 * math.log(0.5), dtype=torch.float64))
         torch.testing.assert_close(law.log_prob(x), p.log_prob(x))
     else:
         nothing.append(KnownEntries(torch.zeros(3, dtype=torch.bool), torch.zeros(3)))
-    for evidence in nothing:
-        law, log_z = evidence.tilt(p)
+    for observation in nothing:
+        law, log_z = observation.tilt(p)
         torch.testing.assert_close(log_z, torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)
         torch.testing.assert_close(law.log_prob(x), p.log_prob(x))
 
 
 def test_power_spreads_the_whole_evidence_over_the_steps() -> None:
     # r_T = 1 and r_0 = r, with r_t = r^((T - t) / T) between
-    p, evidence = gaussian(2, 3), GaussianMeasurement(normal(3, seed=2), 0.5).on((3,))
-    assert evidence.tilt(p, 10, 10)[0] is p
+    p, observation = gaussian(2, 3), GaussianMeasurement(normal(3, seed=2), 0.5).on((3,))
+    assert observation.tilt(p, 10, 10)[0] is p
     x = normal(2, 3, seed=4)
     for t in (0, 3, 9):
-        law, log_z = evidence.tilt(p, t, 10)
-        torch.testing.assert_close(log_z + law.log_prob(x), p.log_prob(x) + (10 - t) / 10 * evidence.log_r(x))
+        law, log_z = observation.tilt(p, t, 10)
+        torch.testing.assert_close(log_z + law.log_prob(x), p.log_prob(x) + (10 - t) / 10 * observation.log_r(x))
 
 
 # -------------------------------------------------------------------------------------------- the paper's perturbation
@@ -192,18 +192,18 @@ def test_the_gap_makes_good_what_the_stand_in_misses(family: str, seed: int) -> 
     if "bits" in family:
         x = (x > 0).double()
     for differentiable in (True, False):
-        evidence = LogEvidence(lambda x: torch.cos(x[:, 0]) - x[:, 1] ** 2 * x[:, 0].tanh(), differentiable)
+        observation = LogFactor(lambda x: torch.cos(x[:, 0]) - x[:, 1] ** 2 * x[:, 0].tanh(), differentiable)
         for refined in (False, True):
-            tilt = evidence.on((2,)).product(p, 0.7, refined)
+            tilt = observation.on((2,)).product(p, 0.7, refined)
             assert (tilt.gap is None) == (refined and "bits" in family)  # few states are enumerated
             left = tilt.law.log_prob(x) + tilt.log_weight(x)
-            torch.testing.assert_close(left, p.log_prob(x) + 0.7 * evidence.log_r(x), rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(left, p.log_prob(x) + 0.7 * observation.log_r(x), rtol=1e-6, atol=1e-6)
 
 
 def test_a_normal_law_moves_by_its_covariance_times_the_gradient() -> None:
     # eq. 61, with the gradient by hand
-    p, evidence = full(2, 3), LogEvidence(lambda x: -(x**4).sum(1))
-    law, _ = evidence.tilt(p)
+    p, observation = full(2, 3), LogFactor(lambda x: -(x**4).sum(1))
+    law, _ = observation.tilt(p)
     expected = p.mean + (p.cov @ (-4.0 * p.mean**3).unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(law.mean, expected)  # type: ignore[attr-defined]
     torch.testing.assert_close(law.cov, p.cov)  # type: ignore[attr-defined]
@@ -212,7 +212,7 @@ def test_a_normal_law_moves_by_its_covariance_times_the_gradient() -> None:
 def test_bits_follow_the_rule_of_appendix_c() -> None:
     # c d / (c d + (1 - c)(1 - d)), with log r linear in the bits
     p, d = bits(2, 4), torch.tensor([0.1, 0.5, 0.9, 0.3], dtype=torch.float64)
-    law, _ = LogEvidence(lambda x: (x * d.log() + (1 - x) * torch.log1p(-d)).sum(1)).tilt(p)
+    law, _ = LogFactor(lambda x: (x * d.log() + (1 - x) * torch.log1p(-d)).sum(1)).tilt(p)
     c = p.probs
     torch.testing.assert_close(law.probs, c * d / (c * d + (1 - c) * (1 - d)))  # type: ignore[attr-defined]
 
@@ -222,7 +222,7 @@ def test_looking_ahead_is_exact_for_a_normal_r_given_as_a_function() -> None:
     v, s, y = 0.8, 0.3, normal(3, seed=3)
     p = Gaussian(normal(4, 3), torch.full((4, 3), v, dtype=torch.float64))
     closed = GaussianMeasurement(y, s).on((3,))
-    free = LogEvidence(closed.log_r).on((3,)).product(p, refined=True)
+    free = LogFactor(closed.log_r).on((3,)).product(p, refined=True)
     exact = closed.product(p)
     torch.testing.assert_close(mean(free.law), mean(exact.law))
     missing = 1.5 * math.log(1 + v / s**2)
@@ -245,11 +245,11 @@ def test_exponential_tilts_are_the_derivatives_of_the_log_normaliser(family: str
 # ------------------------------------------------------------------------------------------------- laws of the data
 
 
-def _kernels() -> dict[str, tuple[Diffusion, ReverseKernel]]:
-    q, b = GaussianDiffusion(geometric(6, 5.0, -4.0)), BinomialDiffusion(constant_erasure(5), 0.3)
+def _kernels() -> dict[str, tuple[ForwardProcess, ReverseKernel]]:
+    q, b = GaussianDiffusion(geometric(6, 5.0, -4.0)), BernoulliDiffusion(constant_erasure(5), 0.3)
     centres = normal(3, 2, seed=1)
-    made: dict[str, tuple[Diffusion, ReverseKernel]] = {
-        f"exact {family}": (q, ExactGaussianMixture(q, centres, 0.2, family=family))
+    made: dict[str, tuple[ForwardProcess, ReverseKernel]] = {
+        f"exact {family}": (q, ExactGaussianMixtureKernel(q, centres, 0.2, family=family))
         for family in ("mixture", "full", "diagonal")
     }
     for covariance in ("diagonal", "full"):
@@ -262,37 +262,37 @@ def _kernels() -> dict[str, tuple[Diffusion, ReverseKernel]]:
         net = roughen(ResidualMLP(2, BernoulliDenoiser.n_outputs(2, m), width=8, depth=1))
         made[f"bits {m}"] = (b, BernoulliDenoiser(b, net, torch.tensor([0.2, 0.6]), m))
     for factorised in (False, True):
-        made[f"patterns {factorised}"] = (b, ExactBits(b, all_bits(2), random_weights(4), factorised))
+        made[f"patterns {factorised}"] = (b, ExactBernoulliKernel(b, all_bits(2), random_weights(4), factorised))
     return made
 
 
 @pytest.mark.parametrize("name", sorted(_kernels()))
 def test_a_kernel_is_the_image_of_its_law_of_the_data(name: str) -> None:
-    diffusion, kernel = _kernels()[name]
+    process, kernel = _kernels()[name]
     x_t, x = normal(5, 2, seed=1), normal(5, 2, seed=2)
-    if isinstance(diffusion, BinomialDiffusion):
+    if isinstance(process, BernoulliDiffusion):
         x_t, x = (x_t > 0).double(), (x > 0).double()
     with torch.no_grad():
-        for t in range(1, diffusion.n_steps + 1):
-            law, own = data_law(diffusion, kernel, x_t, t)
+        for t in range(1, process.n_steps + 1):
+            law, own = data_law(process, kernel, x_t, t)
             assert own is None
-            image = back(diffusion, law, x_t, t)
+            image = back(process, law, x_t, t)
             torch.testing.assert_close(image.log_prob(x), kernel(x_t, t).log_prob(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["exact diagonal", "exact full", "exact mixture", "patterns True"])
 def test_the_law_of_the_data_is_read_out_of_a_kernel_that_does_not_tell_it(name: str) -> None:
-    diffusion, kernel = _kernels()[name]
+    process, kernel = _kernels()[name]
 
     class Silent(ReverseKernel):
         def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
             return kernel(x_t, t)
 
     x_t = normal(5, 2, seed=1)
-    if isinstance(diffusion, BinomialDiffusion):
+    if isinstance(process, BernoulliDiffusion):
         x_t = (x_t > 0).double()
-    for t in range(2, diffusion.n_steps + 1):
-        (told, _), (read, step) = data_law(diffusion, kernel, x_t, t), data_law(diffusion, Silent(), x_t, t)
+    for t in range(2, process.n_steps + 1):
+        (told, _), (read, step) = data_law(process, kernel, x_t, t), data_law(process, Silent(), x_t, t)
         assert step is not None
         torch.testing.assert_close(mean(read), mean(told), rtol=1e-7, atol=1e-7)
         g = normal(5, 2, seed=3)
@@ -302,8 +302,8 @@ def test_the_law_of_the_data_is_read_out_of_a_kernel_that_does_not_tell_it(name:
 def test_a_variance_below_that_of_the_forward_posterior_leaves_a_positive_one() -> None:
     q = GaussianDiffusion(geometric(6))
     torch.manual_seed(0)
-    kernel = PerturbationKernel(q, roughen(ResidualMLP(2, 4, width=8, depth=1), scale=1.0))
-    for wrapped in (kernel, StationaryFirstStep(kernel, q)):
+    kernel = PaperKernel(q, roughen(ResidualMLP(2, 4, width=8, depth=1), scale=1.0))
+    for wrapped in (kernel, FixedFirstStep(kernel, q)):
         with torch.no_grad():
             for t in range(1, 7):
                 law, _ = data_law(q, wrapped, normal(50, 2), t)
@@ -318,7 +318,7 @@ def test_the_tilted_kernel_is_the_true_posterior_kernel() -> None:
     cov, gain = var * s**2 / (var + s**2), var / (var + s**2)
     centre = normal(2, seed=8)
     posterior = ExactGaussianData(q, centre + gain * (y - centre), cov * torch.eye(2))
-    kernel = TiltedKernel(ExactGaussianMixture(q, centre[None], var, family="diagonal"), q, GaussianMeasurement(y, s))
+    kernel = TwistedKernel(ExactGaussianMixtureKernel(q, centre[None], var, family="diagonal"), q, GaussianMeasurement(y, s))
     x_t, x = normal(5, 2, seed=1), normal(5, 2, seed=2)
     for t in range(1, 7):
         truth = posterior(x_t, t).log_prob(x)
@@ -328,10 +328,10 @@ def test_the_tilted_kernel_is_the_true_posterior_kernel() -> None:
 
 def test_a_batch_of_observations_is_each_on_its_own() -> None:
     q, b = GaussianDiffusion(geometric(4)), normal(3, 2, seed=4)
-    prior, x = ExactGaussianMixture(q, normal(3, 2), 0.3, family="full"), normal(6, 2, seed=5)
-    together = TiltedKernel(prior, q, GaussianMeasurement(b, 0.4))(x, 3)
+    prior, x = ExactGaussianMixtureKernel(q, normal(3, 2), 0.3, family="full"), normal(6, 2, seed=5)
+    together = TwistedKernel(prior, q, GaussianMeasurement(b, 0.4))(x, 3)
     for i in range(3):
-        alone = TiltedKernel(prior, q, GaussianMeasurement(b[i], 0.4))(x[2 * i : 2 * i + 2], 3)
+        alone = TwistedKernel(prior, q, GaussianMeasurement(b[i], 0.4))(x[2 * i : 2 * i + 2], 3)
         torch.testing.assert_close(mean(alone), mean(together)[2 * i : 2 * i + 2])
 
 
@@ -356,7 +356,7 @@ def test_known_entries_in_data_units_are_a_density_of_the_data() -> None:
     # log p_x(x) = log p_z(z) + log |dz/dx|: all entries known leaves the log-determinant as the factor
     x = torch.tensor([[3.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
     transform = Chain(
-        Dequantise(4), HistogramToNormal.fit(torch.randint(0, 4, (60, 2), generator=Generator().manual_seed(0)), 4)
+        Dequantise(4), HistogramGaussianizer.fit(torch.randint(0, 4, (60, 2), generator=Generator().manual_seed(0)), 4)
     )
     z, log_det = transform(x, Generator().manual_seed(1))
     known = KnownEntries(torch.ones(2, dtype=torch.bool), x)
@@ -370,7 +370,7 @@ def test_known_entries_in_data_units_are_a_density_of_the_data() -> None:
 def test_a_function_of_data_units_is_asked_in_data_units() -> None:
     transform = Affine(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
     x = normal(4, 2)
-    about_z, _ = in_model_units(LogEvidence(lambda x: x[:, 0] ** 3), transform, (2,))
+    about_z, _ = in_model_units(LogFactor(lambda x: x[:, 0] ** 3), transform, (2,))
     torch.testing.assert_close(about_z.log_r(transform(x)[0]), x[:, 0] ** 3)
 
 
@@ -380,17 +380,19 @@ NAN = float("nan")
 YES = torch.tensor([True, False])
 
 
-def _kernel(evidence: Evidence) -> None:
+def _kernel(observation: Observation) -> None:
     q = GaussianDiffusion(geometric(3))
-    TiltedKernel(ExactGaussianMixture(q, torch.zeros(1, 2), 1.0), q, evidence)(torch.zeros(1, 2, dtype=torch.float64), 2)
+    TwistedKernel(ExactGaussianMixtureKernel(q, torch.zeros(1, 2), 1.0), q, observation)(
+        torch.zeros(1, 2, dtype=torch.float64), 2
+    )
 
 
 class Odd(Transform):
     """A transform that nobody knows."""
 
 
-def _bits(evidence: Evidence) -> None:
-    evidence.tilt(Bernoulli(torch.full((1, 2), 0.5)))
+def _bits(observation: Observation) -> None:
+    observation.tilt(Bernoulli(torch.full((1, 2), 0.5)))
 
 
 @pytest.mark.parametrize(
@@ -412,20 +414,23 @@ def _bits(evidence: Evidence) -> None:
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2), 1.0, torch.ones(2, 3))), "a matrix with 2 columns"),
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2), 1.0, torch.ones(3, dtype=torch.bool))), "the mask has shape"),
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2), torch.ones(3))), "std has shape"),
-        (lambda: BitFlips(torch.tensor([0.0, 2.0]), 0.1), r"y holds 2.0 at index \[1\], but bits must be 0 or 1"),
-        (lambda: BitFlips(torch.zeros(2), 0.0), "strictly between 0 and 1, got 0.0"),
-        (lambda: _kernel(BitFlips(torch.zeros(2), 0.1)), "evidence about binary data"),
-        (lambda: _kernel(LogEvidence(lambda x: x[:, 0] * NAN)), "log_r returned nan, but must be finite"),
-        (lambda: _kernel(LogEvidence(lambda x: x)), r"one number for each row, shape \(1,\), got \(1, 2\)"),
-        (lambda: _kernel(LogEvidence(lambda x: torch.zeros(len(x)))), "log_r has no gradient"),
-        (lambda: LogEvidence(3.0), "must be a function"),  # type: ignore[arg-type]
+        (lambda: BitFlipChannel(torch.tensor([0.0, 2.0]), 0.1), r"y holds 2.0 at index \[1\], but bits must be 0 or 1"),
+        (lambda: BitFlipChannel(torch.zeros(2), 0.0), "strictly between 0 and 1, got 0.0"),
+        (lambda: _kernel(BitFlipChannel(torch.zeros(2), 0.1)), "evidence about binary data"),
+        (lambda: _kernel(LogFactor(lambda x: x[:, 0] * NAN)), "log_r returned nan, but must be finite"),
+        (lambda: _kernel(LogFactor(lambda x: x)), r"one number for each row, shape \(1,\), got \(1, 2\)"),
+        (lambda: _kernel(LogFactor(lambda x: torch.zeros(len(x)))), "log_r has no gradient"),
+        (lambda: LogFactor(3.0), "must be a function"),  # type: ignore[arg-type]
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2, 2), 1.0) & GaussianMeasurement(torch.zeros(3, 2), 1.0)), "hold"),
-        (lambda: TiltedKernel(None, None, None, "late"), "spread must be"),  # type: ignore[arg-type]
+        (lambda: TwistedKernel(None, None, None, "late"), "spread must be"),  # type: ignore[arg-type]
         (
             lambda: in_model_units(KnownEntries(YES, torch.zeros(2)), Odd(), (2,)),
             "cannot pass the transform Odd",
         ),
-        (lambda: in_model_units(BitFlips(torch.zeros(2), 0.1), Affine(torch.zeros(2), torch.ones(2)), (2,)), "about bits"),
+        (
+            lambda: in_model_units(BitFlipChannel(torch.zeros(2), 0.1), Affine(torch.zeros(2), torch.ones(2)), (2,)),
+            "about bits",
+        ),
     ],
 )
 def test_bad_evidence_is_refused_in_one_sentence(wrong: Callable[[], object], sentence: str) -> None:

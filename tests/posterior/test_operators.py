@@ -13,7 +13,7 @@ from quasistatic.distributions import Gaussian
 from quasistatic.distributions.operations import mean
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.posterior.observations import Blur, Downsample, GaussianMeasurement, KnownEntries
 from quasistatic.posterior.observations import gaussian as module
 from quasistatic.posterior.smc import posterior_sample
@@ -90,7 +90,7 @@ def test_a_large_measurement_without_a_matrix_has_the_closed_evidence(monkeypatc
     centres = torch.stack([normal(8, seed=1), normal(8, seed=2)])
     operator = Blur.gaussian(0.7)
 
-    class Images(ExactGaussianMixture):
+    class Images(ExactGaussianMixtureKernel):
         def _law(self, x_t: Tensor, t: int | Tensor, *line: Tensor):  # type: ignore[no-untyped-def]
             law = super()._law(x_t.flatten(1), t, *line)
             return Gaussian(law.mean.view_as(x_t), law.var.view_as(x_t))  # type: ignore[attr-defined]

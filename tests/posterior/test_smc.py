@@ -17,15 +17,15 @@ from chance import check_frequencies, check_mean
 from oracles import RandomBits, all_bits, index_of, model_log_prob, roughen
 from quasistatic.datasets.heartbeat import heartbeat_atoms
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior.observations import BitFlips, Evidence, GaussianMeasurement, KnownEntries, LogEvidence
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.observations import BitFlipChannel, GaussianMeasurement, KnownEntries, LogFactor, Observation
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample, systematic
-from quasistatic.posterior.twisting import TiltedKernel
-from quasistatic.reverse import GaussianDenoiser, PerturbationKernel, ReverseKernel
+from quasistatic.posterior.twisting import TwistedKernel
+from quasistatic.reverse import GaussianDenoiser, PaperKernel, ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.transforms import Affine, Transform
 
@@ -58,10 +58,10 @@ def mixture_truth(centres: Tensor, shares: Tensor, var: float, y: Tensor, std: f
 
 
 def prior(family: str = "mixture") -> ReverseKernel:
-    return ExactGaussianMixture(Q, CENTRES, VAR, SHARES, family)
+    return ExactGaussianMixtureKernel(Q, CENTRES, VAR, SHARES, family)
 
 
-def check_moments(p: Posterior, truth: Truth) -> None:
+def check_moments(p: PosteriorSamples, truth: Truth) -> None:
     """Mean and covariance within 4 of their standard errors, which the weights tell (false alarm 6e-5 each, two-sided)."""
     off = p.x - truth.mean
     products = (off.unsqueeze(2) * off.unsqueeze(1)).flatten(1)
@@ -79,7 +79,7 @@ def check_moments(p: Posterior, truth: Truth) -> None:
     [(torch.zeros(1, 2), torch.ones(1), "diagonal"), (CENTRES, SHARES, "mixture")],
 )
 def test_exact_kernels_give_the_closed_form_at_ten_thousand_particles(centres: Tensor, shares: Tensor, kernel: str) -> None:
-    exact = ExactGaussianMixture(Q, centres, VAR, shares, kernel)
+    exact = ExactGaussianMixtureKernel(Q, centres, VAR, shares, kernel)
     truth = mixture_truth(centres.double(), shares.double(), VAR, Y, STD)
     p = posterior_sample(Q, exact, GaussianMeasurement(Y, STD), 10_000, shape=(2,), generator=seed(0))
     check_moments(p, truth)
@@ -91,40 +91,40 @@ def test_exact_kernels_give_the_closed_form_at_ten_thousand_particles(centres: T
 
 def test_looking_ahead_leaves_no_variance_in_a_linear_normal_model() -> None:
     # at every step: stop the chain anywhere, and the weights so far are all those of the first step
-    kernel = TiltedKernel(
-        ExactGaussianMixture(Q, torch.tensor([[0.3, -0.5]]), VAR, family="diagonal"), Q, GaussianMeasurement(Y, STD)
+    kernel = TwistedKernel(
+        ExactGaussianMixtureKernel(Q, torch.tensor([[0.3, -0.5]]), VAR, family="diagonal"), Q, GaussianMeasurement(Y, STD)
     )
-    evidence, x = kernel.evidence.on((2,)), Q.stationary((200, 2), torch.float64).sample(seed(1))
-    log_w = kernel.look(x, 10, evidence).log_psi
+    observation, x = kernel.observation.on((2,)), Q.stationary((200, 2), torch.float64).sample(seed(1))
+    log_w = kernel.look(x, 10, observation).log_psi
     for t in range(10, 0, -1):
-        sight = kernel.look(x, t, evidence)
-        move = kernel.move(sight, x, t, evidence)
+        sight = kernel.look(x, t, observation)
+        move = kernel.move(sight, x, t, observation)
         x_before, x = x, move.law.sample(seed(t))
-        after = kernel.look(x, t - 1, evidence).log_psi if t > 1 else torch.zeros(200)
+        after = kernel.look(x, t - 1, observation).log_psi if t > 1 else torch.zeros(200)
         increment = move.score(x) + after - sight.log_psi
         assert increment.abs().max().item() < 1e-9, (t, x_before.shape)
     assert log_w.std().item() < 1e-3  # and at the noise end there is hardly any signal
 
 
-@pytest.mark.parametrize("spread", ["lookahead", "power", "constant"])
+@pytest.mark.parametrize("twist", ["lookahead", "power", "constant"])
 @pytest.mark.parametrize("free", [False, True])
-def test_the_evidence_is_unbiased_whatever_the_spread(spread: str, free: bool) -> None:
+def test_the_evidence_is_unbiased_whatever_the_spread(twist: str, free: bool) -> None:
     # an exact chain of wide data over few steps, so that even "constant" has weights of finite variance;
     # 200 repeats in one batch of observations, 30 particles each: resampling happens, bias would show at 2 %
     q = GaussianDiffusion(geometric(3, 2.0, -14.0))
-    kernel = ExactGaussianMixture(q, CENTRES, VAR, SHARES, "mixture")
+    kernel = ExactGaussianMixtureKernel(q, CENTRES, VAR, SHARES, "mixture")
     y, std, repeats = Y, 1.5, 200
     truth = mixture_truth(CENTRES, SHARES, VAR, y, std)
     closed = GaussianMeasurement(y.expand(repeats, 2), std)
-    evidence: Evidence = closed
+    observation: Observation = closed
     if free:
         single = GaussianMeasurement(y, std).on((2,))
         nothing = GaussianMeasurement(torch.zeros(repeats, 2), 1e6)  # says nothing, but comes in a batch
         level = nothing.on((2,)).log_r(torch.zeros(repeats, 2, dtype=torch.float64))[0].item()
-        evidence = LogEvidence(lambda x: single.log_r(x) - level) & nothing
+        observation = LogFactor(lambda x: single.log_r(x) - level) & nothing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
-        p = posterior_sample(q, kernel, evidence, 30, shape=(2,), spread=spread, generator=seed(3))
+        p = posterior_sample(q, kernel, observation, 30, shape=(2,), twist=twist, generator=seed(3))
     # false alarm 1e-6, two-sided
     check_mean((p.log_evidence - truth.log_evidence).exp(), 1.0, resolves=0.4)
 
@@ -133,14 +133,14 @@ def test_the_evidence_is_unbiased_whatever_the_spread(spread: str, free: bool) -
 @pytest.mark.parametrize("kernel", ["mixture", "full", "diagonal"])
 def test_the_evidence_is_unbiased_over_a_thousand_repeats(kernel: str) -> None:
     # an inexact kernel is a model of its own, whose evidence is estimated by plain draws
-    evidence = GaussianMeasurement(Y.expand(1000, 2), STD)
-    p = posterior_sample(Q, prior(kernel), evidence, 100, shape=(2,), generator=seed(4))
+    observation = GaussianMeasurement(Y.expand(1000, 2), STD)
+    p = posterior_sample(Q, prior(kernel), observation, 100, shape=(2,), generator=seed(4))
     z = p.log_evidence.exp()
     if kernel == "mixture":
         check_mean(z, math.exp(mixture_truth(CENTRES, SHARES, VAR, Y, STD).log_evidence), false_alarm=1e-4)
     else:
         plain = posterior_sample(
-            Q, prior(kernel), LogEvidence(lambda x: x.new_zeros(len(x)), False), 100_000, shape=(2,), generator=seed(5)
+            Q, prior(kernel), LogFactor(lambda x: x.new_zeros(len(x)), False), 100_000, shape=(2,), generator=seed(5)
         )
         r = GaussianMeasurement(Y, STD).on((2,)).log_r(plain.x).exp()
         error = math.hypot(z.std().item() / 1000**0.5, r.std().item() / 100_000**0.5)
@@ -151,7 +151,7 @@ def test_the_evidence_is_unbiased_over_a_thousand_repeats(kernel: str) -> None:
 def test_the_papers_rule_is_biased_and_weights_repair_it() -> None:
     truth = mixture_truth(CENTRES, SHARES, VAR, Y, STD)
     sharp = posterior_sample(
-        Q, prior(), GaussianMeasurement(Y, STD), 4000, shape=(2,), spread="constant", weights=False, generator=seed(6)
+        Q, prior(), GaussianMeasurement(Y, STD), 4000, shape=(2,), twist="constant", weighted=False, generator=seed(6)
     )
     assert sharp.log_evidence.isnan().item()
     assert sharp.ess.item() == pytest.approx(4000)
@@ -160,11 +160,11 @@ def test_the_papers_rule_is_biased_and_weights_repair_it() -> None:
 
 
 def test_a_sampler_without_weights_is_the_tilted_kernels_chain() -> None:
-    from quasistatic.sample import ancestral
+    from quasistatic.sample import sample_ancestral
 
-    evidence = GaussianMeasurement(Y, STD)
-    x = ancestral(Q, TiltedKernel(prior(), Q, evidence, "power"), (4000, 2), generator=seed(1)).double()
-    p = posterior_sample(Q, prior(), evidence, 4000, shape=(2,), spread="power", weights=False, generator=seed(2))
+    observation = GaussianMeasurement(Y, STD)
+    x = sample_ancestral(Q, TwistedKernel(prior(), Q, observation, "power"), (4000, 2), generator=seed(1)).double()
+    p = posterior_sample(Q, prior(), observation, 4000, shape=(2,), twist="power", weighted=False, generator=seed(2))
     error = x.std(0) * (2 / 4000) ** 0.5
     assert ((x.mean(0) - p.mean).abs() < 5 * error).all()
 
@@ -172,12 +172,12 @@ def test_a_sampler_without_weights_is_the_tilted_kernels_chain() -> None:
 # ------------------------------------------------------------------------------------------------ closed forms: bits
 
 
-def beats(n_steps: int = 3, factorised: bool = False) -> tuple[BinomialDiffusion, ReverseKernel, Tensor]:
-    q, atoms = BinomialDiffusion(constant_erasure(n_steps), 0.2), torch.as_tensor(heartbeat_atoms()).double()
-    return q, ExactBits(q, atoms, factorised=factorised), atoms
+def beats(n_steps: int = 3, factorised: bool = False) -> tuple[BernoulliDiffusion, ReverseKernel, Tensor]:
+    q, atoms = BernoulliDiffusion(constant_erasure(n_steps), 0.2), torch.as_tensor(heartbeat_atoms()).double()
+    return q, ExactBernoulliKernel(q, atoms, factorised=factorised), atoms
 
 
-def phases(p: Posterior, atoms: Tensor) -> Tensor:
+def phases(p: PosteriorSamples, atoms: Tensor) -> Tensor:
     return p._weigh((p.x.unsqueeze(-2) == atoms).all(-1).double())
 
 
@@ -186,10 +186,10 @@ def test_heartbeats_through_a_noisy_channel_have_the_enumerated_phases() -> None
     y = torch.stack([atoms[2], atoms[2], torch.zeros(20)])
     y[1, [2, 7, 12]] = 0.0
     y[1, [3, 8]] = 1.0
-    evidence = BitFlips(y, 0.1)
-    p = posterior_sample(q, kernel, evidence, 150, shape=(20,), generator=seed(0))
+    observation = BitFlipChannel(y, 0.1)
+    p = posterior_sample(q, kernel, observation, 150, shape=(20,), generator=seed(0))
     for b in range(3):
-        joint = BitFlips(y[b], 0.1).on((20,)).log_r(atoms) - math.log(5)
+        joint = BitFlipChannel(y[b], 0.1).on((20,)).log_r(atoms) - math.log(5)
         torch.testing.assert_close(p.log_evidence[b], torch.logsumexp(joint, 0))  # total erasure: no variance at all
         check_frequencies((phases(p, atoms)[b] * 150).round(), torch.softmax(joint, 0))
     assert (p.ess > 149.9).all()
@@ -226,35 +226,35 @@ def test_contradictory_bits_are_impossible_and_say_so() -> None:
 
 def test_evidence_that_noise_explains_better_is_called_a_contradiction() -> None:
     # bits that the model holds for equal but for one in ten thousand, and that differ
-    q, n = BinomialDiffusion(constant_erasure(2), 0.5), 6
+    q, n = BernoulliDiffusion(constant_erasure(2), 0.5), 6
     atoms = torch.cat([torch.zeros(1, n), torch.ones(1, n), torch.eye(n)[:1]]).double()
-    kernel = ExactBits(q, atoms, torch.tensor([0.5, 0.4999999, 1e-7]))
+    kernel = ExactBernoulliKernel(q, atoms, torch.tensor([0.5, 0.4999999, 1e-7]))
     y = torch.stack([atoms[2], atoms[0]])
     with pytest.warns(PosteriorWarning, match=r"independent noise explains what was seen e\^12 times better.*0\)"):
         p = posterior_sample(q, kernel, KnownEntries(torch.ones(n, dtype=torch.bool), y), 50, shape=(n,), generator=seed(0))
     assert p.log_evidence[0].item() == pytest.approx(math.log(1e-7), abs=1e-3)
 
 
-@pytest.mark.parametrize("evidence", ["flips", "known", "function", "black box"])
-def test_any_kernel_of_bits_has_its_own_enumerated_posterior(evidence: str) -> None:
+@pytest.mark.parametrize("observation", ["flips", "known", "function", "black box"])
+def test_any_kernel_of_bits_has_its_own_enumerated_posterior(observation: str) -> None:
     # a kernel without structure, far from any reversal: all of the work is done by the weights
-    q, states = BinomialDiffusion(constant_erasure(4), 0.4), all_bits(3)
+    q, states = BernoulliDiffusion(constant_erasure(4), 0.4), all_bits(3)
     kernel = RandomBits(q, 3, seed=1, spread=0.7)
     odds = torch.tensor([1.0, -0.5, 0.7], dtype=torch.float64)
-    about: Evidence = {
-        "flips": BitFlips(torch.tensor([1.0, 0.0, 1.0]), 0.2),
+    about: Observation = {
+        "flips": BitFlipChannel(torch.tensor([1.0, 0.0, 1.0]), 0.2),
         "known": KnownEntries(torch.tensor([True, False, False]), torch.tensor([1.0, 0.0, 0.0])),
-        "function": LogEvidence(lambda x: (x @ odds.to(x.dtype)) ** 2),
-        "black box": LogEvidence(lambda x: (x @ odds.to(x.dtype)) ** 2, differentiable=False),
-    }[evidence]
+        "function": LogFactor(lambda x: (x @ odds.to(x.dtype)) ** 2),
+        "black box": LogFactor(lambda x: (x @ odds.to(x.dtype)) ** 2, differentiable=False),
+    }[observation]
     log_joint = model_log_prob(q, kernel, states) + about.on((3,)).log_r(states)
     truth = torch.softmax(log_joint, 0)
     p = posterior_sample(q, kernel, about, 20_000, shape=(3,), generator=seed(7))
     assert abs(p.log_evidence.item() - torch.logsumexp(log_joint, 0).item()) < 4 * p.log_evidence_error.item()
-    assert p.log_evidence_error.item() < (0.1 if evidence == "known" else 0.03)
+    assert p.log_evidence_error.item() < (0.1 if observation == "known" else 0.03)
     seen = torch.zeros(8, dtype=torch.float64).index_add_(0, index_of(p.x), p.weights)
     # 4 standard errors, of lines of descent where there was resampling
-    error = (truth * (1 - truth) / p.n_founders).sqrt()
+    error = (truth * (1 - truth) / p.n_ancestors).sqrt()
     assert ((seen - truth).abs() <= 4 * error + 1e-12).all()
 
 
@@ -262,9 +262,9 @@ def test_any_kernel_of_bits_has_its_own_enumerated_posterior(evidence: str) -> N
 
 
 def test_evidence_of_one_weighs_nothing() -> None:
-    for spread in ("lookahead", "constant", "power"):
+    for twist in ("lookahead", "constant", "power"):
         p = posterior_sample(
-            Q, prior("full"), LogEvidence(lambda x: 0.0 * x.sum(1)), 300, shape=(2,), spread=spread, generator=seed(0)
+            Q, prior("full"), LogFactor(lambda x: 0.0 * x.sum(1)), 300, shape=(2,), twist=twist, generator=seed(0)
         )
         torch.testing.assert_close(p.log_evidence.item(), 0.0, atol=1e-9, rtol=0)
         torch.testing.assert_close(p.weights, torch.full((300,), 1 / 300, dtype=torch.float64), atol=1e-9, rtol=0)
@@ -273,9 +273,9 @@ def test_evidence_of_one_weighs_nothing() -> None:
 def test_scaling_r_moves_the_evidence_and_nothing_else() -> None:
     measured = GaussianMeasurement(Y, STD).on((2,))
 
-    def scaled(c: float) -> Posterior:
+    def scaled(c: float) -> PosteriorSamples:
         return posterior_sample(
-            Q, prior("full"), LogEvidence(lambda x: measured.log_r(x) + c), 500, shape=(2,), generator=seed(1)
+            Q, prior("full"), LogFactor(lambda x: measured.log_r(x) + c), 500, shape=(2,), generator=seed(1)
         )
 
     a, b = scaled(0.0), scaled(50.0)
@@ -332,11 +332,11 @@ def test_fewer_steps_of_a_denoiser_and_any_kernel_of_the_paper() -> None:
         Q, GaussianDenoiser(Q, net, 2, "full"), GaussianMeasurement(Y, 1.0), 300, shape=(2,), n_steps=5, generator=seed(0)
     )
     assert p.log_evidence.isfinite().item()
-    paper = PerturbationKernel(Q, roughen(ResidualMLP(2, 4, width=8, depth=1), scale=0.02))
+    paper = PaperKernel(Q, roughen(ResidualMLP(2, 4, width=8, depth=1), scale=0.02))
     r = GaussianMeasurement(Y, 1.0)
     p = posterior_sample(Q, paper, r, 4000, shape=(2,), generator=seed(0))
     plain = posterior_sample(
-        Q, paper, LogEvidence(lambda x: x.new_zeros(len(x)), False), 20_000, shape=(2,), generator=seed(1)
+        Q, paper, LogFactor(lambda x: x.new_zeros(len(x)), False), 20_000, shape=(2,), generator=seed(1)
     )
     each = r.on((2,)).log_r(plain.x).exp()
     error = math.hypot((each.std() / 20_000**0.5 / each.mean()).item(), p.log_evidence_error.item())
@@ -358,22 +358,22 @@ def test_systematic_resampling_keeps_floor_or_ceil_and_is_unbiased(n: int | None
 # ------------------------------------------------------------------------------------------------- what a posterior tells
 
 
-def weighted(n: int = 200) -> Posterior:
+def weighted(n: int = 200) -> PosteriorSamples:
     x, log_w = torch.randn(2, n, 3, generator=seed(0), dtype=torch.float64), torch.randn(2, n, generator=seed(1)).double()
-    return Posterior.of(x, log_w, torch.tensor([-1.0, -2.0], dtype=torch.float64))
+    return PosteriorSamples.of(x, log_w, torch.tensor([-1.0, -2.0], dtype=torch.float64))
 
 
 def test_a_posterior_does_not_know_the_order_of_its_particles() -> None:
     p, order = weighted(), torch.randperm(200, generator=seed(2))
-    q = replace(p, x=p.x[:, order], log_weights=p.log_weights[:, order], founders=p.founders[:, order])
-    for name in ("ess", "n_founders", "mean", "std", "log_evidence_error"):
+    q = replace(p, x=p.x[:, order], log_weights=p.log_weights[:, order], ancestors=p.ancestors[:, order])
+    for name in ("ess", "n_ancestors", "mean", "std", "log_evidence_error"):
         torch.testing.assert_close(getattr(p, name), getattr(q, name))
     assert torch.equal(p.quantile(0.3), q.quantile(0.3))
 
 
 def test_moments_and_quantiles_are_those_of_repeated_draws() -> None:
     x = torch.tensor([[3.0], [1.0], [2.0]], dtype=torch.float64)
-    p = Posterior.of(x, torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log(), torch.tensor(0.0))
+    p = PosteriorSamples.of(x, torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log(), torch.tensor(0.0))
     repeated = torch.tensor([3.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0], dtype=torch.float64)
     torch.testing.assert_close(p.mean, repeated.mean()[None])
     torch.testing.assert_close(p.std, repeated.std(correction=0)[None])
@@ -386,11 +386,11 @@ def test_moments_and_quantiles_are_those_of_repeated_draws() -> None:
 def test_saved_posteriors_come_back(tmp_path: Path) -> None:
     p = weighted()
     p.save(tmp_path / "p")
-    back = Posterior.load(tmp_path / "p")
+    back = PosteriorSamples.load(tmp_path / "p")
     for name in p.__dataclass_fields__:
         assert torch.equal(getattr(p, name), getattr(back, name))
     with pytest.raises(InputError, match=r"holds no posterior.json"):
-        Posterior.load(tmp_path)
+        PosteriorSamples.load(tmp_path)
 
 
 def test_arviz_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +416,7 @@ def test_a_collapse_is_not_kept_quiet(n: int) -> None:
     # an observation forty deviations away, looked at by a kernel that hardly knows its data's width
     with pytest.warns(PosteriorWarning, match=f"of {n} particles count: do not trust"):
         posterior_sample(
-            Q, prior("diagonal"), LogEvidence(lambda x: -400 * (x - 6.0).square().sum(1), differentiable=False),
+            Q, prior("diagonal"), LogFactor(lambda x: -400 * (x - 6.0).square().sum(1), differentiable=False),
             n, shape=(2,), generator=seed(0),
         )  # fmt: skip
 
@@ -427,7 +427,9 @@ def test_a_collapse_is_not_kept_quiet(n: int) -> None:
 def test_a_model_speaks_data_units() -> None:
     # x = 2 z + 1 of a standard normal z, seen with error 2: posterior and evidence by hand
     scale, shift = torch.full((2,), 2.0), torch.ones(2)
-    model = DiffusionModel(Affine(shift, scale), Q, ExactGaussianMixture(Q, torch.zeros(1, 2), 1.0, family="diagonal"), (2,))
+    model = DiffusionModel(
+        Affine(shift, scale), Q, ExactGaussianMixtureKernel(Q, torch.zeros(1, 2), 1.0, family="diagonal"), (2,)
+    )
     y = torch.tensor([[3.0, -1.0], [0.0, 0.0]], dtype=torch.float64)
     p = model.posterior(GaussianMeasurement(y, 2.0), 4000, generator=seed(0))
     truth = torch.distributions.Normal(1.0, 8**0.5).log_prob(y).sum(1)
@@ -444,7 +446,7 @@ def test_a_model_speaks_data_units() -> None:
 
 def test_a_model_of_bits_too() -> None:
     q, kernel, atoms = beats(3)
-    p = DiffusionModel(Transform(), q, kernel, (20,)).posterior(BitFlips(atoms[1], 0.05), 100, generator=seed(0))
+    p = DiffusionModel(Transform(), q, kernel, (20,)).posterior(BitFlipChannel(atoms[1], 0.05), 100, generator=seed(0))
     assert phases(p, atoms)[1].item() > 0.9
 
 
@@ -453,11 +455,11 @@ def test_a_model_of_bits_too() -> None:
     [
         ({"n_particles": 0}, "the number of particles must be at least 1, got 0"),
         ({"chunk": 0}, "in a chunk must be at least 1, got 0"),
-        ({"spread": "late"}, 'spread must be "lookahead", "constant" or "power", got \'late\''),
-        ({"spread": "constant", "evidence": KnownEntries([True, False], [0.0, 0.0])}, "cannot be held at every step"),
+        ({"twist": "late"}, 'twist must be "lookahead", "constant" or "power", got \'late\''),
+        ({"twist": "constant", "observation": KnownEntries([True, False], [0.0, 0.0])}, "cannot be held at every step"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(change: dict[str, object], sentence: str) -> None:
-    arguments: dict[str, object] = {"evidence": GaussianMeasurement(Y, STD), "n_particles": 5, "shape": (2,)} | change
+    arguments: dict[str, object] = {"observation": GaussianMeasurement(Y, STD), "n_particles": 5, "shape": (2,)} | change
     with pytest.raises(InputError, match=sentence):
         posterior_sample(Q, prior(), **arguments)  # type: ignore[arg-type]

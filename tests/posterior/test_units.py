@@ -12,12 +12,12 @@ from torch.distributions import MultivariateNormal, Normal
 from chance import check_mean
 from oracles import ExactGaussianData
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.exact import ExactGaussianMixture
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.model import DiffusionModel
-from quasistatic.posterior.observations import Blur, Evidence, GaussianMeasurement, KnownEntries, LogEvidence
+from quasistatic.posterior.observations import Blur, GaussianMeasurement, KnownEntries, LogFactor, Observation
 from quasistatic.posterior.observations.units import in_model_units
 from quasistatic.schedules import geometric
-from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Levels, Transform, Whiten
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Levels, Transform, Whiten
 
 Q = GaussianDiffusion(geometric(12, 8.0, -14.0))
 
@@ -32,7 +32,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def white_model(transform: Transform, d: int) -> DiffusionModel:
     """A standard normal in model units, with its exact reversal."""
-    return DiffusionModel(transform, Q, ExactGaussianMixture(Q, torch.zeros(1, d), 1.0, family="diagonal"), (d,))
+    return DiffusionModel(transform, Q, ExactGaussianMixtureKernel(Q, torch.zeros(1, d), 1.0, family="diagonal"), (d,))
 
 
 @pytest.mark.parametrize("masks", ["one", "each its own"])
@@ -84,7 +84,7 @@ def test_known_integers_of_a_dequantised_model_have_the_mass_and_the_posterior_o
         each = Normal(0.0, 1.0).cdf((high - 0.7 * z[:, None]) / sd) - Normal(0.0, 1.0).cdf((low - 0.7 * z[:, None]) / sd)
         truth = (weight @ each).double()
         seen = (p.x[:, 1:] == levels).double().T @ p.weights
-        error = (truth * (1 - truth) / p.n_founders).sqrt()
+        error = (truth * (1 - truth) / p.n_ancestors).sqrt()
         assert ((seen - truth).abs() < 4.5 * error + 1e-4).all()
         assert (p.x[:, 0] == k).all()
 
@@ -107,15 +107,15 @@ def test_a_known_integer_and_a_measurement_go_together() -> None:
 @pytest.mark.parametrize("kind", ["measured", "function"])
 def test_evidence_passes_a_histogram_as_a_function_with_a_gradient(kind: str) -> None:
     x = torch.randint(0, 6, (300, 2), generator=seed(0))
-    transform = Chain(Dequantise(6), HistogramToNormal.fit(x, 6))
+    transform = Chain(Dequantise(6), HistogramGaussianizer.fit(x, 6))
     model = white_model(transform, 2)
     y = torch.tensor([[2.0, 4.0], [1.0, 1.0]], dtype=torch.float64)
     measured = GaussianMeasurement(y, 2.0)
-    evidence: Evidence = measured
+    observation: Observation = measured
     if kind == "function":
         one = GaussianMeasurement(y[0], 2.0).on((2,))
-        evidence = LogEvidence(one.log_r)
-    p = model.posterior(evidence, 5000, generator=seed(1))
+        observation = LogFactor(one.log_r)
+    p = model.posterior(observation, 5000, generator=seed(1))
     plain = model.sample(200_000, generator=seed(2))
     for b in range(2 if kind == "measured" else 1):
         r = GaussianMeasurement(y[b], 2.0).on((2,)).log_r(plain).exp()
@@ -124,7 +124,7 @@ def test_evidence_passes_a_histogram_as_a_function_with_a_gradient(kind: str) ->
         off = math.hypot(error, at.log_evidence_error.item())
         assert abs(at.log_evidence.item() - r.mean().log().item()) < 4 * off
         truth = (r.unsqueeze(1) * plain).sum(0) / r.sum()
-        assert ((at.mean - truth).abs() < 5 * at.std / at.n_founders**0.5 + 0.02).all()
+        assert ((at.mean - truth).abs() < 5 * at.std / at.n_ancestors**0.5 + 0.02).all()
 
 
 def test_a_measurement_of_levels_is_the_same_function_of_them() -> None:
@@ -142,7 +142,7 @@ def test_a_measurement_of_levels_is_the_same_function_of_them() -> None:
 
 def test_a_function_of_rounded_data_keeps_its_value_and_gets_a_gradient() -> None:
     x = torch.randint(0, 16, (3, 2), generator=seed(0)).double()
-    about_z, _ = in_model_units(LogEvidence(lambda x: -((x - 3.0) ** 2).sum(1)), Levels(16), (2,))
+    about_z, _ = in_model_units(LogFactor(lambda x: -((x - 3.0) ** 2).sum(1)), Levels(16), (2,))
     z = Levels(16)(x)[0].requires_grad_()
     value = about_z.log_r(z)
     torch.testing.assert_close(value, -((x - 3.0) ** 2).sum(1))

@@ -18,7 +18,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import CategoricalDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
-from quasistatic.posterior.observations import BitFlips, Evidence, GaussianMeasurement, KnownEntries, LogEvidence
+from quasistatic.posterior.observations import BitFlipChannel, GaussianMeasurement, KnownEntries, LogFactor, Observation
 from quasistatic.posterior.smc import posterior_sample
 from quasistatic.reverse import CategoricalDenoiser, ImageDenoiser, ReverseKernel
 from quasistatic.reverse.wiener import WienerBase
@@ -43,7 +43,7 @@ def laws(n: int) -> dict[str, tuple[Distribution, Tensor]]:
     }
 
 
-def pieces(states: Tensor, n: int) -> dict[str, Evidence]:
+def pieces(states: Tensor, n: int) -> dict[str, Observation]:
     """Evidence of each kind that such a law can be multiplied with."""
     mask = torch.tensor([True, False, True])
     some = states[torch.randint(len(states), (n,), generator=Generator().manual_seed(3))]
@@ -53,7 +53,7 @@ def pieces(states: Tensor, n: int) -> dict[str, Evidence]:
         "measured": GaussianMeasurement(normal(n, D, seed=4), torch.tensor([0.5, 1.0, 2.0])),
         "masked": GaussianMeasurement(normal(n, D, seed=4), 0.7, mask),
         "linear": GaussianMeasurement(normal(n, 2, seed=4), 0.7, matrix),
-        "function": LogEvidence(lambda x: torch.cos(x[:, 0]) - 0.3 * x[:, 1] * x[:, 2]),
+        "function": LogFactor(lambda x: torch.cos(x[:, 0]) - 0.3 * x[:, 1] * x[:, 2]),
     }
 
 
@@ -64,13 +64,13 @@ def test_a_product_with_values_is_bayes_rule_summed_over_all_of_them(family: str
     n = 3
     p, states = laws(n)[family]
     made = pieces(states, n)
-    evidence = (made["known"] & made["function"] if kind == "both" else made[kind]).on((D,))
+    observation = (made["known"] & made["function"] if kind == "both" else made[kind]).on((D,))
     share = 0.6
-    tilt = evidence.product(p, share, refined)
+    tilt = observation.product(p, share, refined)
     every = states.repeat_interleave(n, 0)
     rows = torch.arange(n).repeat(len(states))
     log_p = torch.cat([p.log_prob(x.expand(n, -1)) for x in states])
-    log_r = share * evidence.rows(rows).log_r(every)
+    log_r = share * observation.rows(rows).log_r(every)
     law = torch.stack([tilt.law.log_prob(x.expand(n, -1)) for x in states])
     # a law that is renormalised, and a weight that makes of it p r
     torch.testing.assert_close(torch.logsumexp(law, 0), torch.zeros(n, dtype=torch.float64), atol=1e-9, rtol=0)
@@ -113,19 +113,19 @@ def test_impossible_classes_and_levels_have_evidence_zero_and_no_nan() -> None:
 
 
 @pytest.mark.parametrize("kind", ["absorbing", "uniform"])
-@pytest.mark.parametrize("evidence", ["known", "measured", "function"])
-def test_a_chain_of_classes_has_its_own_enumerated_posterior(kind: str, evidence: str) -> None:
+@pytest.mark.parametrize("observation", ["known", "measured", "function"])
+def test_a_chain_of_classes_has_its_own_enumerated_posterior(kind: str, observation: str) -> None:
     # a network with random parameters: far from any reversal, so that weights do the work
     q = CategoricalDiffusion(constant_erasure(4), 3, kind)
     network = roughen(OneLayer(3 * 2, 3 * 2), seed=2, scale=0.7)
     kernel = CategoricalDenoiser(q, network, torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64))
     states = all_classes(2, 3)
     every = all_classes(2, 4) if kind == "absorbing" else states
-    about: Evidence = {
+    about: Observation = {
         "known": KnownEntries(torch.tensor([True, False]), torch.tensor([1.0, 0.0])),
         "measured": GaussianMeasurement(torch.tensor([0.4, 1.7]), 0.6),
-        "function": LogEvidence(lambda x: (x[:, 0] - x[:, 1]) ** 2 / 2.0),
-    }[evidence]
+        "function": LogFactor(lambda x: (x[:, 0] - x[:, 1]) ** 2 / 2.0),
+    }[observation]
     log_model = model_log_prob(q, kernel, every)
     data = (every < 3).all(1)
     log_joint = log_model[data] + about.on((2,)).log_r(every[data])
@@ -134,7 +134,7 @@ def test_a_chain_of_classes_has_its_own_enumerated_posterior(kind: str, evidence
     assert p.log_evidence_error.item() < 0.05
     truth = torch.softmax(log_joint, 0)
     seen = ((p.x.unsqueeze(1) == every[data]).all(2).double() * p.weights.unsqueeze(1)).sum(0)
-    error = (truth * (1 - truth) / p.n_founders).sqrt()
+    error = (truth * (1 - truth) / p.n_ancestors).sqrt()
     assert ((seen - truth).abs() <= 4.5 * error + 1e-12).all()
 
 
@@ -170,7 +170,7 @@ def test_an_image_model_of_levels_scores_its_known_and_measured_pixels() -> None
     network = roughen(UNet(ImageDenoiser.n_inputs(1, 4), ImageDenoiser.n_outputs(1), widths=(8,)), scale=0.05)
     model = DiffusionModel(Levels(4), q, ImageDenoiser(q, network, base, levels=4), (1, 1, 1))
     n, grid = 20_000, torch.arange(4.0, dtype=torch.float64)
-    nothing = LogEvidence(lambda x: x.new_zeros(len(x)), differentiable=False)
+    nothing = LogFactor(lambda x: x.new_zeros(len(x)), differentiable=False)
     mass = (model.posterior(nothing, n, generator=Generator().manual_seed(0)).x.view(n, 1) == grid).double().mean(0)
     assert mass.sum().item() == pytest.approx(1.0)
     error = (mass * (1 - mass) / n).sqrt()
@@ -188,7 +188,7 @@ def test_an_image_model_of_levels_scores_its_known_and_measured_pixels() -> None
     off = math.hypot((error @ r).item() / total, p.log_evidence_error.item())
     assert abs(p.log_evidence.item() - math.log(total)) < 4 * off
     share = (p.x.view(-1, 1) == grid).double().T @ p.weights
-    assert ((share - truth).abs() < 4 * (truth / p.n_founders + error.square()).sqrt()).all()
+    assert ((share - truth).abs() < 4 * (truth / p.n_ancestors + error.square()).sqrt()).all()
 
 
 def test_a_normal_law_within_two_edges_has_the_mass_and_moments_of_the_truncated_one() -> None:
@@ -206,7 +206,7 @@ def test_a_normal_law_within_two_edges_has_the_mass_and_moments_of_the_truncated
 def test_flipped_bits_are_evidence_about_two_classes() -> None:
     p = Bernoulli(torch.sigmoid(normal(2, 2)))
     two = Categorical(torch.stack([p.complement, p.probs], -1).log())
-    flips = BitFlips(torch.tensor([1.0, 0.0]), 0.2)
+    flips = BitFlipChannel(torch.tensor([1.0, 0.0]), 0.2)
     (bits, log_a), (classes, log_b) = flips.tilt(p), flips.tilt(two)
     torch.testing.assert_close(log_a, log_b)
     torch.testing.assert_close(classes.log_probs[..., 1].exp(), bits.probs)  # type: ignore[attr-defined]

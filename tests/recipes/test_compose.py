@@ -68,8 +68,8 @@ def test_an_image_smaller_than_a_patch_is_refused():
 
 def test_walking_back_from_a_noisy_image_draws_from_its_posterior(generator):
     model = gaussian(WHITE, 40)
-    t = int(model.diffusion.log_snr[1:].abs().argmin()) + 1
-    a = model.diffusion.alpha_bar[t].item()
+    t = int(model.process.log_snr[1:].abs().argmin()) + 1
+    a = model.process.alpha_bar[t].item()
     noisy = torch.full((600, 1, SIDE, SIDE), 0.8)
     x = walk_back(model, noisy, t, generator)
     # of x_0 ~ N(0, 1) seen as sqrt(a) x_0 + noise: mean sqrt(a) x_t and variance 1 - a; 9600 draws at 4.5 errors
@@ -80,10 +80,10 @@ def test_walking_back_from_a_noisy_image_draws_from_its_posterior(generator):
 
 def test_a_chain_whose_kernel_belongs_to_its_steps_stays_whole():
     model = gaussian(WHITE)
-    assert on_fewer_steps(model, 7).diffusion.n_steps == 7
-    kept = on_fewer_steps(model, 7, 12).diffusion
+    assert on_fewer_steps(model, 7).process.n_steps == 7
+    kept = on_fewer_steps(model, 7, 12).process
     assert kept.n_steps == 8
-    assert model.diffusion.alpha_bar[12] in kept.alpha_bar
+    assert model.process.alpha_bar[12] in kept.alpha_bar
     model.kernel.network.n_steps = 40  # type: ignore[assignment,union-attr]
     assert on_fewer_steps(model, 7) is model
 

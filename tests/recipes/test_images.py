@@ -43,10 +43,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def test_a_recipe_trains_and_is_measured_in_its_unit(trained, name):
     run = trained(name)
     told = evaluate_run(run)
-    assert (told["n"], told["unit"], told["visits"]) == (16, run.recipe.unit, 2)
+    assert (told["n"], told["unit"], told["n_timesteps"]) == (16, run.recipe.unit, 2)
     assert math.isfinite(told["bound"])
     assert sum(told["terms"].values()) == pytest.approx(told["bound"], rel=1e-9)
-    assert ("stationary" in told) == run.recipe.has_edge
+    assert ("fixed_first_step" in told) == run.recipe.has_edge
     channels = run.splits.test.shape[1]
     for unit, pair in told.get("converted", {}).items():  # an error is scaled as its value is, and not shifted
         scale = channels if unit == "bits_per_pixel_at_unit_variance" else 1 / channels
@@ -71,15 +71,15 @@ def test_the_papers_network_starts_as_the_forward_kernel_and_both_first_steps_ar
     fresh = run.recipe.build(run.splits)
     x = torch.randn(5, *fresh.event_shape)
     back = fresh.kernel(x, 3)
-    beta = fresh.diffusion.beta[3].item()
+    beta = fresh.process.beta[3].item()
     assert torch.allclose(back.var, torch.full_like(x, beta), rtol=1e-5)
     assert torch.allclose(back.mean, math.sqrt(1.0 - beta) * x, rtol=1e-5)  # the forward kernel itself
     told = evaluate_run(run)
-    edge = told["stationary"]
+    edge = told["fixed_first_step"]
     assert edge["n"] == told["n"]
     # the paper's first step has a ceiling for each number: its density cannot be above that of its own noise
-    ceiling = -0.5 * math.log2(2.0 * math.pi * math.e * run.model.diffusion.beta[1].item())
-    terms = run.model.quick_bound(run.splits.test, 2, first_step="stationary").terms("bits_per_dim")
+    ceiling = -0.5 * math.log2(2.0 * math.pi * math.e * run.model.process.beta[1].item())
+    terms = run.model.estimate_elbo(run.splits.test, 2, first_step="fixed").terms("bits_per_dim")
     error = terms["data"].standard_error
     assert terms["data"].value <= ceiling + 4.5 * error  # two-sided at 4.5 errors: false alarm 7e-6
     assert told["first_step"] == "learned"

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 
 # steps of 32 images that one core takes in about 270 s, measurements included
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mnist-binary": {"train.steps": 2200, "train.evaluate_every": 1100, "n_validation": 2000},
-    "cifar10": {"train.steps": 1000, "train.evaluate_every": 1000, "train.amp": True, "n_validation": 500},
-    "dead-leaves": {"train.steps": 1700, "train.evaluate_every": 1700, "train.amp": True, "n_validation": 500},
+    "mnist-binary": {"train.n_updates": 2200, "train.evaluate_every": 1100, "n_validation": 2000},
+    "cifar10": {"train.n_updates": 1000, "train.evaluate_every": 1000, "train.amp": True, "n_validation": 500},
+    "dead-leaves": {"train.n_updates": 1700, "train.evaluate_every": 1700, "train.amp": True, "n_validation": 500},
 }
 
 
@@ -38,7 +38,7 @@ def measured(name: str, folder: Path) -> tuple[Estimate, Estimate]:
     run = open_run(folder)
     model, x = run.model, run.splits.validation
     with torch.autocast("cpu", torch.bfloat16, run.recipe.train.amp):
-        total = model.quick_bound(x, run.recipe.visits, generator=seeded(0)).total
+        total = model.estimate_elbo(x, run.recipe.n_timesteps, generator=seeded(0)).total
     null = run.recipe.null_log_prob(model, x, seeded(0)).cpu()
     bound, gain = (Estimate.of(each, run.recipe.unit, model.event_shape) for each in (total, total - null))
     print(f"{name}: {bound}, {gain} above null, {told['cpu_seconds']} s of CPU")

@@ -161,7 +161,7 @@ def test_a_pixel_inked_for_the_first_time_costs_thousands_of_bits_and_no_million
     odd = splits.test[:1].clone()
     odd[0, 0, 0, 0] = 255
     usual, costly = (
-        model.bound(rows, generator=torch.Generator().manual_seed(0)).total / np.log(2) for rows in (splits.test, odd)
+        model.elbo(rows, generator=torch.Generator().manual_seed(0)).total / np.log(2) for rows in (splits.test, odd)
     )
     assert costly.item() > usual.mean() - 20_000.0  # under the plain covariance it costs more than a million
 

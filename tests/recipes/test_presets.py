@@ -19,7 +19,7 @@ def test_presets_belong_to_their_recipe_and_grow(name):
     assert CATALOGUE[name].presets is PRESETS[name]
     small, base, large = (make_recipe(name, preset=preset) for preset in ("small", "base", "large"))
     for less, more in ((small, base), (base, large)):
-        assert less.train.steps * less.train.batch_size < more.train.steps * more.train.batch_size
+        assert less.train.n_updates * less.train.batch_size < more.train.n_updates * more.train.batch_size
         assert sum(less.widths) * less.blocks < sum(more.widths) * more.blocks  # type: ignore[attr-defined]
 
 

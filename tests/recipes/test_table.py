@@ -56,7 +56,7 @@ def test_a_run_with_holes_is_measured() -> None:
     result = evaluate_run(small.opened("table"))
     assert math.isfinite(result["bound"])
     assert result["first_step"] == "learned"
-    assert "stationary" not in result
+    assert "fixed_first_step" not in result
     assert result["n"] == 12
 
 
@@ -199,9 +199,9 @@ def test_the_average_has_members_of_its_own_that_are_trained_once(tmp_path: Path
 def test_what_is_left_open_is_chosen_as_the_estimator_does(tmp_path: Path) -> None:
     recipe = make_recipe("table", {"data": str(small.mixed_table(tmp_path / "t.csv", n=60))})
     assert recipe.n_steps is recipe.members is None  # type: ignore[attr-defined]
-    assert recipe.build(recipe.splits(0)).diffusion.n_steps == 100
+    assert recipe.build(recipe.splits(0)).process.n_steps == 100
     given = make_recipe("table", {"data": str(tmp_path / "t.csv"), "n_steps": 7, "n_components": None})
-    assert given.build(given.splits(0)).diffusion.n_steps == 7
+    assert given.build(given.splits(0)).process.n_steps == 7
     with pytest.raises(InputError, match="members must be at least 1, got 0"):
         make_recipe("table", {"members": 0})
     with pytest.raises(InputError, match="n_steps must be a whole number, got 'many'"):

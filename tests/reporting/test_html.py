@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
 def figures():
     return (
-        learning_curve([{"step": 1, "train": 0.0}]),
+        learning_curve([{"update": 1, "train": 0.0}]),
         heartbeat_figure([("a", np.eye(5))]),
         image_sheet(np.eye(4)[None]),
     )

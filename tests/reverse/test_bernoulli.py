@@ -9,9 +9,9 @@ from torch import Generator, Tensor
 
 from oracles import all_bits, law_table, model_log_prob, roughen
 from quasistatic.distributions import Bernoulli, Mixture
-from quasistatic.forward import BinomialDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
-from quasistatic.networks import ResidualMLP, SteppedMLP
+from quasistatic.forward import BernoulliDiffusion
+from quasistatic.likelihood.bound import elbo
+from quasistatic.networks import PerStepMLP, ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure
 from strategies import binomial_diffusions, seeds
@@ -19,7 +19,7 @@ from strategies import binomial_diffusions, seeds
 RATE = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
 
 
-def make(q: BinomialDiffusion, m: int = 1, rough: bool = False, rate: Tensor = RATE) -> BernoulliDenoiser:
+def make(q: BernoulliDiffusion, m: int = 1, rough: bool = False, rate: Tensor = RATE) -> BernoulliDenoiser:
     d = rate.numel()
     network = ResidualMLP(d, BernoulliDenoiser.n_outputs(d, m), width=8, depth=1)
     kernel = BernoulliDenoiser(q, roughen(network) if rough else network, rate, m)
@@ -35,22 +35,22 @@ def independent(x: Tensor, rate: Tensor = RATE) -> Tensor:
 def test_a_zero_network_is_independent_bits_for_every_number_of_steps(n_steps: int, rho: float | Tensor) -> None:
     # total erasure: exactly, per example and path
     beta = constant_erasure(n_steps) if n_steps > 1 else torch.ones(1)
-    q, x = BinomialDiffusion(beta, rho), all_bits(3)
-    total = elbo_terms(q, make(q), x, method="trajectory").total
+    q, x = BernoulliDiffusion(beta, rho), all_bits(3)
+    total = elbo(q, make(q), x, method="trajectory").total
     torch.testing.assert_close(total, independent(x), rtol=0, atol=1e-9)
 
 
 @given(q=binomial_diffusions(event=(3,), max_steps=5), seed=seeds)
-def test_and_for_every_schedule_if_the_noise_has_the_rate_of_the_data(q: BinomialDiffusion, seed: int) -> None:
+def test_and_for_every_schedule_if_the_noise_has_the_rate_of_the_data(q: BernoulliDiffusion, seed: int) -> None:
     # then q(x_T) is pi however little is erased, and the chain is exact
     x, rate = all_bits(3), q.rho.expand(3).contiguous()
     generator = Generator().manual_seed(seed)
-    total = elbo_terms(q, make(q, rate=rate), x, generator=generator, method="trajectory").total
+    total = elbo(q, make(q, rate=rate), x, generator=generator, method="trajectory").total
     torch.testing.assert_close(total, independent(x, rate), rtol=0, atol=1e-8)
 
 
 @given(q=binomial_diffusions(event=(3,), max_steps=4))
-def test_a_zero_network_is_the_true_reversal_of_independent_bits(q: BinomialDiffusion) -> None:
+def test_a_zero_network_is_the_true_reversal_of_independent_bits(q: BernoulliDiffusion) -> None:
     # q(x_{t-1} = 1 | x_t) = q(x_t | 1) P(x_{t-1} = 1) / q(x_t), bit by bit
     kernel, states = make(q), all_bits(3)
     for t in range(1, q.n_steps + 1):
@@ -65,13 +65,13 @@ def test_a_zero_network_is_the_true_reversal_of_independent_bits(q: BinomialDiff
 
 
 def test_pictures_of_bits() -> None:
-    q = BinomialDiffusion(constant_erasure(4), 0.5)
+    q = BernoulliDiffusion(constant_erasure(4), 0.5)
     rate = torch.tensor([[0.2, 0.4], [0.6, 0.8]], dtype=torch.float64)
     x = all_bits(4).view(16, 2, 2)
     for m in (1, 2):
         p = make(q, m, rate=rate)(x, 2)
         assert p.sample().shape == (16, 2, 2)
-    total = elbo_terms(q, make(q, rate=rate), x, method="trajectory").total
+    total = elbo(q, make(q, rate=rate), x, method="trajectory").total
     torch.testing.assert_close(total, independent(x, rate), rtol=0, atol=1e-9)
 
 
@@ -79,13 +79,13 @@ def test_pictures_of_bits() -> None:
 @pytest.mark.parametrize("t", [1, 2, 5])
 def test_the_law_of_x_0_is_sent_through_the_posterior(m: int, t: int) -> None:
     # p(x_{t-1} | x_t) = sum over components and all 8 states x_0 of p(x_0 | x_t) q(x_{t-1} | x_t, x_0)
-    q, states = BinomialDiffusion(constant_erasure(5), torch.tensor([0.3, 0.6, 0.1])), all_bits(3)
+    q, states = BernoulliDiffusion(constant_erasure(5), torch.tensor([0.3, 0.6, 0.1])), all_bits(3)
     kernel = make(q, m, rough=True)
     out = kernel.ask(states, t)
     known = RATE.logit() + q.log_likelihood_ratio(states, t)
     if m == 1:
         weights = torch.ones(8, 1, dtype=torch.float64)
-        logits = (known + q.evidence_of_one_bit(states, t) * out).unsqueeze(1)
+        logits = (known + q.log_ratio_of_a_bit(states, t) * out).unsqueeze(1)
     else:
         weights = torch.softmax(out[:, -m:], 1)
         logits = known.unsqueeze(1) + kernel.sharpness * (out[:, :-m].view(8, m, 3) + kernel.start)
@@ -101,19 +101,19 @@ def test_the_law_of_x_0_is_sent_through_the_posterior(m: int, t: int) -> None:
 
 
 def test_the_first_step_back_is_the_prediction_itself() -> None:
-    q, states = BinomialDiffusion(constant_erasure(5), 0.4), all_bits(3)
+    q, states = BernoulliDiffusion(constant_erasure(5), 0.4), all_bits(3)
     kernel = make(q, rough=True)
     p = kernel(states, 1)
     assert isinstance(p, Bernoulli)
     known = RATE.logit() + q.log_likelihood_ratio(states, 1)
-    torch.testing.assert_close(p.probs, torch.sigmoid(known + q.evidence_of_one_bit(states, 1) * kernel.ask(states, 1)))
+    torch.testing.assert_close(p.probs, torch.sigmoid(known + q.log_ratio_of_a_bit(states, 1) * kernel.ask(states, 1)))
 
 
 def test_a_sure_prediction_keeps_its_digits_and_its_gradient() -> None:
     # float32: 1 - sigmoid(40) is zero, but a zero of such a bit must still cost about 40 nats, with slope one
-    q = BinomialDiffusion(torch.tensor([0.5]), 0.5)
-    kernel = BernoulliDenoiser(q, SteppedMLP(1, 1, 1), torch.tensor([0.5]))
-    one_bit, own = float(q.evidence_of_one_bit(torch.zeros(1, 1), 1)), q.log_likelihood_ratio(torch.zeros(1, 1), 1)
+    q = BernoulliDiffusion(torch.tensor([0.5]), 0.5)
+    kernel = BernoulliDenoiser(q, PerStepMLP(1, 1, 1), torch.tensor([0.5]))
+    one_bit, own = float(q.log_ratio_of_a_bit(torch.zeros(1, 1), 1)), q.log_likelihood_ratio(torch.zeros(1, 1), 1)
     out = torch.full((1, 1), 18.0, requires_grad=True)
     log_p = kernel.law(out, torch.zeros(1, 1), 1).log_prob(torch.zeros(1, 1))
     assert log_p.item() == pytest.approx(-(18.0 * one_bit + own.item()), rel=1e-6)
@@ -123,7 +123,7 @@ def test_a_sure_prediction_keeps_its_digits_and_its_gradient() -> None:
 
 
 def test_a_mixture_has_its_components_apart_and_its_model_is_no_product() -> None:
-    q, states = BinomialDiffusion(constant_erasure(3), 0.5), all_bits(3)
+    q, states = BernoulliDiffusion(constant_erasure(3), 0.5), all_bits(3)
     kernel = make(q, 4)
     p = kernel(states, 3)
     assert isinstance(p, Mixture)

@@ -10,9 +10,9 @@ from hypothesis import given
 from torch import Generator, Tensor
 
 from oracles import roughen, white
-from quasistatic.distributions import FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms, log_prob_estimate
+from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import cosine, geometric, linear
@@ -31,7 +31,7 @@ def test_a_zero_network_is_the_unit_gaussian_for_every_schedule(
     # exactly, per example and path: the bound along a path is log N(x; 0, I)
     d = torch.Size(event).numel()
     x = 2.0 * torch.randn(4, *event, generator=Generator().manual_seed(seed), dtype=torch.float64)
-    total = elbo_terms(q, make(q, d), x, generator=Generator().manual_seed(seed), method="trajectory").total
+    total = elbo(q, make(q, d), x, generator=Generator().manual_seed(seed), method="trajectory").total
     torch.testing.assert_close(total, white(x), rtol=1e-9, atol=1e-9)
 
 
@@ -42,7 +42,7 @@ def test_a_zero_network_is_the_unit_gaussian_for_every_number_of_steps(
 ) -> None:
     q = GaussianDiffusion(schedule(n_steps))
     x = torch.randn(3, 2, dtype=torch.float64)
-    total = elbo_terms(q, make(q, 2), x, method="trajectory").total
+    total = elbo(q, make(q, 2), x, method="trajectory").total
     torch.testing.assert_close(total, white(x), rtol=1e-8, atol=1e-8)
 
 
@@ -51,7 +51,7 @@ def test_so_is_one_with_full_covariance(d: int) -> None:
     # beyond two dimensions the factor has a floor of 1e-6 of the variance
     q = GaussianDiffusion(geometric(8))
     x = torch.randn(5, d, dtype=torch.float64)
-    estimate = log_prob_estimate(q, make(q, d, "full"), x, n_trajectories=4)
+    estimate = importance_weighted_log_prob(q, make(q, d, "full"), x, n_trajectories=4)
     torch.testing.assert_close(estimate, white(x), rtol=0, atol=1e-8 if d == 2 else 1e-4)
 
 
@@ -60,7 +60,7 @@ def test_untrained_on_the_papers_network_too(covariance: str) -> None:
     q = GaussianDiffusion(geometric(5))
     network = NormalisedRBF(2, GaussianDenoiser.n_outputs(2, covariance), 5)
     x = torch.randn(5, 2, dtype=torch.float64)
-    total = elbo_terms(q, GaussianDenoiser(q, network, 2, covariance), x, method="trajectory").total
+    total = elbo(q, GaussianDenoiser(q, network, 2, covariance), x, method="trajectory").total
     torch.testing.assert_close(total, white(x), rtol=1e-8, atol=1e-8)
 
 
@@ -68,7 +68,7 @@ def read(kernel: GaussianDenoiser, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of x_0 given x_t as the docstring says, from the network's outputs."""
     d = kernel.n_dims
     out = kernel.ask(x, t)
-    signal, noise = kernel.diffusion.alpha_bar[t].sqrt(), 1 - kernel.diffusion.alpha_bar[t]
+    signal, noise = kernel.process.alpha_bar[t].sqrt(), 1 - kernel.process.alpha_bar[t]
     mean = signal * x + noise.sqrt() * out[:, :d]
     if kernel.covariance == "diagonal":
         return mean, noise * torch.diag_embed(out[:, d:].exp())
@@ -90,10 +90,10 @@ def test_the_law_of_x_0_is_sent_through_the_posterior(covariance: str, d: int, t
     back, zero = q.posterior(mean, x, t), torch.zeros(1, d, dtype=torch.float64)
     slope = (q.posterior(zero + 1, zero, t).mean - q.posterior(zero, zero, t).mean)[0, 0]
     p = kernel(x, t)
-    assert isinstance(p, Gaussian | FullGaussian)
+    assert isinstance(p, Gaussian | MultivariateGaussian)
     torch.testing.assert_close(p.mean, back.mean, rtol=1e-9, atol=1e-9)
     expected = slope.square() * cov + torch.diag_embed(back.var)
-    ours = p.cov if isinstance(p, FullGaussian) else torch.diag_embed(p.var)
+    ours = p.cov if isinstance(p, MultivariateGaussian) else torch.diag_embed(p.var)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-9)
 
 

@@ -17,7 +17,7 @@ from quasistatic.distributions import Gaussian
 from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
+from quasistatic.likelihood.bound import elbo
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse.image import ImageDenoiser
@@ -98,7 +98,7 @@ def test_one_number_is_known_exactly(q: GaussianDiffusion, seed: int, var: float
 def test_the_bound_of_white_pictures_is_their_density(n_steps: int) -> None:
     base = base_of(torch.zeros(D, dtype=torch.float64), torch.eye(D, dtype=torch.float64))
     q, x = chain(n_steps), states(4)
-    total = elbo_terms(q, make(q, base=base), x, method="trajectory").total
+    total = elbo(q, make(q, base=base), x, method="trajectory").total
     white = -0.5 * (x.square() + math.log(2 * math.pi)).flatten(1).sum(1)
     torch.testing.assert_close(total, white, rtol=1e-9, atol=1e-9)
 
@@ -199,7 +199,7 @@ def test_uniform_levels_cost_the_logarithm_of_their_number() -> None:
     generator = Generator().manual_seed(7)
     x = torch.randint(0, levels, (400, 1, 2, 2), generator=generator).double() * (2 / (levels - 1)) - 1.0
     kernel = ImageDenoiser(q, Zero(), UniformLevels(levels), levels).requires_grad_(False)
-    bits = -elbo_terms(q, kernel, x, generator=generator).total / math.log(2) / 4
+    bits = -elbo(q, kernel, x, generator=generator).total / math.log(2) / 4
     check_mean(bits - 0.005, 4.0, resolves=0.1)
 
 
@@ -332,7 +332,7 @@ def test_a_whole_model_comes_back_from_disk(tmp_path: Path) -> None:
     model = DiffusionModel(Chain(), q, make(q, 256, rough=True), EVENT)
     model.save(tmp_path / "model")
     again, x = load(tmp_path / "model"), levels_data(3)
-    scores = [m.bound(x, generator=Generator().manual_seed(0)).total for m in (model, again)]
+    scores = [m.elbo(x, generator=Generator().manual_seed(0)).total for m in (model, again)]
     torch.testing.assert_close(*scores, rtol=1e-9, atol=0)
     draws = again.sample(2, generator=Generator().manual_seed(0))
     torch.testing.assert_close(draws, model.sample(2, generator=Generator().manual_seed(0)))

@@ -9,14 +9,14 @@ from torch import Generator, Tensor, nn
 
 from oracles import RandomBits, all_bits, reverse_matrix, roughen
 from quasistatic.distributions import Bernoulli, Gaussian
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.networks import NormalisedRBF, ResidualMLP, SteppedMLP
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.networks import NormalisedRBF, PerStepMLP, ResidualMLP
 from quasistatic.reverse import (
     BernoulliDenoiser,
+    FixedFirstStep,
     GaussianDenoiser,
     NetworkKernel,
-    PerturbationKernel,
-    StationaryFirstStep,
+    PaperKernel,
 )
 from quasistatic.schedules import constant_erasure, geometric
 from strategies import diffusions, gaussian_diffusions, seeds
@@ -24,8 +24,8 @@ from strategies import diffusions, gaussian_diffusions, seeds
 FINE, COARSE = GaussianDiffusion(geometric(8)), GaussianDiffusion(geometric(4))
 
 
-def denoiser(diffusion: GaussianDiffusion = FINE) -> GaussianDenoiser:
-    return GaussianDenoiser(diffusion, roughen(ResidualMLP(2, 4, width=8, depth=1)), 2)
+def denoiser(process: GaussianDiffusion = FINE) -> GaussianDenoiser:
+    return GaussianDenoiser(process, roughen(ResidualMLP(2, 4, width=8, depth=1)), 2)
 
 
 # ------------------------------------------------------------------------------------------------------------- grids
@@ -35,8 +35,8 @@ def test_another_grid_shares_all_parameters_and_leaves_this_one() -> None:
     kernel = denoiser()
     other = kernel.on(COARSE)
     assert type(other) is GaussianDenoiser
-    assert other.diffusion is COARSE
-    assert kernel.diffusion is FINE
+    assert other.process is COARSE
+    assert kernel.process is FINE
     assert all(a is b for a, b in zip(kernel.parameters(), other.parameters(), strict=True))
 
 
@@ -66,17 +66,17 @@ def test_what_the_network_says_of_the_data_depends_on_the_noise_not_on_the_count
         torch.testing.assert_close(a.var, b.var, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("network", [SteppedMLP(2, 4, 8), NormalisedRBF(2, 4, 8), SteppedMLP(2, 4, 8, readout="bumps")])
+@pytest.mark.parametrize("network", [PerStepMLP(2, 4, 8), NormalisedRBF(2, 4, 8), PerStepMLP(2, 4, 8, readout="bumps")])
 def test_parameters_for_each_step_serve_that_number_of_steps_only(network: nn.Module) -> None:
-    kernel = PerturbationKernel(FINE, network)
+    kernel = PaperKernel(FINE, network)
     with pytest.raises(ValueError, match="parameters for n_steps = 8 and cannot serve 4 steps"):
         kernel.on(COARSE)
     other = GaussianDiffusion(geometric(8, 5.0, -5.0))  # other rates, as many steps
-    assert kernel.on(other).diffusion is other
+    assert kernel.on(other).process is other
 
 
 def test_a_refusal_reaches_through_the_papers_first_step() -> None:
-    kernel = StationaryFirstStep(PerturbationKernel(FINE, SteppedMLP(2, 4, 8)), FINE)
+    kernel = FixedFirstStep(PaperKernel(FINE, PerStepMLP(2, 4, 8)), FINE)
     with pytest.raises(ValueError, match="cannot serve 4 steps"):
         kernel.on(COARSE)
 
@@ -127,7 +127,7 @@ def test_a_network_of_less_precision_stands_in_arithmetic_of_more() -> None:
 def families() -> dict[str, tuple[NetworkKernel, Tensor]]:
     """Every kernel with a network, roughened, and states for it."""
     torch.manual_seed(0)
-    bits = BinomialDiffusion(constant_erasure(8), 0.3)
+    bits = BernoulliDiffusion(constant_erasure(8), 0.3)
     real, binary = torch.randn(6, 2, dtype=torch.float64), (torch.randn(6, 3) > 0).double()
     out: dict[str, tuple[NetworkKernel, Tensor]] = {}
     for covariance in ("diagonal", "full"):
@@ -139,7 +139,7 @@ def families() -> dict[str, tuple[NetworkKernel, Tensor]]:
         net = roughen(ResidualMLP(3, BernoulliDenoiser.n_outputs(3, m), width=8, depth=1))
         out[f"bits {m}"] = BernoulliDenoiser(bits, net, torch.tensor([0.2, 0.5, 0.7]), m), binary
     for mean in ("released", "equation"):
-        out[f"paper, {mean}"] = PerturbationKernel(FINE, roughen(NormalisedRBF(2, 4, 8)), mean), real
+        out[f"paper, {mean}"] = PaperKernel(FINE, roughen(NormalisedRBF(2, 4, 8)), mean), real
     return {name: (kernel.double().requires_grad_(False), x) for name, (kernel, x) in out.items()}
 
 
@@ -206,13 +206,13 @@ def test_the_network_is_heard(name: str) -> None:
 
 
 @given(q=diffusions(event=(2,)), seed=seeds)
-def test_the_first_step_is_the_forward_one_run_backwards(q: Diffusion, seed: int) -> None:
+def test_the_first_step_is_the_forward_one_run_backwards(q: ForwardProcess, seed: int) -> None:
     # p(x_0 | x_1) = q(x_1 | x_0) pi(x_0) / pi(x_1)
     x_0, x_1 = torch.randn(2, 5, 2, generator=Generator().manual_seed(seed), dtype=torch.float64)
-    if isinstance(q, BinomialDiffusion):
+    if isinstance(q, BernoulliDiffusion):
         x_0, x_1 = (x_0 > 0).double(), (x_1 > 0).double()
-    inner = RandomBits(q, 2) if isinstance(q, BinomialDiffusion) else denoiser(FINE)
-    kernel = StationaryFirstStep(inner, q)
+    inner = RandomBits(q, 2) if isinstance(q, BernoulliDiffusion) else denoiser(FINE)
+    kernel = FixedFirstStep(inner, q)
     pi = q.stationary(x_0.shape, x_0.dtype)
     expected = q.marginal(x_0, 1).log_prob(x_1) + pi.log_prob(x_0) - pi.log_prob(x_1)
     for t in (1, torch.ones(5, dtype=torch.long)):
@@ -221,28 +221,28 @@ def test_the_first_step_is_the_forward_one_run_backwards(q: Diffusion, seed: int
 
 def test_all_other_steps_are_the_kernels_own() -> None:
     inner = denoiser()
-    kernel, x = StationaryFirstStep(inner, FINE), torch.randn(3, 2)
+    kernel, x = FixedFirstStep(inner, FINE), torch.randn(3, 2)
     for t in (2, 8, torch.tensor([2, 5, 8])):
         assert torch.equal(kernel(x, t).log_prob(x), inner(x, t).log_prob(x))
-    assert (kernel.first_step, inner.first_step) == ("stationary", "learned")
+    assert (kernel.first_step, inner.first_step) == ("fixed", "learned")
 
 
 def test_the_first_step_follows_the_grid() -> None:
-    kernel, x = StationaryFirstStep(denoiser(), FINE), torch.randn(3, 2)
+    kernel, x = FixedFirstStep(denoiser(), FINE), torch.randn(3, 2)
     moved = kernel.on(COARSE)
     assert torch.equal(moved(x, 1).log_prob(x), COARSE.step(x, 1).log_prob(x))
     assert torch.equal(moved(x, 3).log_prob(x), denoiser(COARSE)(x, 3).log_prob(x))
-    assert moved.first_step == "stationary"
+    assert moved.first_step == "fixed"
     assert all(a is b for a, b in zip(kernel.parameters(), moved.parameters(), strict=True))
 
 
 def test_the_first_step_holds_nothing_to_learn() -> None:
-    kernel = StationaryFirstStep(denoiser(), FINE)
+    kernel = FixedFirstStep(denoiser(), FINE)
     assert not kernel(torch.zeros(3, 2), 1).log_prob(torch.zeros(3, 2)).requires_grad
 
 
 def test_first_steps_do_not_mix_with_others_in_a_batch() -> None:
-    kernel = StationaryFirstStep(denoiser(), FINE)
+    kernel = FixedFirstStep(denoiser(), FINE)
     with pytest.raises(ValueError, match="must not mix t = 1 with other steps"):
         kernel(torch.zeros(2, 2), torch.tensor([1, 2]))
 
@@ -262,7 +262,7 @@ def test_laws_of_zero_networks_have_the_noises_moments_left(q: GaussianDiffusion
 
 
 def test_a_zero_network_of_bits_is_a_law_of_bits() -> None:
-    q = BinomialDiffusion(constant_erasure(5), 0.5)
+    q = BernoulliDiffusion(constant_erasure(5), 0.5)
     kernel = BernoulliDenoiser(q, ResidualMLP(3, 3, width=4, depth=1), torch.tensor([0.2, 0.5, 0.9]))
     p = kernel(all_bits(3), 2)
     assert isinstance(p, Bernoulli)

@@ -35,7 +35,7 @@ def test_the_terms_add_up_to_the_mean_over_the_rows(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_headline_is_the_models_bound_on_these_rows(name):
     told, run = measured(name), small.opened(name)
-    bound = run.model.bound(run.splits.test, generator=seeded(0), method="trajectory")
+    bound = run.model.elbo(run.splits.test, generator=seeded(0), method="trajectory")
     by_hand = Estimate.of(bound.total, told["unit"], run.model.event_shape)
     pair = told.get("direct", {"value": told["bound"], "standard_error": told["standard_error"]})
     assert pair["value"] == by_hand.value
@@ -74,15 +74,15 @@ def test_the_exact_kernel_takes_the_noise_out_of_the_headline(name):
     assert told["bound"] <= told["limit"] + 4.5 * told["standard_error"]
     error = math.hypot(told["standard_error"], told["direct"]["standard_error"])
     assert abs(told["bound"] - told["direct"]["value"]) < 4.5 * error
-    stationary = told["stationary"]
-    assert stationary["value"] <= told["stationary_limit"] + 4.5 * stationary["standard_error"]
+    stationary = told["fixed_first_step"]
+    assert stationary["value"] <= told["fixed_first_step_limit"] + 4.5 * stationary["standard_error"]
     assert "enumeration" in told["method"]
 
 
 def test_the_exact_kernel_measured_as_a_model_is_its_limit_without_an_error():
     run = small.opened("heartbeat")
     exact = run.recipe.exact_kernel(run.model)
-    model = run.model.on(run.model.diffusion)
+    model = run.model.on(run.model.process)
     assert exact is not None
     assert exact.first_step == "learned"
     model._modules["kernel"] = exact
@@ -103,7 +103,7 @@ def test_draws_of_a_transforms_noise_are_averaged_before_errors_are_taken(monkey
         monkeypatch.setattr(type(recipe), name, lambda *_: None)
     object.__setattr__(recipe, "n_draws", 4)
     told = evaluate(recipe, model, splits, n_trajectories=0)
-    bounds = [model.bound(x, generator=seeded(1000 * k), method="trajectory").total for k in range(4)]
+    bounds = [model.elbo(x, generator=seeded(1000 * k), method="trajectory").total for k in range(4)]
     by_hand = Estimate.of(torch.stack(bounds).mean(0), "bits", (2,))
     assert (told["bound"], told["standard_error"], told["n"]) == (by_hand.value, by_hand.standard_error, 40)
     assert sum(told["terms"].values()) == pytest.approx(told["bound"], rel=1e-12)
@@ -133,12 +133,12 @@ def test_the_same_measurement_is_the_same_number():
 def test_a_model_of_the_papers_edge_is_told_as_such():
     run = small.opened("swiss-roll")
     from quasistatic.model import DiffusionModel
-    from quasistatic.reverse import StationaryFirstStep
+    from quasistatic.reverse import FixedFirstStep
 
-    kernel = StationaryFirstStep(run.model.kernel, run.model.diffusion)
-    model = DiffusionModel(run.model.transform, run.model.diffusion, kernel, (2,))
+    kernel = FixedFirstStep(run.model.kernel, run.model.process)
+    model = DiffusionModel(run.model.transform, run.model.process, kernel, (2,))
     told = evaluate(run.recipe, model, run.splits, n_trajectories=0)
-    assert told["first_step"] == "stationary"
+    assert told["first_step"] == "fixed"
     assert measured("swiss-roll")["first_step"] == "learned"
 
 

@@ -50,7 +50,7 @@ def test_bits_of_levels_are_told_as_k_with_the_null_model_of_unit_variance():
 
 
 def test_the_first_step_of_the_paper_has_a_column_of_its_own():
-    edge = RESULT | {"stationary": {"value": 1.125, "standard_error": 0.02, "n": 5}}
+    edge = RESULT | {"fixed_first_step": {"value": 1.125, "standard_error": 0.02, "n": 5}}
     told = {row["recipe"]: row for row in compared("table-1", {"mnist-paper": edge})}["mnist-paper"]
     assert told["ours K, first step fixed"].startswith("1.12")
     assert "n = 5" in told["ours K, first step fixed"]

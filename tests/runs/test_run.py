@@ -41,7 +41,7 @@ def test_a_run_is_taken_up_with_its_best_model():
     run = small.opened("swiss-roll")
     assert (run.name, run.seed, run.fingerprint) == ("swiss-roll", 0, None)
     lines = read_metrics(run.folder)
-    assert [line["step"] for line in lines] == [0, 3, 6]
+    assert [line["update"] for line in lines] == [0, 3, 6]
     held = load(run.folder)
     assert all(torch.equal(a, held.state_dict()[k]) for k, a in run.model.state_dict().items())
 
@@ -142,7 +142,7 @@ def test_a_configuration_of_another_version_is_one_sentence(tmp_path, text, said
         open_run(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"step": 0}\n{"st'])
+@pytest.mark.parametrize("text", ["", "{", '{"update": 0}\n{"st'])
 def test_a_damaged_log_is_one_sentence(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.jsonl is damaged: "):
@@ -166,7 +166,7 @@ def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path):
     run = tmp_path / "run"
     told = small.train("digits", run)
     config = yaml.safe_load((run / "config.yaml").read_text())
-    del config["visits"], config["train"]["amp"]
+    del config["n_timesteps"], config["train"]["amp"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert small.train("digits", run) == told
     with pytest.raises(InputError, match="holds a run with another train"):
@@ -174,8 +174,8 @@ def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path):
 
 
 def test_a_run_whose_patience_is_over_is_finished(tmp_path):
-    settings = {"train.steps": 60, "train.patience": 2, "train.learning_rate": 1e-12}
+    settings = {"train.n_updates": 60, "train.patience": 2, "train.learning_rate": 1e-12}
     told = small.train("swiss-roll", tmp_path / "run", **settings)
     assert "stopped_at" not in told
-    assert read_metrics(tmp_path / "run")[-1]["step"] < 60
+    assert read_metrics(tmp_path / "run")[-1]["update"] < 60
     assert small.train("swiss-roll", tmp_path / "run", **settings) == told

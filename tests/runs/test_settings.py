@@ -40,10 +40,10 @@ def test_a_configuration_survives_its_file(name):
 
 
 def test_later_layers_win_over_preset_and_catalogue():
-    recipe = make_recipe("swiss-roll", {"width": 5, "train.steps": 7}, {"train": {"steps": 8, "batch_size": 9}})
-    assert (recipe.width, recipe.train.steps, recipe.train.batch_size) == (5, 8, 9)  # type: ignore[attr-defined]
-    demo = make_recipe("swiss-roll", {"train.steps": 3}, preset="demo")
-    assert demo.train.steps == 3
+    recipe = make_recipe("swiss-roll", {"width": 5, "train.n_updates": 7}, {"train": {"n_updates": 8, "batch_size": 9}})
+    assert (recipe.width, recipe.train.n_updates, recipe.train.batch_size) == (5, 8, 9)  # type: ignore[attr-defined]
+    demo = make_recipe("swiss-roll", {"train.n_updates": 3}, preset="demo")
+    assert demo.train.n_updates == 3
     assert demo.n_test == CATALOGUE["swiss-roll"].presets["demo"]["n_test"]  # type: ignore[attr-defined]
     paper = make_recipe("swiss-roll-paper", {"place": "no"})
     assert (paper.network, paper.place) == ("paper", "no")  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ def test_numbers_come_in_any_spelling():
         ("network=huge", "network must be one of residual, paper, got 'huge'"),
         ("network=[paper]", r"network must be one of residual, paper, got \['paper'\]"),
         ("train.importance=3", "train.importance must be true or false, got 3"),
-        ("train.steps=0", "steps must be at least 1, got 0"),
+        ("train.n_updates=0", "n_updates must be at least 1, got 0"),
         ("noise=0", "noise must be positive and finite, got 0.0"),
         ("noise=.nan", "noise must be positive and finite, got nan"),
         ("log_snr_max=.inf", "log_snr_max must be finite, got inf"),

@@ -13,7 +13,7 @@ from quasistatic.runs.summary import draw, rows
 
 RESULT: dict[str, Any] = {
     "unit": "bits", "n": 400, "first_step": "learned", "bound": 2.3512, "standard_error": 0.0101,
-    "stationary": {"value": 2.1, "standard_error": 0.02, "n": 101},
+    "fixed_first_step": {"value": 2.1, "standard_error": 0.02, "n": 101},
     "null": -4.0942, "null_standard_error": 0.003, "gain": 6.4454, "gain_standard_error": 0.012,
 }  # fmt: skip
 
@@ -50,11 +50,11 @@ def test_what_is_known_is_set_beside_it():
 
 
 def test_the_papers_edge_as_headline_is_named():
-    assert next(iter(table(first_step="stationary"))) == "bound, first step fixed, the paper's convention"
+    assert next(iter(table(first_step="fixed"))) == "bound, first step fixed, the paper's convention"
 
 
 def test_a_number_that_json_could_not_hold_is_unknown():
-    told = table(n=1, standard_error=None, stationary={"value": None, "standard_error": None, "n": 1})
+    told = table(n=1, standard_error=None, fixed_first_step={"value": None, "standard_error": None, "n": 1})
     assert told["bound, first step learned and scored"] == "2.351 (standard error unknown, n = 1)"
     assert told["bound, first step fixed, the paper's convention"].startswith("not finite")
 

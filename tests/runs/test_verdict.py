@@ -20,7 +20,7 @@ from commands import Told, blank, command  # noqa: F401  # fixtures
 
 def log(*bounds: float) -> list[dict[str, Any]]:
     return [
-        {"step": 100 * k, "validation": bound, "validation_se": 0.1, "unit": "bits_per_dim"}
+        {"update": 100 * k, "validation": bound, "validation_se": 0.1, "unit": "bits_per_dim"}
         for k, bound in enumerate(bounds)
     ]
 
@@ -38,7 +38,7 @@ def test_a_training_without_any_gain_says_that_the_start_is_used() -> None:
 def test_a_training_that_gained_at_any_time_or_has_not_begun_says_nothing(bounds: tuple[float, ...]) -> None:
     assert untrained_start(log(*bounds)) is None
     assert untrained_start([]) is None
-    assert untrained_start([{"step": 0, "validation": None}, {"step": 3, "validation": None}]) is None
+    assert untrained_start([{"update": 0, "validation": None}, {"update": 3, "validation": None}]) is None
 
 
 def test_a_bound_below_the_null_model_is_said() -> None:
@@ -126,7 +126,7 @@ def with_bounds(name: str, run: Path, start: float, slope: float) -> Path:
     """A copy of a run whose log has other bounds."""
     shutil.copytree(small.trained(name), run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    lines = [line | {"validation": start + slope * line["step"]} for line in lines]
+    lines = [line | {"validation": start + slope * line["update"]} for line in lines]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 

@@ -164,7 +164,7 @@ def test_links_in_a_run_folder_are_refused_but_the_folder_may_be_one(tmp_path):
         refuse_links(run, "checkpoint")
     (run / "metrics.jsonl").symlink_to(out / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
-        append_line(run / "metrics.jsonl", {"step": 1})
+        append_line(run / "metrics.jsonl", {"update": 1})
     assert not list(out.iterdir())
 
 
@@ -220,7 +220,7 @@ def test_a_pointer_stays_in_its_folder(run, folder):
 
 
 def test_logs_and_results_of_other_types_are_refused(run):
-    (run / "metrics.jsonl").write_text('{"step": 1, "unit": "bits", "validation": "high", "validation_se": 1}\n')
+    (run / "metrics.jsonl").write_text('{"update": 1, "unit": "bits", "validation": "high", "validation_se": 1}\n')
     with pytest.raises(InputError, match="line 1: the key 'validation' must be a number"):
         read_metrics(run)
     (run / "result.json").write_text('{"bound": 1}')
@@ -233,7 +233,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("density") / "model"
     rows = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).numpy()
     small_one = DiffusionDensity(
-        max_steps=1, width=4, depth=1, n_members=1, n_steps=3, n_components=1, random_state=0
+        max_updates=1, width=4, depth=1, n_members=1, n_steps=3, n_components=1, random_state=0
     )  # fmt: skip
     small_one.fit(rows).save(folder)
     return folder

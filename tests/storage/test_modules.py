@@ -16,20 +16,20 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
-from quasistatic.distributions import BlockProduct, Distribution, Masked, Mixture
+from quasistatic.distributions import Distribution, Joint, Masked, Mixture
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
-from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, ResidualMLP, SteppedMLP, UNet
+from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, PerStepMLP, ResidualMLP, UNet
 from quasistatic.reverse import (
     BernoulliDenoiser,
     CategoricalDenoiser,
     CosineBase,
+    FixedFirstStep,
     GaussianDenoiser,
     ImageDenoiser,
     MixedDenoiser,
-    PerturbationKernel,
-    StationaryFirstStep,
+    PaperKernel,
     WienerBase,
 )
 from quasistatic.schedules import constant_erasure, geometric
@@ -50,7 +50,7 @@ from quasistatic.transforms import (
     Chain,
     Complete,
     Dequantise,
-    HistogramToNormal,
+    HistogramGaussianizer,
     Levels,
     OnColumns,
     Transform,
@@ -74,8 +74,8 @@ def gaussian(n_steps: int = 6) -> GaussianDiffusion:
     return GaussianDiffusion(geometric(n_steps))
 
 
-def binomial() -> BinomialDiffusion:
-    return BinomialDiffusion(constant_erasure(6), RATE)
+def binomial() -> BernoulliDiffusion:
+    return BernoulliDiffusion(constant_erasure(6), RATE)
 
 
 def denoiser(covariance: str = "diagonal", m: int = 1) -> GaussianDenoiser:
@@ -93,7 +93,7 @@ def categorical(kind: str = "absorbing") -> CategoricalDiffusion:
 
 
 def mixed() -> MixedDiffusion:
-    return MixedDiffusion([gaussian(), BinomialDiffusion(geometric(6), RATE[:2])], [[1], [0, 2]])
+    return MixedDiffusion([gaussian(), BernoulliDiffusion(geometric(6), RATE[:2])], [[1], [0, 2]])
 
 
 def mixed_denoiser() -> MixedDenoiser:
@@ -114,7 +114,7 @@ def base(*event: int) -> WienerBase:
 def whole_model() -> DiffusionModel:
     kernel = denoiser("full")
     transform = Chain(Affine(RATE, torch.tensor(2.0)), Whiten(RATE, torch.eye(3) + 0.1))
-    return DiffusionModel(transform, kernel.diffusion, kernel, (3,))  # type: ignore[arg-type]
+    return DiffusionModel(transform, kernel.process, kernel, (3,))  # type: ignore[arg-type]
 
 
 MADE: dict[str, Any] = {
@@ -123,7 +123,7 @@ MADE: dict[str, Any] = {
     "Affine": lambda: Affine(RATE, torch.tensor(2.0)),
     "Whiten": lambda: Whiten(RATE, torch.eye(3) + 0.1),
     "Dequantise": lambda: Dequantise(levels=4),
-    "HistogramToNormal": lambda: HistogramToNormal(torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])),
+    "HistogramGaussianizer": lambda: HistogramGaussianizer(torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])),
     "YeoJohnson": lambda: YeoJohnson(torch.tensor([0.5, 1.0, 1.5])),
     "OnColumns": lambda: OnColumns([Affine(RATE[:2], RATE[:2])], [[2, 0]]),
     "Complete": completing,
@@ -136,15 +136,15 @@ MADE: dict[str, Any] = {
     "GaussianDiffusion": gaussian,
     "MixedDiffusion": mixed,
     "MixedDenoiser": mixed_denoiser,
-    "BinomialDiffusion": binomial,
+    "BernoulliDiffusion": binomial,
     "CategoricalDiffusion": lambda: categorical("uniform"),
     "ResidualMLP": lambda: ResidualMLP(3, 4, 8, depth=2, n_fourier=3),
     "NormalisedRBF": lambda: NormalisedRBF(3, 4, n_steps=6, n_hidden=5),
-    "SteppedMLP": lambda: SteppedMLP(3, 4, 6, width=7, depth=2, readout="bumps", n_bumps=3),
+    "PerStepMLP": lambda: PerStepMLP(3, 4, 6, width=7, depth=2, readout="bumps", n_bumps=3),
     "GaussianDenoiser": lambda: denoiser("full", 3),
     "BernoulliDenoiser": lambda: bits(3),
     "CategoricalDenoiser": lambda: CategoricalDenoiser(categorical(), ResidualMLP(6, 6, 8), torch.tensor([0.4, 0.6])),
-    "PerturbationKernel": lambda: PerturbationKernel(gaussian(), SteppedMLP(3, 6, 6, 5), mean="equation"),
+    "PaperKernel": lambda: PaperKernel(gaussian(), PerStepMLP(3, 6, 6, 5), mean="equation"),
     "Levels": lambda: Levels(3),
     "UNet": lambda: UNet(1, 2, widths=(4, 8)),
     "MultiscaleNetwork": lambda: MultiscaleNetwork(1, (4, 6), 6, 2, 3, 2, dense_layers=1, dense_width=5, n_bumps=3),
@@ -153,7 +153,7 @@ MADE: dict[str, Any] = {
     "ImageDenoiser": lambda: ImageDenoiser(gaussian(), UNet(ImageDenoiser.n_inputs(1, 4), 2, widths=(4,)), base(1, 4, 6), 4),
     "ConditionalGSM": lambda: ConditionalGSM(2, 3, 2),
     "MCGSM": lambda: MCGSM(1, 3, 2),
-    "StationaryFirstStep": lambda: StationaryFirstStep(denoiser(), gaussian()),
+    "FixedFirstStep": lambda: FixedFirstStep(denoiser(), gaussian()),
     "DiffusionModel": whole_model,
 }
 
@@ -163,7 +163,7 @@ def numbers(p: Distribution) -> list[Tensor]:
         return [p.log_weights, *numbers(p.components)]
     if isinstance(p, Masked):
         return numbers(p.dense())
-    if isinstance(p, BlockProduct):
+    if isinstance(p, Joint):
         return [v for part in p.parts for v in numbers(part)]
     return [v for v in vars(p).values() if isinstance(v, Tensor)]
 
@@ -173,7 +173,7 @@ def outputs(module: nn.Module) -> list[Tensor]:
     x = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
     t = torch.tensor([2, 5])
     if isinstance(module, DiffusionModel):
-        bound = module.bound(x, generator=Generator().manual_seed(0))
+        bound = module.elbo(x, generator=Generator().manual_seed(0))
         return [bound.terminal, bound.transitions, bound.data]
     if isinstance(module, NormalMixture):
         return [module.log_prob(x)]
@@ -182,7 +182,7 @@ def outputs(module: nn.Module) -> list[Tensor]:
     if isinstance(module, Transform):
         z, log_det = module(x, Generator().manual_seed(0))
         return [z, log_det, module.inverse(z)]
-    if isinstance(module, GaussianDiffusion | BinomialDiffusion | CategoricalDiffusion | MixedDiffusion):
+    if isinstance(module, GaussianDiffusion | BernoulliDiffusion | CategoricalDiffusion | MixedDiffusion):
         return [module.beta, *numbers(module.posterior(x, x, t)), *numbers(module.stationary(x.shape))]
     picture, log_snr = torch.linspace(-1, 1, 48).view(2, 1, 4, 6), torch.tensor([1.0, -2.0])
     with torch.no_grad():
@@ -200,7 +200,7 @@ def outputs(module: nn.Module) -> list[Tensor]:
             return [module.log_prob(x[:, 0].float(), x[:, 1:].float())]
         if isinstance(module, ImageDenoiser):
             return numbers(module(picture, t))
-        if isinstance(module, ResidualMLP | NormalisedRBF | SteppedMLP):
+        if isinstance(module, ResidualMLP | NormalisedRBF | PerStepMLP):
             return [module(x.float(), t.float() if module.clock == "log_snr" else t)]
         return numbers(module(x, t))
 
@@ -257,7 +257,7 @@ def test_shared_modules_stay_shared_and_others_apart(tmp_path):
     apart, _ = build_again(Pair(net, randomised(ResidualMLP(2, 2, 8))), tmp_path / "apart")
     assert apart.a is not apart.b
     model, _ = build_again(whole_model(), tmp_path / "model")
-    assert model.kernel.diffusion is model.diffusion
+    assert model.kernel.process is model.process
 
 
 def test_tensors_that_share_memory_are_saved(tmp_path):
@@ -278,9 +278,9 @@ def test_a_kernel_moved_to_another_grid_is_saved_with_that_grid(tmp_path):
     fine = gaussian(11)
     moved = DiffusionModel(Chain(), gaussian(), kernel, (3,)).on(fine)  # type: ignore[arg-type]
     again, _ = build_again(moved, tmp_path / "moved")
-    assert again.diffusion.n_steps == again.kernel.diffusion.n_steps == 11
+    assert again.process.n_steps == again.kernel.process.n_steps == 11
     assert all(torch.equal(a, b) for a, b in zip(outputs(moved), outputs(again), strict=True))
-    assert kernel.diffusion.n_steps == 6  # type: ignore[union-attr]
+    assert kernel.process.n_steps == 6  # type: ignore[union-attr]
 
 
 def test_a_class_without_the_mark_cannot_be_described():
@@ -546,7 +546,7 @@ def test_descriptions_hold_no_reference_to_the_module():
     description, tensors = describe(module)
     built = build(json.loads(json.dumps(description)), tensors)
     with torch.no_grad():
-        module.diffusion.beta.zero_()  # type: ignore[union-attr]
+        module.process.beta.zero_()  # type: ignore[union-attr]
         next(module.parameters()).fill_(7.0)
-    assert (built.diffusion.beta[1:] > 0).all()
+    assert (built.process.beta[1:] > 0).all()
     assert not (next(built.parameters()) == 7.0).all()

@@ -57,5 +57,3 @@ def blank(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write empty pictures, which is quick; how figures look is tested where they are drawn."""
     real = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: real(Figure((1, 1)), *args, **kwargs))
-
-

@@ -10,11 +10,11 @@ from quasistatic.estimator import DiffusionDensity
 
 QUICK: dict[str, Any] = {
     "n_members": 1,
-    "max_steps": 3,
+    "max_updates": 3,
     "n_steps": 4,
     "width": 8,
     "depth": 1,
-    "n_paths": 2,
+    "n_trajectories": 2,
     "random_state": 0,
 }
 
@@ -25,7 +25,7 @@ def quick(**settings: Any) -> DiffusionDensity:
 
 def untrained(**settings: Any) -> DiffusionDensity:
     """Its best network is the zero one, and nothing else is averaged in."""
-    return quick(max_steps=1, learning_rate=1e-12, average=False, **settings)
+    return quick(max_updates=1, learning_rate=1e-12, average=False, **settings)
 
 
 def normal_rows(n: int, seed: int = 0) -> np.ndarray:

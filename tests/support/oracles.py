@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from quasistatic.distributions import Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Masked
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Masked, MultivariateGaussian
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.estimators import estimate_elbo
 from quasistatic.reverse import ReverseKernel
 
 __all__ = [
@@ -84,16 +85,16 @@ def law_table(law: Distribution, n: int, states: Tensor) -> Tensor:
     return torch.stack([law.log_prob(x.expand(n, -1)) for x in states], 1).exp()
 
 
-def step_matrix(diffusion: Diffusion, states: Tensor, t: int) -> Tensor:
+def step_matrix(process: ForwardProcess, states: Tensor, t: int) -> Tensor:
     """q(x_t = j | x_{t-1} = i) at [i, j]."""
-    return law_table(diffusion.step(states, t), len(states), states)
+    return law_table(process.step(states, t), len(states), states)
 
 
-def marginal_matrix(diffusion: Diffusion, states: Tensor, t: int) -> Tensor:
+def marginal_matrix(process: ForwardProcess, states: Tensor, t: int) -> Tensor:
     """q(x_t = j | x_0 = i) at [i, j], as a product of steps."""
     matrix = torch.eye(len(states), dtype=states.dtype)
     for s in range(1, t + 1):
-        matrix = matrix @ step_matrix(diffusion, states, s)
+        matrix = matrix @ step_matrix(process, states, s)
     return matrix
 
 
@@ -103,49 +104,49 @@ def reverse_matrix(kernel: ReverseKernel, states: Tensor, t: int) -> Tensor:
         return law_table(kernel(states, t), len(states), states)
 
 
-def state_probs(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor, t: int = 0) -> Tensor:
+def state_probs(process: ForwardProcess, kernel: ReverseKernel, states: Tensor, t: int = 0) -> Tensor:
     """Law of x_t under the model, (2^d,): noise, then matrices down to t."""
-    p = diffusion.stationary(states.shape, states.dtype).log_prob(states).exp()
-    for s in range(diffusion.n_steps, t, -1):
+    p = process.stationary(states.shape, states.dtype).log_prob(states).exp()
+    for s in range(process.n_steps, t, -1):
         p = p @ reverse_matrix(kernel, states, s)
     return p
 
 
-def model_log_prob(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> Tensor:
+def model_log_prob(process: ForwardProcess, kernel: ReverseKernel, states: Tensor) -> Tensor:
     """True log p(x_0) of the model for every state."""
-    return state_probs(diffusion, kernel, states).log()
+    return state_probs(process, kernel, states).log()
 
 
-def transition_score(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor, t: int) -> Tensor:
+def transition_score(process: ForwardProcess, kernel: ReverseKernel, states: Tensor, t: int) -> Tensor:
     """E log p(x_{t-1} | x_t) / q(x_{t-1} | x_t, x_0) for every x_0, (2^d,), with q by Bayes from matrices."""
-    step, before = step_matrix(diffusion, states, t), marginal_matrix(diffusion, states, t - 1)
+    step, before = step_matrix(process, states, t), marginal_matrix(process, states, t - 1)
     joint = before.unsqueeze(2) * step  # [x_0, x_{t-1}, x_t]
     posterior = joint / joint.sum(1, keepdim=True)
     score = reverse_matrix(kernel, states, t).T.log() - posterior.log()
     return torch.where(joint > 0, joint * score, 0.0).sum((1, 2))
 
 
-def enumerated_bound(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> Tensor:
+def enumerated_bound(process: ForwardProcess, kernel: ReverseKernel, states: Tensor) -> Tensor:
     """The bound of every x_0 with all expectations summed, (2^d,)."""
-    n_steps = diffusion.n_steps
-    last = marginal_matrix(diffusion, states, n_steps)
-    pi = diffusion.stationary(states.shape, states.dtype).log_prob(states)
+    n_steps = process.n_steps
+    last = marginal_matrix(process, states, n_steps)
+    pi = process.stationary(states.shape, states.dtype).log_prob(states)
     total = torch.where(last > 0, last * (pi - last.log()), 0.0).sum(1)
     for t in range(2, n_steps + 1):
-        total = total + transition_score(diffusion, kernel, states, t)
-    first = marginal_matrix(diffusion, states, 1)
+        total = total + transition_score(process, kernel, states, t)
+    first = marginal_matrix(process, states, 1)
     return total + torch.where(first > 0, first * reverse_matrix(kernel, states, 1).T.log(), 0.0).sum(1)
 
 
 class ForwardKernel(ReverseKernel):
     """The forward step run backwards at every t: the model whose law of x_0 is pi again."""
 
-    def __init__(self, diffusion: Diffusion) -> None:
+    def __init__(self, process: ForwardProcess) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.process = process
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self.diffusion.step(x_t, t)
+        return self.process.step(x_t, t)
 
 
 class RandomBits(ReverseKernel):
@@ -153,11 +154,11 @@ class RandomBits(ReverseKernel):
 
     odds: Tensor
 
-    def __init__(self, diffusion: BinomialDiffusion, d: int, seed: int = 0, spread: float = 1.0) -> None:
+    def __init__(self, process: BernoulliDiffusion, d: int, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.process = process
         generator = torch.Generator().manual_seed(seed)
-        odds = torch.randn(diffusion.n_steps + 1, 2**d, d, generator=generator, dtype=torch.float64)
+        odds = torch.randn(process.n_steps + 1, 2**d, d, generator=generator, dtype=torch.float64)
         self.register_buffer("odds", spread * odds)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Bernoulli:
@@ -167,18 +168,18 @@ class RandomBits(ReverseKernel):
 class ExactClasses(ReverseKernel):
     """The best kernel of independent classes for data of any law, by summing over all data for every x_t."""
 
-    def __init__(self, diffusion: CategoricalDiffusion, states: Tensor, probs: Tensor) -> None:
+    def __init__(self, process: CategoricalDiffusion, states: Tensor, probs: Tensor) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.process = process
         self.states, self.probs = states, probs
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
-        assert isinstance(self.diffusion, CategoricalDiffusion)
-        likelihood = [self.diffusion.marginal(x_0.expand_as(x_t), t).log_prob(x_t) for x_0 in self.states]
+        assert isinstance(self.process, CategoricalDiffusion)
+        likelihood = [self.process.marginal(x_0.expand_as(x_t), t).log_prob(x_t) for x_0 in self.states]
         weights = torch.softmax(self.probs.log() + torch.stack(likelihood, 1), 1)
-        is_class = self.states.unsqueeze(-1) == torch.arange(self.diffusion.n_classes)
+        is_class = self.states.unsqueeze(-1) == torch.arange(self.process.n_classes)
         shares = torch.einsum("bs,sdk->bdk", weights, is_class.double())
-        return self.diffusion.posterior(Categorical(shares.log()), x_t, t)
+        return self.process.posterior(Categorical(shares.log()), x_t, t)
 
 
 def roughen(network: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:
@@ -206,21 +207,21 @@ class ExactGaussianData(ReverseKernel):
     mean: Tensor
     cov: Tensor
 
-    def __init__(self, diffusion: GaussianDiffusion, mean: Tensor, cov: Tensor) -> None:
+    def __init__(self, process: GaussianDiffusion, mean: Tensor, cov: Tensor) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.process = process
         self.register_buffer("mean", mean.double())
         self.register_buffer("cov", cov.double())
 
     def moments(self, t: int) -> Moments:
         """Of q(x_t), one step after the other."""
         mean, cov = self.mean, self.cov
-        for beta in self.diffusion.beta[1 : t + 1]:
+        for beta in self.process.beta[1 : t + 1]:
             mean, cov = (1 - beta).sqrt() * mean, (1 - beta) * cov + beta * torch.eye(len(cov), dtype=cov.dtype)
         return Moments(mean, cov)
 
     def _one(self, x_t: Tensor, t: int) -> Moments:
-        before, beta = self.moments(t - 1), self.diffusion.beta[t]
+        before, beta = self.moments(t - 1), self.process.beta[t]
         shrink = (1 - beta).sqrt()
         now = shrink.square() * before.cov + beta * torch.eye(len(before.cov), dtype=torch.float64)
         gain = shrink * torch.linalg.solve(now, before.cov).T
@@ -228,14 +229,14 @@ class ExactGaussianData(ReverseKernel):
         cov = before.cov - shrink * gain @ before.cov
         return Moments(mean, 0.5 * (cov + cov.T))
 
-    def forward(self, x_t: Tensor, t: int | Tensor) -> FullGaussian:
+    def forward(self, x_t: Tensor, t: int | Tensor) -> MultivariateGaussian:
         steps = torch.full((len(x_t),), t) if isinstance(t, int) else t
         mean, factor = torch.empty_like(x_t), x_t.new_empty(len(x_t), x_t.shape[1], x_t.shape[1])
         for s in steps.unique().tolist():
             law = self._one(x_t[steps == s], s)
             mean[steps == s] = law.mean.to(x_t.dtype)
             factor[steps == s] = torch.linalg.cholesky(law.cov).to(x_t.dtype)
-        return FullGaussian(mean, factor)
+        return MultivariateGaussian(mean, factor)
 
     def data(self, n: int, generator: torch.Generator) -> Tensor:
         """Rows of the data, (n, d), float64."""
@@ -248,7 +249,7 @@ class ExactGaussianData(ReverseKernel):
 
     def terminal_kl(self) -> float:
         """KL(q(x_T) || N(0, I)) of the law of x_T over all data, from torch."""
-        mean, cov = self.moments(self.diffusion.n_steps)
+        mean, cov = self.moments(self.process.n_steps)
         noise = torch.distributions.MultivariateNormal(torch.zeros_like(mean), torch.eye(len(mean), dtype=mean.dtype))
         q = torch.distributions.MultivariateNormal(mean, cov)
         return torch.distributions.kl_divergence(q, noise).item()
@@ -257,3 +258,8 @@ class ExactGaussianData(ReverseKernel):
 def white(x: Tensor) -> Tensor:
     """Log density of N(0, I) at (n, *event)."""
     return Gaussian(torch.zeros_like(x), torch.ones_like(x)).log_prob(x)
+
+
+def quick_bound(process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, n_pairs: int, **settings: Any) -> Tensor:
+    """The estimated bound of each row from about ``n_pairs`` (row, timestep) pairs in all."""
+    return estimate_elbo(process, kernel, x_0, n_timesteps=max(1, n_pairs // len(x_0)), **settings).total

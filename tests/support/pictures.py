@@ -16,8 +16,8 @@ from quasistatic.datasets import bark
 from quasistatic.datasets.images import ImageSplits
 from quasistatic.recipes import cifar10, dead_leaves, mnist, mnist8, paper_images
 
-TRAINING = {"train.steps": 4, "train.batch_size": 8, "train.evaluate_every": 2, "train.validation_pairs": 30}
-CHAIN = {"n_steps": 6, "visits": 2, "n_validation": 12, "n_test": 16, "sample_steps": 6}
+TRAINING = {"train.n_updates": 4, "train.batch_size": 8, "train.evaluate_every": 2, "train.validation_pairs": 30}
+CHAIN = {"n_steps": 6, "n_timesteps": 2, "n_validation": 12, "n_test": 16, "sample_steps": 6}
 UNET = {"widths": [8], "attention": "no"}
 PAPER = {"conv_width": 3, "n_scales": 2, "dense_layers": 1, "dense_width": 8, "pixel_layers": 1, "pixel_width": 4}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from quasistatic.recipes.base import Splits
 from quasistatic.runs.run import Run, open_run, train_run
 
-TRAINING = {"train.steps": 6, "train.batch_size": 16, "train.evaluate_every": 3, "train.validation_pairs": 300}
+TRAINING = {"train.n_updates": 6, "train.batch_size": 16, "train.evaluate_every": 3, "train.validation_pairs": 300}
 MEASURING = {"n_trajectories": 2, "log_prob_rows": 20}
 ROLL = {"n_steps": 4, "n_train": 300, "n_validation": 60, "n_test": 100}
 BEAT = {"n_steps": 6, "n_train": 300, "n_validation": 60, "n_test": 100}

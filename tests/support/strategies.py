@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
 
 __all__ = ["Walk", "binomial_diffusions", "diffusions", "events", "gaussian_diffusions", "rates", "seeds", "walks"]
 
@@ -39,27 +39,29 @@ def gaussian_diffusions(max_steps: int = 8) -> st.SearchStrategy[GaussianDiffusi
 @st.composite
 def binomial_diffusions(
     draw: st.DrawFn, max_steps: int = 8, event: tuple[int, ...] | None = None, total_erasure: bool = True
-) -> BinomialDiffusion:
+) -> BernoulliDiffusion:
     """Binomial processes with any rates and one rho, or one for each bit where the event is given."""
     beta = draw(rates(max_steps=max_steps, total_erasure=total_erasure))
     rho = draw(st.floats(0.02, 0.98))
     if event is None or draw(st.booleans()):
-        return BinomialDiffusion(beta, rho)
+        return BernoulliDiffusion(beta, rho)
     per_bit = 0.02 + 0.96 * torch.rand(event, generator=Generator().manual_seed(draw(seeds)), dtype=torch.float64)
-    return BinomialDiffusion(beta, per_bit)
+    return BernoulliDiffusion(beta, per_bit)
 
 
 @st.composite
-def diffusions(draw: st.DrawFn, event: tuple[int, ...] | None = None, max_steps: int = 8) -> Diffusion:
+def diffusions(draw: st.DrawFn, event: tuple[int, ...] | None = None, max_steps: int = 8) -> ForwardProcess:
     """Either family."""
-    family: st.SearchStrategy[Diffusion] = st.one_of(gaussian_diffusions(max_steps), binomial_diffusions(max_steps, event))
+    family: st.SearchStrategy[ForwardProcess] = st.one_of(
+        gaussian_diffusions(max_steps), binomial_diffusions(max_steps, event)
+    )
     return draw(family)
 
 
 class Walk(NamedTuple):
     """Neighbouring states on paths of a process: data, x_{t-1} and x_t, with t."""
 
-    diffusion: Diffusion
+    process: ForwardProcess
     x_0: Tensor
     x_prev: Tensor
     x_t: Tensor
@@ -70,11 +72,11 @@ class Walk(NamedTuple):
 def walks(draw: st.DrawFn, batch: int = 5, first: int = 2) -> Walk:
     """A process of either family with possible states at t-1 and t, float64, t >= first."""
     event = draw(events())
-    diffusion = draw(diffusions(event))
-    t = draw(st.integers(first, diffusion.n_steps))
+    process = draw(diffusions(event))
+    t = draw(st.integers(first, process.n_steps))
     generator = Generator().manual_seed(draw(seeds))
     x_0 = torch.randn(batch, *event, generator=generator, dtype=torch.float64)
-    if isinstance(diffusion, BinomialDiffusion):
+    if isinstance(process, BernoulliDiffusion):
         x_0 = (x_0 > 0).double()
-    x_prev = diffusion.marginal(x_0, t - 1).sample(generator)
-    return Walk(diffusion, x_0, x_prev, diffusion.step(x_prev, t).sample(generator), t)
+    x_prev = process.marginal(x_0, t - 1).sample(generator)
+    return Walk(process, x_0, x_prev, process.step(x_prev, t).sample(generator), t)

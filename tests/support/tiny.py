@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, distributed
 
-from quasistatic.forward import Diffusion, GaussianDiffusion
+from quasistatic.forward import ForwardProcess, GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.networks.unet import UNet
@@ -34,7 +34,7 @@ from quasistatic.train import Engine, TrainConfig, fit
 from quasistatic.transforms import Affine, Chain, Dequantise, Levels
 
 LEVELS = 8
-CONFIG = TrainConfig(steps=60, batch_size=32, warmup=5, evaluate_every=15, validation_pairs=300, ema=0.9)
+CONFIG = TrainConfig(n_updates=60, batch_size=32, warmup=5, evaluate_every=15, validation_pairs=300, ema=0.9)
 
 
 def rows(n: int, seed: int) -> Tensor:
@@ -45,17 +45,17 @@ def rows(n: int, seed: int) -> Tensor:
 
 def model(dropout: float = 0.2, n_steps: int = 12) -> DiffusionModel:
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(n_steps, 5.0, -4.0))
+    process = GaussianDiffusion(geometric(n_steps, 5.0, -4.0))
     network = ResidualMLP(2, GaussianDenoiser.n_outputs(2, "full"), width=12, depth=1, dropout=dropout)
     scale = torch.full((2,), 1.6, dtype=torch.float64)
     transform = Chain(Dequantise(LEVELS), Affine(4.5 * torch.ones(2), scale))
-    return DiffusionModel(transform, diffusion, GaussianDenoiser(diffusion, network, 2, "full"), (2,))
+    return DiffusionModel(transform, process, GaussianDenoiser(process, network, 2, "full"), (2,))
 
 
-def place_steps(model: DiffusionModel, generator: Generator) -> Diffusion:
+def place_steps(model: DiffusionModel, generator: Generator) -> ForwardProcess:
     """Some other schedule, which depends on the weights and on the draws."""
     shift = next(model.kernel.parameters()).abs().mean() + torch.rand((), generator=generator)
-    return GaussianDiffusion(geometric(model.diffusion.n_steps, 5.0 + shift.item(), -4.0))
+    return GaussianDiffusion(geometric(model.process.n_steps, 5.0 + shift.item(), -4.0))
 
 
 def train(folder: Path | None, config: TrainConfig = CONFIG, *, dropout: float = 0.2, **kwargs: Any) -> DiffusionModel:
@@ -97,7 +97,7 @@ def stop_at(step: int) -> Callable[[dict[str, Any]], None]:
     """Break off at an evaluation, before its checkpoint is written."""
 
     def callback(told: dict[str, Any]) -> None:
-        if told["step"] == step:
+        if told["update"] == step:
             raise Interrupted
 
     return callback
@@ -127,7 +127,7 @@ def kill_at_changes(folder: Path, every: int) -> None:
     A change is half a file written, or a file or folder about to be made, synced, renamed or deleted.
     """
     os.fsync = lambda fd: None  # a kill, unlike a power cut, spares what the system has taken
-    config = TrainConfig(steps=4, batch_size=8, evaluate_every=2, validation_pairs=60, warmup=1, learning_rate=0.01)
+    config = TrainConfig(n_updates=4, batch_size=8, evaluate_every=2, validation_pairs=60, warmup=1, learning_rate=0.01)
     whole, n, kills = folder / "whole", 0, 0
     train(whole, config)
     while True:
@@ -135,7 +135,7 @@ def kill_at_changes(folder: Path, every: int) -> None:
         if forked(lambda n=n, run=run: die_at(n, lambda: train(run, config))):  # type: ignore[misc]
             break
         if (run / "checkpoint" / "best.json").exists():
-            DiffusionModel.bound(load_quietly(run), rows(3, 0))
+            DiffusionModel.elbo(load_quietly(run), rows(3, 0))
         train(run, config)
         same(whole, run)
         assert not list(run.rglob(".*")), list(run.rglob(".*"))
@@ -218,7 +218,7 @@ def two_processes(folder: Path) -> None:
     distributed.destroy_process_group()
 
 
-IMAGES = TrainConfig(steps=12, batch_size=24, warmup=2, evaluate_every=4, validation_pairs=100, ema=0.9, clip=100.0)
+IMAGES = TrainConfig(n_updates=12, batch_size=24, warmup=2, evaluate_every=4, validation_pairs=100, ema=0.9, clip=100.0)
 
 
 def image_rows() -> Tensor:
@@ -230,10 +230,10 @@ def image_rows() -> Tensor:
 def images_model() -> DiffusionModel:
     """A U-Net on an exact Gaussian base, with levels at its first step."""
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(10, 7.0, -4.0))
+    process = GaussianDiffusion(geometric(10, 7.0, -4.0))
     network = UNet(ImageDenoiser.n_inputs(1, 16), ImageDenoiser.n_outputs(1), widths=(8, 16), attention=True)
     base = WienerBase.fit(image_rows() / 7.5 - 1.0)
-    return DiffusionModel(Chain(Levels(16)), diffusion, ImageDenoiser(diffusion, network, base, 16), (1, 4, 4))
+    return DiffusionModel(Chain(Levels(16)), process, ImageDenoiser(process, network, base, 16), (1, 4, 4))
 
 
 def images(folder: Path | None) -> DiffusionModel:
@@ -253,7 +253,7 @@ def measure(folder: Path) -> None:
 
 def images_and_measures(folder: Path) -> None:
     """Train on images, and measure the runs that are there."""
-    for run in sorted(folder.glob("visits-*")):
+    for run in sorted(folder.glob("n_timesteps-*")):
         measure(run)
     images(folder / "whole")
 

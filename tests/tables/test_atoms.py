@@ -97,7 +97,7 @@ def test_cells_to_codes_and_back(column: Column) -> None:
 
 @pytest.fixture(scope="module")
 def amounts() -> DiffusionDensity:
-    return quick(marginals="none", max_steps=20, n_steps=20, n_paths=16).fit(inflated(400)[:, None])
+    return quick(marginals="none", max_updates=20, n_steps=20, n_trajectories=16).fit(inflated(400)[:, None])
 
 
 def test_masses_and_density_add_up_to_one(amounts: DiffusionDensity) -> None:
@@ -125,7 +125,7 @@ def test_draws_are_exactly_the_atom_as_often_as_rows_are(amounts: DiffusionDensi
 
 def test_a_class_that_decides_about_the_atom() -> None:
     """Draws of the rare class lie where its rows do; those of the usual one are exactly 45."""
-    model = DiffusionDensity(n_members=1, max_steps=100, width=32, random_state=0).fit(limited(1200))
+    model = DiffusionDensity(n_members=1, max_updates=100, width=32, random_state=0).fit(limited(1200))
     assert model.columns_[1].atoms == (45.0,)
     rare = model.condition({"kind": "rare"}, n_draws=200).draws[:, 0, 1].astype(float)
     usual = model.condition({"kind": "usual"}, n_draws=200).draws[:, 0, 1].astype(float)
@@ -171,7 +171,7 @@ def test_densities_of_atoms_are_near_the_truth() -> None:
     test = inflated(2000, seed=5)
     with np.errstate(divide="ignore"):
         truth = np.where(test == 0, math.log(0.4), math.log(0.6) + stats.lognorm.logpdf(test, 1.0))
-    model = quick(max_steps=20, n_steps=20).fit(inflated(2000)[:, None])
+    model = quick(max_updates=20, n_steps=20).fit(inflated(2000)[:, None])
     assert -0.01 < (truth - model.score_samples(test[:, None])).mean() < 0.05
 
 

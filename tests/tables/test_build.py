@@ -67,8 +67,8 @@ def test_blocks_of_columns_of_a_kind() -> None:
     x[:, 1] = torch.randn(50, generator=generator, dtype=torch.float64)
     x[3, 2] = math.nan
     model = build(preconditioned(x, columns), columns, Shape(n_steps=3, width=8, depth=1))
-    assert [block.tolist() for block in model.diffusion.columns] == [[1, 4], [2], [0, 3]]  # type: ignore[union-attr,operator]
-    assert torch.isfinite(model.bound(x).total).all()
+    assert [block.tolist() for block in model.process.columns] == [[1, 4], [2], [0, 3]]  # type: ignore[union-attr,operator]
+    assert torch.isfinite(model.elbo(x).total).all()
 
 
 def test_a_column_that_is_still_in_the_training_rows_is_no_accident() -> None:

@@ -21,7 +21,7 @@ from little_tables import Frame, fitted_normal, mixed_table, normal_rows, pierce
 from quasistatic import estimator as density
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.likelihood.elbo import path_scores
+from quasistatic.likelihood.bound import path_scores
 from quasistatic.tables.build import Shape, build, preconditioned
 from quasistatic.tables.columns import Column
 from quasistatic.tables.mixture import NormalMixture
@@ -48,7 +48,7 @@ def test_it_works_in_pipelines_searches_and_cross_validation() -> None:
 def test_a_row_s_score_is_a_matter_of_that_row_alone() -> None:
     table = mixed_table()
     table[5, 0] = table[9, 1] = table[11, 2] = None
-    model = quick(max_steps=30).fit(table)
+    model = quick(max_updates=30).fit(table)
     whole = model.score_samples(table)
     np.testing.assert_allclose(model.score_samples(table[::-1])[::-1], whole, rtol=0, atol=1e-7)
     np.testing.assert_allclose(model.score_samples(table[5:12]), whole[5:12], rtol=0, atol=1e-7)
@@ -56,7 +56,7 @@ def test_a_row_s_score_is_a_matter_of_that_row_alone() -> None:
 
 def test_the_seed_decides_all() -> None:
     x = normal_rows(50)
-    a, b = quick(max_steps=10).fit(x), quick(max_steps=10).fit(x)
+    a, b = quick(max_updates=10).fit(x), quick(max_updates=10).fit(x)
     assert np.array_equal(a.score_samples(x), b.score_samples(x))
     assert np.array_equal(a.sample(5), b.sample(5))
 
@@ -85,9 +85,9 @@ def test_an_untrained_network_in_single_precision_is_the_normal_fit_to_a_thousan
     z, log_det = model.encode(x)
     path = [z.float()]
     for t in range(1, n_steps + 1):
-        path.append(model.diffusion.step(path[-1], t).sample(torch.Generator().manual_seed(t)))
+        path.append(model.process.step(path[-1], t).sample(torch.Generator().manual_seed(t)))
     with torch.no_grad():
-        transitions, data = path_scores(model.diffusion, model.kernel.on(model.diffusion), torch.stack(path, 1))
+        transitions, data = path_scores(model.process, model.kernel.on(model.process), torch.stack(path, 1))
     told = transitions.sum(1) + data + log_det
     truth = NormalMixture.single(transform).log_prob(x)
     assert (told - truth).abs().max() < 1e-3
@@ -95,7 +95,7 @@ def test_an_untrained_network_in_single_precision_is_the_normal_fit_to_a_thousan
 
 def test_trained_with_holes_it_bounds_the_marginal_of_gaussian_data() -> None:
     x, root = normal_rows(3000), np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.5, 0.7]])
-    model = quick(max_steps=150, n_steps=20, width=32, batch_size=128).fit(pierced(x))
+    model = quick(max_updates=150, n_steps=20, width=32, batch_size=128).fit(pierced(x))
     new = pierced(normal_rows(400, seed=7), seed=8)
     new = new[~np.isnan(new).all(1)]
     cov, mean = root @ root.T, np.array([1.0, 2.0, 3.0])
@@ -120,26 +120,26 @@ def test_a_column_in_another_unit_moves_the_score_by_the_log_of_the_unit() -> No
 
 def test_levels_and_classes_are_scored_as_probabilities() -> None:
     table = mixed_table()
-    model = quick(average=False, n_paths=1).fit(table)
+    model = quick(average=False, n_trajectories=1).fit(table)
     assert [column.kind for column in model.columns_] == ["numeric", "categorical", "ordinal", "binary", "constant"]
     alone = np.empty((6, 5), dtype=object)
     alone[:, 1] = ["F", "I", "M", None, None, None]
     alone[:, 3] = [None, None, None, 0.0, 1.0, None]
     total = np.exp(model.score_samples(alone))
     assert total[5] == pytest.approx(1.0, abs=1e-3)  # nothing was observed
-    bits = quick(average=False, n_paths=200).fit(np.where(table == "never", table, table)[:, [1, 3]])
+    bits = quick(average=False, n_trajectories=200).fit(np.where(table == "never", table, table)[:, [1, 3]])
     each = np.array([[s, b] for s in ("F", "I", "M") for b in (0.0, 1.0)], dtype=object)
     assert np.exp(bits.score_samples(each)).sum() == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_average_is_no_worse_than_its_parts_on_validation_rows() -> None:
     x = load_iris().data
-    model = quick(max_steps=20, n_members="auto").fit(x)
+    model = quick(max_updates=20, n_members="auto").fit(x)
     assert model.weights_.sum() == pytest.approx(1.0)
     assert len(model.members_) == 4  # of few rows
     assert len(model.weights_) == 7
-    assert model.bound(x).mean("bits").unit == "bits"
-    parts = quick(max_steps=20, average=False).fit(x).bound(x)
+    assert model.elbo(x).mean("bits").unit == "bits"
+    parts = quick(max_updates=20, average=False).fit(x).elbo(x)
     assert parts.transitions.shape == (150, 3)
 
 
@@ -164,7 +164,7 @@ def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPat
     scores = {}
     for patience in (2, None):
         seen.clear()
-        model = quick(max_steps=1500, width=32, learning_rate=5e-3, patience=patience).fit(x)
+        model = quick(max_updates=1500, width=32, learning_rate=5e-3, patience=patience).fit(x)
         scores[patience] = model.validation_score_
         assert len(seen) <= 8 if patience else len(seen) == 31
     assert scores[2] >= scores[None] - 0.05
@@ -202,12 +202,12 @@ def test_samples_have_the_columns_values_and_moments() -> None:
 
 def test_what_is_saved_scores_the_same(tmp_path: Path) -> None:
     table = mixed_table()
-    model = quick(max_steps=10, n_members=2).fit(Frame(table, ["a", "sex", "rings", "bit", "same"]))
+    model = quick(max_updates=10, n_members=2).fit(Frame(table, ["a", "sex", "rings", "bit", "same"]))
     model.save(tmp_path / "m")
     again = DiffusionDensity.load(tmp_path / "m")
     frame = Frame(table[:20], ["a", "sex", "rings", "bit", "same"])
     assert np.array_equal(again.score_samples(frame), model.score_samples(frame))
-    assert again.get_params()["max_steps"] == 10
+    assert again.get_params()["max_updates"] == 10
     assert len(again.members_) == 2
     with pytest.raises(InputError, match="holds no estimator"):
         DiffusionDensity.load(tmp_path)
@@ -231,14 +231,14 @@ def test_a_constant_column_must_stay_what_it_was() -> None:
     x[3, 3] = 5.0
     assert np.isneginf(model.score_samples(x)).tolist() == [i == 3 for i in range(30)]
     with pytest.raises(InputError, match="row 3 holds a value that was never possible"):
-        model.bound(x)
+        model.elbo(x)
     with pytest.raises(InputError, match="every column is constant"):
         quick().fit(np.ones((20, 2)))
 
 
 def test_a_duplicate_column_is_no_accident() -> None:
     x = normal_rows(60)
-    assert np.isfinite(quick(max_steps=20).fit(np.c_[x, x[:, 0]]).score_samples(np.c_[x, x[:, 0]])).all()
+    assert np.isfinite(quick(max_updates=20).fit(np.c_[x, x[:, 0]]).score_samples(np.c_[x, x[:, 0]])).all()
 
 
 @pytest.mark.parametrize(

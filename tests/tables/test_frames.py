@@ -41,7 +41,7 @@ def mixed_frame(n: int = 80, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted() -> DiffusionDensity:
-    return quick(max_steps=5, width=16).fit(mixed_frame())
+    return quick(max_updates=5, width=16).fit(mixed_frame())
 
 
 def test_kinds_are_those_of_what_the_cells_are(fitted: DiffusionDensity) -> None:

@@ -14,11 +14,11 @@ from torch import Generator
 from chance import check_covariance, check_frequencies, check_mean
 from little_tables import fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
 from oracles import model_log_prob, roughen
-from quasistatic.distributions import BlockProduct, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Gaussian, Joint, Mixture, MultivariateGaussian
 from quasistatic.distributions.low_rank import LowRankGaussian
 from quasistatic.distributions.operations import take
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, MixedDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, MixedDiffusion
 from quasistatic.networks import ResidualMLP
 from quasistatic.posterior.observations import KnownColumns
 from quasistatic.posterior.smc import posterior_sample
@@ -60,7 +60,7 @@ def test_a_small_table_s_posterior_against_all_its_states() -> None:
     # a class of three and two bits; the class and a bit are missing
     beta = geometric(6, 3.0, -3.0)
     rates = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
-    q = MixedDiffusion([BinomialDiffusion(beta, 0.3), CategoricalDiffusion(beta, 3, rho=rates)], [[1, 2], [0]])
+    q = MixedDiffusion([BernoulliDiffusion(beta, 0.3), CategoricalDiffusion(beta, 3, rho=rates)], [[1, 2], [0]])
     network = roughen(ResidualMLP(MixedDenoiser.n_inputs(q), MixedDenoiser.n_outputs(q), width=8, depth=1), scale=0.4)
     kernel = MixedDenoiser(q, network.double()).double()
     states = torch.tensor(list(itertools.product(range(3), range(2), range(2))), dtype=torch.float64)
@@ -83,7 +83,7 @@ def test_products_with_known_columns_integrate_to_the_marginal() -> None:
     shift = torch.tensor([0.1, 0.2], dtype=torch.float64)
     values = torch.tensor([[0.0, 0.9]], dtype=torch.float64)
     seen = KnownColumns(torch.tensor([[False, True]]), values, matrix, shift)
-    law, log_z = seen._of_numbers(FullGaussian(mean, root), seen.known, seen.values)
+    law, log_z = seen._of_numbers(MultivariateGaussian(mean, root), seen.known, seen.values)
     y_mean, y_cov = matrix @ mean[0] + shift, matrix @ root[0] @ root[0].T @ matrix.T
     assert log_z.item() == pytest.approx(stats.norm(y_mean[1], y_cov[1, 1].sqrt()).logpdf(0.9), abs=1e-9)
     y = law.sample(Generator().manual_seed(0)) @ matrix.T + shift  # type: ignore[attr-defined]
@@ -102,13 +102,13 @@ def test_independent_numbers_seen_through_a_matrix_are_conditioned_like_any_othe
         seen = KnownColumns(known[rows], values[rows], matrix, shift)
         where = (seen.known, seen.values)
         narrow, log_z = seen._of_block(Gaussian(mean[rows], var[rows]), *where)
-        full, expected = seen._of_block(FullGaussian(mean[rows], torch.diag_embed(var[rows].sqrt())), *where)
+        full, expected = seen._of_block(MultivariateGaussian(mean[rows], torch.diag_embed(var[rows].sqrt())), *where)
         assert isinstance(narrow, LowRankGaussian)
-        assert isinstance(full, FullGaussian)
+        assert isinstance(full, MultivariateGaussian)
         torch.testing.assert_close(log_z, expected, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(narrow.mean, full.mean, rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(narrow.root @ narrow.root.mT, full.cov, rtol=1e-6, atol=1e-8)
-        p = BlockProduct([Gaussian(mean[rows], var[rows])], [torch.arange(4)])
+        p = Joint([Gaussian(mean[rows], var[rows])], [torch.arange(4)])
         torch.testing.assert_close(seen.lookahead(p), log_z)
         twice = Mixture(
             torch.full((len(rows), 2), 0.5, dtype=torch.float64).log(), take(p, torch.arange(len(rows)).repeat_interleave(2))
@@ -132,7 +132,7 @@ def test_a_law_of_few_directions_is_the_normal_law_it_says() -> None:
 
 def test_mixed_rows_are_filled_with_values_their_columns_have() -> None:
     table = mixed_table()
-    model = quick(max_steps=20).fit(table)
+    model = quick(max_updates=20).fit(table)
     holes = table[:6].copy()
     holes[0, 1] = holes[1, 2] = holes[2, 3] = holes[3, 0] = holes[4, 4] = None
     filled = model.impute(holes, n_draws=7)
@@ -154,7 +154,7 @@ def test_dependence_between_a_class_and_a_number_is_used() -> None:
     group = draw.choice(["a", "b"], 600)
     table = np.empty((600, 2), dtype=object)
     table[:, 0], table[:, 1] = group, draw.normal(size=600) + 6.0 * (group == "b")
-    model = quick(max_steps=300, n_steps=20, width=32, batch_size=64, learning_rate=5e-3).fit(table)
+    model = quick(max_updates=300, n_steps=20, width=32, batch_size=64, learning_rate=5e-3).fit(table)
     asked = np.array([[None, 0.0], [None, 6.0]], dtype=object)
     assert model.impute(asked, n_draws=50).mean[:, 0].tolist() == ["a", "b"]
     numbers = model.condition({0: "b"}, n_draws=200).draws[:, 0, 1].astype(float)

@@ -16,7 +16,7 @@ from quasistatic.train import Engine
 from quasistatic.train.ahead import Ahead
 from quasistatic.train.source import Source, draw_rows
 
-SHORT = dataclasses.replace(tiny.CONFIG, steps=10, evaluate_every=5)
+SHORT = dataclasses.replace(tiny.CONFIG, n_updates=10, evaluate_every=5)
 
 
 class OnDisk:
@@ -45,10 +45,10 @@ def trained(prefetch: bool) -> tuple[dict[str, Tensor], OnDisk]:
 def test_read_ahead_a_training_has_the_same_bits_and_reads_the_same_rows_once():
     (a, ahead), (b, not_ahead) = trained(True), trained(False)
     assert all(torch.equal(a[k], b[k]) for k in a)
-    assert len(ahead.asked) == SHORT.steps
+    assert len(ahead.asked) == SHORT.n_updates
     assert all(np.array_equal(i, j) for i, j in zip(ahead.asked, not_ahead.asked, strict=True))
     # all but the first batch by the other thread, which is gone now
-    assert [name.startswith("quasistatic-ahead") for name in ahead.threads] == [False] + [True] * (SHORT.steps - 1)
+    assert [name.startswith("quasistatic-ahead") for name in ahead.threads] == [False] + [True] * (SHORT.n_updates - 1)
     assert {name for name in not_ahead.threads} == {threading.main_thread().name}
     assert not [t for t in threading.enumerate() if t.name.startswith("quasistatic-ahead")]
 

@@ -15,7 +15,7 @@ from quasistatic.model import DiffusionModel
 
 @pytest.fixture(scope="module")
 def trained() -> DiffusionModel:
-    config = dataclasses.replace(tiny.IMAGES, steps=80, evaluate_every=80, learning_rate=5e-3)
+    config = dataclasses.replace(tiny.IMAGES, n_updates=80, evaluate_every=80, learning_rate=5e-3)
     x = tiny.image_rows()
     return tiny.fit(tiny.images_model(), x, x[:20], config, quiet=True)
 
@@ -23,9 +23,9 @@ def trained() -> DiffusionModel:
 def difference(model: DiffusionModel) -> Estimate:
     """Bound under autocast less the bound without, on the same noise."""
     x = tiny.image_rows()
-    full = model.bound(x, generator=Generator().manual_seed(3))
+    full = model.elbo(x, generator=Generator().manual_seed(3))
     with torch.autocast("cpu", torch.bfloat16):
-        half = model.bound(x, generator=Generator().manual_seed(3))
+        half = model.elbo(x, generator=Generator().manual_seed(3))
     assert not torch.equal(full.total, half.total)
     return paired_difference(half.total, full.total, "bits_per_dim", model.event_shape)
 
@@ -34,8 +34,8 @@ def test_a_bound_in_bfloat16_is_the_bound_in_float32_to_less_than_a_thousandth_o
     x = tiny.image_rows()
     generator = Generator().manual_seed(3)
     gain = paired_difference(
-        trained.bound(x, generator=generator).total,
-        tiny.images_model().bound(x, generator=generator.manual_seed(3)).total,
+        trained.elbo(x, generator=generator).total,
+        tiny.images_model().elbo(x, generator=generator.manual_seed(3)).total,
         "bits_per_dim",
         trained.event_shape,
     )

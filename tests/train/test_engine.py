@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 import tiny
 from quasistatic.errors import InputError
 from quasistatic.forward import CategoricalDiffusion, GaussianDiffusion
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.model import DiffusionModel
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse import CategoricalDenoiser
@@ -23,7 +23,7 @@ from quasistatic.train import Engine, TrainConfig
 from quasistatic.train.engine import compiled, eagerly, find_device
 from quasistatic.train.objective import Objective, draw_batch
 
-SHORT = dataclasses.replace(tiny.CONFIG, steps=10, evaluate_every=5)
+SHORT = dataclasses.replace(tiny.CONFIG, n_updates=10, evaluate_every=5)
 
 
 def unet(n_in: int, n_out: int) -> nn.Module:
@@ -55,9 +55,9 @@ def masks() -> tuple[Objective, Tensor]:
 def test_gradients_added_up_over_parts_of_a_batch_are_those_of_the_whole(case, n_first, micro_batch):
     objective, x_0 = case()
     generator = Generator().manual_seed(0)
-    sampler = StepSampler(9)
+    sampler = TimestepSampler(9)
     sampler.record(torch.arange(2, 10), torch.linspace(1.0, 3.0, 8))
-    batch = draw_batch(objective.diffusion, x_0, sampler, n_first, generator, at_draws=False)
+    batch = draw_batch(objective.process, x_0, sampler, n_first, generator, at_draws=False)
 
     def gradient(n_rows: int) -> tuple[list[Tensor], Tensor, Tensor]:
         objective.zero_grad()
@@ -185,9 +185,9 @@ def test_the_engine_is_no_part_of_what_is_trained():
 def test_noise_on_another_device_has_a_generator_of_its_own_and_steps_keep_theirs():
     q, x_0 = GaussianDiffusion(geometric(9)), torch.zeros(8, 2)
     steps, noise = Generator().manual_seed(0), Generator().manual_seed(1)
-    batch = draw_batch(q, x_0, StepSampler(9), 2, steps, at_draws=False, noise=noise)
+    batch = draw_batch(q, x_0, TimestepSampler(9), 2, steps, at_draws=False, noise=noise)
     alone = Generator().manual_seed(0)
-    assert torch.equal(batch.t[2:], StepSampler(9).draw(6, alone)[0])
+    assert torch.equal(batch.t[2:], TimestepSampler(9).draw(6, alone)[0])
     assert torch.equal(steps.get_state(), alone.get_state())
     assert torch.equal(batch.x_t, q.marginal(x_0, batch.t).sample(Generator().manual_seed(1)))
 
@@ -209,5 +209,5 @@ def test_on_a_gpu_a_training_learns_what_it_learns_on_the_cpu_and_continues_bit_
     assert tiny.same(tmp_path / "whole", tmp_path / "broken-off")
     on_cpu = tiny.train(None, place_steps=None, dropout=0.0)
     test, draws = tiny.rows(500, 3), Generator().manual_seed(0)
-    gap = whole.bound(test, generator=draws).total.cpu() - on_cpu.bound(test, generator=draws.manual_seed(0)).total
+    gap = whole.elbo(test, generator=draws).total.cpu() - on_cpu.elbo(test, generator=draws.manual_seed(0)).total
     assert abs(gap.mean().item()) < 0.1  # other noise, so other weights: as far as two seeds are apart

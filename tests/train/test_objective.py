@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
@@ -20,18 +20,18 @@ from quasistatic.train.objective import Batch, Objective, draw_batch
 N_STEPS = 6
 
 
-def gaussian(covariance: str = "diagonal", m: int = 1, n_steps: int = N_STEPS) -> tuple[Diffusion, ReverseKernel]:
+def gaussian(covariance: str = "diagonal", m: int = 1, n_steps: int = N_STEPS) -> tuple[ForwardProcess, ReverseKernel]:
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(n_steps, 3.0, -3.0) if n_steps > 1 else torch.tensor([0.9]))
+    process = GaussianDiffusion(geometric(n_steps, 3.0, -3.0) if n_steps > 1 else torch.tensor([0.9]))
     network = ResidualMLP(2, GaussianDenoiser.n_outputs(2, covariance, m), width=8, depth=1)
-    return diffusion, moved(GaussianDenoiser(diffusion, network, 2, covariance, m))
+    return process, moved(GaussianDenoiser(process, network, 2, covariance, m))
 
 
-def binomial(m: int = 1) -> tuple[Diffusion, ReverseKernel]:
+def binomial(m: int = 1) -> tuple[ForwardProcess, ReverseKernel]:
     torch.manual_seed(0)
-    diffusion = BinomialDiffusion(constant_erasure(N_STEPS), 0.4)
+    process = BernoulliDiffusion(constant_erasure(N_STEPS), 0.4)
     network = ResidualMLP(2, BernoulliDenoiser.n_outputs(2, m), width=8, depth=1)
-    return diffusion, moved(BernoulliDenoiser(diffusion, network, torch.tensor([0.3, 0.6]), m))
+    return process, moved(BernoulliDenoiser(process, network, torch.tensor([0.3, 0.6]), m))
 
 
 def moved(kernel: Any) -> ReverseKernel:
@@ -51,14 +51,14 @@ FAMILIES = {
 }
 
 
-def data(diffusion: Diffusion, n: int, generator: Generator) -> Tensor:
+def data(process: ForwardProcess, n: int, generator: Generator) -> Tensor:
     x = torch.randn(n, 2, generator=generator)
-    return (x > 0.3).float() if isinstance(diffusion, BinomialDiffusion) else 0.5 * x + 0.3
+    return (x > 0.3).float() if isinstance(process, BernoulliDiffusion) else 0.5 * x + 0.3
 
 
-def uneven(n_steps: int) -> StepSampler:
+def uneven(n_steps: int) -> TimestepSampler:
     """A sampler that has seen losses, so that its probabilities differ by a factor of some ten."""
-    sampler = StepSampler(n_steps)
+    sampler = TimestepSampler(n_steps)
     t = torch.arange(2, n_steps + 1)
     sampler.record(t, 2.0 ** t.float())
     assert sampler.p.max() > 5 * sampler.p.min()
@@ -68,56 +68,56 @@ def uneven(n_steps: int) -> StepSampler:
 @pytest.mark.parametrize("n_first", [20, 40, 80])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_first):
-    diffusion, kernel = FAMILIES[family]()
+    process, kernel = FAMILIES[family]()
     at_draws = getattr(kernel, "n_components", 1) > 1
-    sampler = uneven(N_STEPS) if diffusion.n_steps > 1 else None
+    sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     n_first = n_first if sampler is not None else 128
-    objective, generator = Objective(diffusion, kernel), Generator().manual_seed(1)
+    objective, generator = Objective(process, kernel), Generator().manual_seed(1)
     with torch.no_grad():
         losses = []
         for _ in range(500):
-            x_0 = data(diffusion, 128, generator)
-            losses.append(objective(draw_batch(diffusion, x_0, sampler, n_first, generator, at_draws=at_draws))[0])
+            x_0 = data(process, 128, generator)
+            losses.append(objective(draw_batch(process, x_0, sampler, n_first, generator, at_draws=at_draws))[0])
         loss = torch.stack(losses).double()
-        bound = elbo_terms(diffusion, kernel, data(diffusion, 10000, generator), generator=generator)
+        bound = elbo(process, kernel, data(process, 10000, generator), generator=generator)
     expected = -(bound.transitions.sum(1) + bound.data).double()
     error = math.sqrt(loss.var().item() / len(loss) + expected.var().item() / len(expected))
     # Two-sided at 4.5 standard errors: false alarm 7e-6 for each of the 16 cases, for another seed.
     assert abs(loss.mean() - expected.mean()) < 4.5 * error
     # and sharp enough to notice T transitions taken for T - 1 (a fifth more)
-    assert 4.5 * error < 0.2 * bound.transitions.sum(1).mean().abs() or diffusion.n_steps == 1
+    assert 4.5 * error < 0.2 * bound.transitions.sum(1).mean().abs() or process.n_steps == 1
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_each_row_says_what_it_has_lost(family):
-    diffusion, kernel = FAMILIES[family]()
+    process, kernel = FAMILIES[family]()
     at_draws = getattr(kernel, "n_components", 1) > 1
-    sampler = uneven(N_STEPS) if diffusion.n_steps > 1 else None
+    sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
-    x_0 = data(diffusion, 20, generator)
-    batch = draw_batch(diffusion, x_0, sampler, 5 if sampler else 20, generator, at_draws=at_draws)
-    loss, each = Objective(diffusion, kernel)(batch)
+    x_0 = data(process, 20, generator)
+    batch = draw_batch(process, x_0, sampler, 5 if sampler else 20, generator, at_draws=at_draws)
+    loss, each = Objective(process, kernel)(batch)
     assert not each.requires_grad
     assert loss.item() == pytest.approx((each * batch.weight).sum().item(), rel=1e-6)
     for i in range(20):  # rows do not talk to each other
         x_prev = None if batch.x_prev is None else batch.x_prev[i : i + 1]
         x_0, x_t, t, weight = (v[i : i + 1] for v in (batch.x_0, batch.x_t, batch.t, batch.weight))
         one = Batch(x_0, x_t, t, weight, x_prev, int(i < batch.n_first))
-        alone = Objective(diffusion, kernel)(one)[1]
+        alone = Objective(process, kernel)(one)[1]
         torch.testing.assert_close(alone, each[i : i + 1], rtol=1e-4, atol=1e-5)
 
 
 def test_scored_at_a_draw_a_step_costs_its_kl_in_the_mean():
-    diffusion = GaussianDiffusion(geometric(N_STEPS, 3.0, -3.0))
-    kernel = GaussianDenoiser(diffusion, ResidualMLP(2, 4, 8, depth=1), 2)
+    process = GaussianDiffusion(geometric(N_STEPS, 3.0, -3.0))
+    kernel = GaussianDenoiser(process, ResidualMLP(2, 4, 8, depth=1), 2)
     generator = Generator().manual_seed(0)
     x_0 = torch.randn(20000, 2, generator=generator, dtype=torch.float64)
-    batch = draw_batch(diffusion, x_0, StepSampler(N_STEPS), 100, generator, at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 100, generator, at_draws=True)
     with torch.no_grad():
-        each = Objective(diffusion, kernel)(batch)[1]
+        each = Objective(process, kernel)(batch)[1]
     ratio = each[100:]  # log q - log p at draws of q
     t = batch.t[100:]
-    q, p = diffusion.posterior(x_0[100:], batch.x_t[100:], t), kernel(batch.x_t[100:], t)
+    q, p = process.posterior(x_0[100:], batch.x_t[100:], t), kernel(batch.x_t[100:], t)
     expected = q.kl(p[:]).detach()
     spread = (ratio - expected).std().item() / math.sqrt(len(ratio))
     # two-sided at 4.5 standard errors, false alarm 7e-6
@@ -127,14 +127,14 @@ def test_scored_at_a_draw_a_step_costs_its_kl_in_the_mean():
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch(family, world):
-    diffusion, kernel = FAMILIES[family]()
-    sampler = uneven(N_STEPS) if diffusion.n_steps > 1 else None
+    process, kernel = FAMILIES[family]()
+    sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
     at_draws = getattr(kernel, "n_components", 1) > 1
-    x_0 = data(diffusion, 30, generator)
+    x_0 = data(process, 30, generator)
     # fewer first rows than processes, so that some have none
-    whole = draw_batch(diffusion, x_0, sampler, 2 if sampler else 30, generator, at_draws=at_draws)
-    objective = Objective(diffusion, kernel)
+    whole = draw_batch(process, x_0, sampler, 2 if sampler else 30, generator, at_draws=at_draws)
+    objective = Objective(process, kernel)
 
     def gradient(loss: Tensor) -> list[Tensor]:
         kernel.zero_grad()
@@ -151,9 +151,9 @@ def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch
 
 
 def test_a_batch_gives_each_row_its_step():
-    diffusion, _ = gaussian()
+    process, _ = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(diffusion, x_0, StepSampler(N_STEPS), 7, Generator().manual_seed(0), at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 7, Generator().manual_seed(0), at_draws=True)
     assert batch.t[:7].tolist() == [1] * 7
     assert batch.t[7:].min() >= 2
     assert batch.t.max() <= N_STEPS
@@ -165,20 +165,20 @@ def test_a_batch_gives_each_row_its_step():
 
 
 def test_with_a_fixed_first_step_no_row_is_at_it():
-    diffusion, kernel = gaussian()
+    process, kernel = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(diffusion, x_0, StepSampler(N_STEPS), 0, Generator().manual_seed(0), at_draws=False)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 0, Generator().manual_seed(0), at_draws=False)
     assert batch.t.min() >= 2
     assert batch.weight.sum().item() == pytest.approx(N_STEPS - 1)
-    assert math.isfinite(Objective(diffusion, kernel)(batch)[0].item())
+    assert math.isfinite(Objective(process, kernel)(batch)[0].item())
 
 
 def test_under_autocast_the_loss_is_still_summed_in_full_precision():
-    diffusion, kernel = gaussian()
-    x_0 = data(diffusion, 512, Generator().manual_seed(0))
-    batch = draw_batch(diffusion, x_0, StepSampler(N_STEPS), 12, Generator().manual_seed(1), at_draws=False)
+    process, kernel = gaussian()
+    x_0 = data(process, 512, Generator().manual_seed(0))
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 12, Generator().manual_seed(1), at_draws=False)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, each = Objective(diffusion, kernel)(batch)
+        loss, each = Objective(process, kernel)(batch)
     assert loss.dtype == torch.float32
     # bfloat16 keeps 8 bits; a product taken in it would be off by up to 4e-3
     assert loss.item() == pytest.approx((each.double() * batch.weight.double()).sum().item(), rel=1e-6)

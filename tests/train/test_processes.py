@@ -42,7 +42,7 @@ def finish(processes: list[subprocess.Popen[bytes]]) -> None:
 
 def kill_after(processes: list[subprocess.Popen[bytes]], log: Path, step: int) -> None:
     """Kill all when the log has come to a step, wherever they may be."""
-    while not (log.exists() and f'"step": {step},' in log.read_text()):
+    while not (log.exists() and f'"update": {step},' in log.read_text()):
         assert all(process.poll() is None for process in processes)
         time.sleep(0.002)
     for process in processes:
@@ -59,9 +59,9 @@ VISITS = (0, 2)
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have trained and measured; one has measured the same runs elsewhere."""
     folder = tmp_path_factory.mktemp("processes")
-    for visits in VISITS:
-        small.train("digits", folder / f"visits-{visits}", visits=visits)
-        shutil.copytree(folder / f"visits-{visits}", folder / f"alone-{visits}")
+    for n_timesteps in VISITS:
+        small.train("digits", folder / f"n_timesteps-{n_timesteps}", n_timesteps=n_timesteps)
+        shutil.copytree(folder / f"n_timesteps-{n_timesteps}", folder / f"alone-{n_timesteps}")
     finish(start("images_and_measures", folder))
     return folder
 
@@ -87,7 +87,7 @@ def test_a_unet_trains_with_two_processes_as_with_one(two, tmp_path):
     assert moved.abs().max() > 1e-2  # far from where they started
     logs = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (two / "whole", tmp_path / "one")]
     for a, b in zip(*(map(json.loads, log) for log in logs), strict=True):
-        assert a["step"] == b["step"]
+        assert a["update"] == b["update"]
         assert a["validation"] == pytest.approx(b["validation"], rel=1e-5)
 
 
@@ -97,11 +97,11 @@ def measured(folder: Path) -> dict[str, object]:
     return result
 
 
-@pytest.mark.parametrize("visits", VISITS)
-def test_a_measurement_is_the_same_to_the_last_digit_however_many_processes_share_it(two, visits, monkeypatch):
-    alone = two / f"alone-{visits}"
+@pytest.mark.parametrize("n_timesteps", VISITS)
+def test_a_measurement_is_the_same_to_the_last_digit_however_many_processes_share_it(two, n_timesteps, monkeypatch):
+    alone = two / f"alone-{n_timesteps}"
     monkeypatch.setattr(blocks, "NUMBERS", 40 * 64)
     evaluate_run(open_run(alone), device="cpu")
-    assert measured(two / f"visits-{visits}") == measured(alone)
+    assert measured(two / f"n_timesteps-{n_timesteps}") == measured(alone)
     assert measured(alone)["n"] == 400  # ten blocks
     assert set(measured(alone)) >= {"bound", "standard_error", "terms", "log_prob"}

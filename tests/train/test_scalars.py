@@ -12,7 +12,7 @@ import tiny
 from quasistatic.errors import InputError
 from quasistatic.train import Scalars, TrainConfig
 
-CONFIG = TrainConfig(steps=6, batch_size=16, evaluate_every=2, validation_pairs=100)
+CONFIG = TrainConfig(n_updates=6, batch_size=16, evaluate_every=2, validation_pairs=100)
 
 
 def test_what_tensorboard_shows_is_the_log_also_after_a_break(tmp_path):
@@ -26,7 +26,7 @@ def test_what_tensorboard_shows_is_the_log_also_after_a_break(tmp_path):
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     for name in ("validation", "loss_nats"):
         shown = {event.step: event.value for event in board.Scalars(name)}
-        assert shown == {line["step"]: pytest.approx(line[name], rel=1e-6) for line in log if line[name] is not None}
+        assert shown == {line["update"]: pytest.approx(line[name], rel=1e-6) for line in log if line[name] is not None}
 
 
 def test_without_it_there_is_one_sentence(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from quasistatic.train import fit
 from quasistatic.train.source import Source
 from quasistatic.transforms import Chain, Levels
 
-SHORT = dataclasses.replace(tiny.CONFIG, steps=10, evaluate_every=5)
+SHORT = dataclasses.replace(tiny.CONFIG, n_updates=10, evaluate_every=5)
 
 
 class OnDisk:
@@ -42,9 +42,9 @@ class OnDisk:
 def even() -> DiffusionModel:
     """A model of 8 levels whose transform draws nothing."""
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(12, 5.0, -4.0))
+    process = GaussianDiffusion(geometric(12, 5.0, -4.0))
     network = ResidualMLP(2, GaussianDenoiser.n_outputs(2), width=12, depth=1)
-    return DiffusionModel(Chain(Levels(8)), diffusion, GaussianDenoiser(diffusion, network, 2), (2,))
+    return DiffusionModel(Chain(Levels(8)), process, GaussianDenoiser(process, network, 2), (2,))
 
 
 def mirrored(x: Tensor, generator: Generator) -> Tensor:
@@ -58,7 +58,7 @@ def test_rows_on_disk_train_to_the_same_bits_as_rows_in_memory_and_are_read_a_ba
     models = [fit(even(), rows, tiny.rows(50, 2), SHORT, quiet=True) for rows in (x, disk)]
     a, b = (list(model.kernel.parameters()) for model in models)
     assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
-    assert disk.asked == [SHORT.batch_size] * SHORT.steps
+    assert disk.asked == [SHORT.batch_size] * SHORT.n_updates
 
 
 def test_bytes_are_encoded_as_floats_are():
@@ -90,16 +90,16 @@ def test_a_bad_row_on_disk_is_found_when_it_is_drawn():
 def test_a_time_budget_stops_at_a_checkpoint_and_the_same_call_goes_on_to_the_same_bits(tmp_path):
     tiny.train(tmp_path / "whole", SHORT)
     spent = {"seconds": 0.0, "cpu_seconds": 0.0}
-    for stops in range(1, SHORT.steps + 1):
+    for stops in range(1, SHORT.n_updates + 1):
         tiny.train(tmp_path / "parts", SHORT, time_budget=1e-9)
         last = json.loads((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()[-1])
-        assert last["step"] == stops
+        assert last["update"] == stops
         state = tmp_path / "parts" / "checkpoint" / f"step-{stops:08d}" / "state.json"
         told = json.loads(state.read_text())
         assert all(told[clock] > before for clock, before in spent.items())  # the time before a break counts, too
         spent = {clock: told[clock] for clock in spent}
     live = [tiny.result(tmp_path / name)[0] for name in ("whole", "parts")]
-    key = f"step-{SHORT.steps:08d}/weight."
+    key = f"step-{SHORT.n_updates:08d}/weight."
     weights = [k for k in live[0] if k.startswith(key)]
     assert weights
     assert all(torch.equal(live[0][k], live[1][k]) for k in weights)

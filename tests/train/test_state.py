@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.train.ema import Ema
 from quasistatic.train.state import TrainState, prune
 
@@ -25,7 +25,7 @@ class Run:
         self.net = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.3), nn.BatchNorm1d(width), nn.Linear(width, 1))
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=0.01, fused=True)
         self.ema = Ema(self.net.parameters(), 0.9)
-        self.sampler = StepSampler(n_steps)
+        self.sampler = TimestepSampler(n_steps)
         self.generator = Generator().manual_seed(3)
         self.state = TrainState(self.net, self.optimiser, self.ema, self.sampler, self.generator)
 
@@ -42,7 +42,7 @@ class Run:
 
     def all(self) -> dict[str, Tensor]:
         tensors = {k: v.detach().clone() for k, v in self.state._tensors().items()}
-        numbers = {"step": self.state.step, "best": self.state.best, "updates": self.ema.updates}
+        numbers = {"update": self.state.step, "best": self.state.best, "updates": self.ema.updates}
         return tensors | {k: torch.tensor(float(v)) for k, v in numbers.items()}
 
 

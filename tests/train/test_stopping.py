@@ -76,7 +76,7 @@ def test_where_signals_cannot_be_taken_nothing_changes():
 
 
 def test_a_terminated_command_has_status_143_and_says_how_to_go_on(tmp_path):
-    words = ["train", "swiss-roll", "--out", str(tmp_path / "run"), *small.words("swiss-roll"), "train.steps=100000"]
+    words = ["train", "swiss-roll", "--out", str(tmp_path / "run"), *small.words("swiss-roll"), "train.n_updates=100000"]
     env = {**os.environ, "PYTHONPATH": str(Path(quasistatic.__file__).parents[1])}
     command = [sys.executable, "-m", "quasistatic", *words]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)

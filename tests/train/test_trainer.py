@@ -21,16 +21,16 @@ import quasistatic.train.trainer as loop
 import tiny
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks import ResidualMLP
-from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser, StationaryFirstStep
+from quasistatic.reverse import BernoulliDenoiser, FixedFirstStep, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.storage.modules import save_tensors
 from quasistatic.train import TrainConfig, fit
 from quasistatic.transforms import Affine, Chain
 
-SHORT = dataclasses.replace(tiny.CONFIG, steps=10, evaluate_every=5)
+SHORT = dataclasses.replace(tiny.CONFIG, n_updates=10, evaluate_every=5)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,14 @@ def test_a_correlated_gaussian_is_learned_to_within_a_hundredth_of_a_nat_of_its_
     law = torch.distributions.MultivariateNormal(torch.tensor([5.0, -2.0]).double(), scale_tril=factor)
     x = law.mean + torch.randn(12000, 2, generator=Generator().manual_seed(3), dtype=torch.float64) @ factor.T
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(geometric(8, 5.0, -6.0))
+    process = GaussianDiffusion(geometric(8, 5.0, -6.0))
     network = ResidualMLP(2, GaussianDenoiser.n_outputs(2, "full"), width=24, depth=1)
     transform = Chain(Affine(law.mean, torch.full((2,), 3.0)))
-    model = DiffusionModel(transform, diffusion, GaussianDenoiser(diffusion, network, 2, "full"), (2,))
-    config = TrainConfig(steps=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350)
+    model = DiffusionModel(transform, process, GaussianDenoiser(process, network, 2, "full"), (2,))
+    config = TrainConfig(n_updates=700, batch_size=256, learning_rate=0.01, warmup=20, ema=0.98, evaluate_every=350)
     fit(model, x[:8000], x[8000:9000], config, quiet=True)
     test = x[9000:]
-    bound = model.bound(test, generator=Generator().manual_seed(4), method="trajectory")
+    bound = model.elbo(test, generator=Generator().manual_seed(4), method="trajectory")
     gap = paired_difference(law.log_prob(test), bound.total)
     # The truth less the bound is a KL and so not negative; 4.5 standard errors either way, false alarm 7e-6.
     assert gap.standard_error < 0.005
@@ -82,13 +82,13 @@ def test_tied_bits_are_learned_to_within_a_hundredth_of_a_nat():
     x = (torch.rand(4000, 1, generator=Generator().manual_seed(1)) < 0.3).double().expand(-1, 3)
     torch.manual_seed(0)
     rate = torch.full((3,), 0.3)
-    diffusion = BinomialDiffusion(constant_erasure(4), rate)
+    process = BernoulliDiffusion(constant_erasure(4), rate)
     network = ResidualMLP(3, BernoulliDenoiser.n_outputs(3, 3), width=16, depth=1)
-    model = DiffusionModel(Chain(), diffusion, BernoulliDenoiser(diffusion, network, rate, 3), (3,))
-    config = TrainConfig(steps=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250)
+    model = DiffusionModel(Chain(), process, BernoulliDenoiser(process, network, rate, 3), (3,))
+    config = TrainConfig(n_updates=500, batch_size=128, learning_rate=0.02, warmup=10, ema=0.97, evaluate_every=250)
     fit(model, x[:3000], x[3000:], config, quiet=True)
     both = torch.tensor([[0.0] * 3, [1.0] * 3])
-    values = model.bound(both.repeat(2000, 1), generator=Generator().manual_seed(2)).total.view(2000, 2)
+    values = model.elbo(both.repeat(2000, 1), generator=Generator().manual_seed(2)).total.view(2000, 2)
     mean, error = values.mean(0), values.std(0) / math.sqrt(2000)
     # both log probabilities are known; a bound of each by draws, two-sided at 4.5 standard errors (7e-6 each)
     assert (mean < torch.tensor([0.7, 0.3]).log() + 0.03 + 4.5 * error).all()  # 0.03: the rate is of 3000 draws
@@ -100,13 +100,13 @@ def test_tied_bits_are_learned_to_within_a_hundredth_of_a_nat():
 def test_the_first_step_of_the_paper_is_not_trained_but_the_others_are():
     def with_fixed_first_step() -> DiffusionModel:
         model = tiny.model(dropout=0.0)
-        kernel = StationaryFirstStep(model.kernel, model.diffusion)
-        return DiffusionModel(model.transform, model.diffusion, kernel, (2,))
+        kernel = FixedFirstStep(model.kernel, model.process)
+        return DiffusionModel(model.transform, model.process, kernel, (2,))
 
-    start = with_fixed_first_step().bound(tiny.rows(200, 3), generator=Generator().manual_seed(0)).mean()
+    start = with_fixed_first_step().elbo(tiny.rows(200, 3), generator=Generator().manual_seed(0)).mean()
     config = dataclasses.replace(tiny.CONFIG, learning_rate=0.01)
     told = fit(with_fixed_first_step(), tiny.rows(300, 1), tiny.rows(50, 2), config, quiet=True)
-    end = told.bound(tiny.rows(200, 3), generator=Generator().manual_seed(0)).mean()
+    end = told.elbo(tiny.rows(200, 3), generator=Generator().manual_seed(0)).mean()
     assert end.value > start.value + 0.1
 
 
@@ -114,12 +114,12 @@ def test_one_step_is_enough_of_a_chain():
     # White noise is told to be N(1, 0.1^2) in one step; a tenth of the signal stays in it, which tells next to
     # nothing (0.0006 nats) of where x_0 was.
     torch.manual_seed(0)
-    diffusion = GaussianDiffusion(torch.tensor([0.9]))
-    kernel = GaussianDenoiser(diffusion, ResidualMLP(1, 2, 8, depth=1), 1)
+    process = GaussianDiffusion(torch.tensor([0.9]))
+    kernel = GaussianDenoiser(process, ResidualMLP(1, 2, 8, depth=1), 1)
     x = 1.0 + 0.1 * torch.randn(500, 1, generator=Generator().manual_seed(0), dtype=torch.float64)
-    config = TrainConfig(steps=300, batch_size=64, learning_rate=0.02, warmup=1, ema=0.9, evaluate_every=300)
-    model = fit(DiffusionModel(Chain(), diffusion, kernel, (1,)), x, x, config, quiet=True)
-    bound = model.bound(x, generator=Generator().manual_seed(1))
+    config = TrainConfig(n_updates=300, batch_size=64, learning_rate=0.02, warmup=1, ema=0.9, evaluate_every=300)
+    model = fit(DiffusionModel(Chain(), process, kernel, (1,)), x, x, config, quiet=True)
+    bound = model.elbo(x, generator=Generator().manual_seed(1))
     assert bound.transitions.shape == (500, 0)
     # minus the entropy of these 500 points, and what two parameters and some curvature can gain on them
     best = torch.distributions.Normal(x.mean(), x.std()).log_prob(x).mean()
@@ -129,7 +129,7 @@ def test_one_step_is_enough_of_a_chain():
 def test_without_a_folder_the_best_weights_come_back_too(whole, tmp_path):
     held, filed = tiny.train(None), load(whole)
     assert all(torch.equal(a, filed.state_dict()[k]) for k, a in held.state_dict().items())
-    assert torch.equal(held.diffusion.beta, filed.diffusion.beta)
+    assert torch.equal(held.process.beta, filed.process.beta)
 
 
 @pytest.mark.parametrize("filed", [True, False])
@@ -145,7 +145,7 @@ def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp
     model = tiny.train(tmp_path / "run" if filed else None, SHORT)
     assert all(torch.equal(a, b) for a, b in zip(seen[1], model.kernel.parameters(), strict=True))
     if filed:
-        assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["step"] == 5
+        assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["update"] == 5
     assert not all(torch.equal(a, b) for a, b in zip(seen[1], seen[2], strict=True))
     assert not model.training
 
@@ -180,13 +180,13 @@ def test_the_bound_of_the_log_is_the_bound_of_the_model_that_comes_back(whole):
     model = load(whole)
     z, log_det = model.encode(tiny.rows(50, 2), Generator().manual_seed(1))
     with torch.no_grad():
-        total = loop.quick_bound(model.diffusion, model.kernel, z, n_pairs=300, generator=Generator().manual_seed(2))
+        total = loop.estimate_elbo(model.process, model.kernel, z, n_timesteps=6, generator=Generator().manual_seed(2)).total
     assert lines[-1]["validation"] == loop.Estimate.of(total + log_det, "bits").value
 
 
 def test_the_log_has_a_line_for_each_evaluation(whole):
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 15, 30, 45, 60]
+    assert [line["update"] for line in lines] == [0, 15, 30, 45, 60]
     assert lines[0]["loss_nats"] is None
     assert all(math.isfinite(line["loss_nats"]) for line in lines[1:])
     assert all(line["unit"] == "bits" for line in lines)
@@ -201,7 +201,7 @@ def test_the_callback_sees_the_weights_that_were_measured():
         seen.append((told, model.kernel.network.last.weight.detach().clone()))  # type: ignore[union-attr,operator]
 
     fit(model, tiny.rows(300, 1), tiny.rows(50, 2), SHORT, quiet=True, on_evaluation=look)
-    assert [told["step"] for told, _ in seen] == [0, 5, 10]
+    assert [told["update"] for told, _ in seen] == [0, 5, 10]
     best = max(seen, key=lambda pair: pair[0]["validation"])[1]
     assert torch.equal(best, model.kernel.network.last.weight)  # type: ignore[union-attr,operator,arg-type]
 
@@ -209,7 +209,7 @@ def test_the_callback_sees_the_weights_that_were_measured():
 # Patience
 
 
-EAGER = dataclasses.replace(tiny.CONFIG, steps=3000, evaluate_every=15, patience=3, learning_rate=0.02)
+EAGER = dataclasses.replace(tiny.CONFIG, n_updates=3000, evaluate_every=15, patience=3, learning_rate=0.02)
 
 
 def train_on_few(folder: Path | None, config: TrainConfig = EAGER, **kwargs: Any) -> DiffusionModel:
@@ -225,10 +225,10 @@ def test_without_improvement_training_stops_and_the_best_weights_come_back(tmp_p
     model = train_on_few(tmp_path / "run")
     log = log_of(tmp_path / "run")
     assert [line["waited"] for line in log[-4:]] == [0, 1, 2, 3]
-    assert log[-1]["step"] == log[-4]["step"] + 45 < 1500
+    assert log[-1]["update"] == log[-4]["update"] + 45 < 1500
     best = max(log, key=lambda line: line["validation"])
     expected = {k: v.clone() for k, v in load(tmp_path / "run").state_dict().items()}
-    assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["step"] == best["step"]
+    assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["update"] == best["update"]
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.items())
 
 
@@ -239,7 +239,7 @@ def test_patience_looks_on_and_changes_nothing_before_it_ends(tmp_path):
 
     def look(line: dict[str, Any]) -> None:
         seen.append(line)
-        tiny.stop_at(stopped[-1]["step"])(line)
+        tiny.stop_at(stopped[-1]["update"])(line)
 
     with pytest.raises(tiny.Interrupted):
         train_on_few(None, dataclasses.replace(EAGER, patience=0), on_evaluation=look)
@@ -251,7 +251,7 @@ def test_what_is_left_of_patience_outlives_a_break(tmp_path):
     train_on_few(tmp_path / "whole")
     for back in (3, 2, 1, 0):  # evaluations before the end
         with pytest.raises(tiny.Interrupted):
-            train_on_few(tmp_path / "run", on_evaluation=tiny.stop_at(log_of(tmp_path / "whole")[-1 - back]["step"]))
+            train_on_few(tmp_path / "run", on_evaluation=tiny.stop_at(log_of(tmp_path / "whole")[-1 - back]["update"]))
     train_on_few(tmp_path / "run")
     assert tiny.same(tmp_path / "whole", tmp_path / "run")
     train_on_few(tmp_path / "run")  # and the same command after the end changes nothing
@@ -260,16 +260,16 @@ def test_what_is_left_of_patience_outlives_a_break(tmp_path):
 
 def test_a_stop_between_two_evaluations_takes_no_patience(tmp_path):
     train_on_few(tmp_path / "whole")
-    end, step, before = log_of(tmp_path / "whole")[-1]["step"], 0, -1
+    end, step, before = log_of(tmp_path / "whole")[-1]["update"], 0, -1
     while before < step < end:
         before, step = step, _steps_after_a_moment(tmp_path / "run")
     assert log_of(tmp_path / "run")[-1]["waited"] == 3
-    assert log_of(tmp_path / "run")[-1]["step"] == log_of(tmp_path / "whole")[-1]["step"]
+    assert log_of(tmp_path / "run")[-1]["update"] == log_of(tmp_path / "whole")[-1]["update"]
 
 
 def _steps_after_a_moment(folder: Path) -> int:
     train_on_few(folder, time_budget=0.05)
-    return log_of(folder)[-1]["step"]
+    return log_of(folder)[-1]["update"]
 
 
 # Interrupted and continued equals uninterrupted
@@ -312,7 +312,7 @@ def test_steps_placed_between_two_checkpoints_are_placed_again_after_a_break(tmp
             tiny.train(tmp_path / "run", config, on_evaluation=tiny.stop_at(step))
     model = tiny.train(tmp_path / "run", config)
     assert tiny.same(tmp_path / "whole", tmp_path / "run")
-    assert not torch.equal(model.diffusion.beta, tiny.model().diffusion.beta)
+    assert not torch.equal(model.process.beta, tiny.model().process.beta)
 
 
 def test_a_unet_continues_bit_for_bit(tmp_path):
@@ -332,9 +332,9 @@ def test_a_mixture_of_bits_continues_bit_for_bit(tmp_path):
     def train(folder: Path, on_evaluation: Callable[[dict[str, Any]], None] | None = None) -> None:
         torch.manual_seed(0)
         rate = torch.tensor([0.3, 0.6])
-        diffusion = BinomialDiffusion(constant_erasure(5), rate)
+        process = BernoulliDiffusion(constant_erasure(5), rate)
         network = ResidualMLP(2, BernoulliDenoiser.n_outputs(2, 2), 8, depth=1, dropout=0.2)
-        model = DiffusionModel(Chain(), diffusion, BernoulliDenoiser(diffusion, network, rate, 2), (2,))
+        model = DiffusionModel(Chain(), process, BernoulliDenoiser(process, network, rate, 2), (2,))
         x = (torch.rand(100, 2, generator=Generator().manual_seed(0)) < rate).double()
         fit(model, x, x, tiny.CONFIG, folder=folder, quiet=True, on_evaluation=on_evaluation)
 
@@ -355,7 +355,7 @@ def test_the_same_command_after_the_end_changes_nothing(tmp_path):
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
 
 
-@pytest.mark.parametrize("torn", ["", '{"step": 60, "va', "\n", "5\n", '{"step": 30}'])
+@pytest.mark.parametrize("torn", ["", '{"update": 60, "va', "\n", "5\n", '{"update": 30}'])
 def test_a_log_that_is_ahead_or_torn_is_set_right(whole, tmp_path, torn):
     run = tmp_path / "run"
     with pytest.raises(tiny.Interrupted):
@@ -369,7 +369,7 @@ def test_a_log_that_is_ahead_or_torn_is_set_right(whole, tmp_path, torn):
 def test_a_log_without_checkpoints_begins_anew(whole, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "metrics.jsonl").write_text('{"step": 0}\n')
+    (run / "metrics.jsonl").write_text('{"update": 0}\n')
     tiny.train(run)
     assert tiny.same(whole, run)
 
@@ -488,7 +488,7 @@ def test_real_system_calls_that_fail_are_the_same_sentence(whole, tmp_path):
     size = max(p.stat().st_size for p in whole.rglob("state.safetensors"))
 
     def shrink(told: dict[str, Any]) -> None:
-        if told["step"] == 30:
+        if told["update"] == 30:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
 
     try:
@@ -584,14 +584,14 @@ def test_every_batch_holds_the_first_step_and_others(batch_size, first_share):
         assert 1 <= n_first < batch_size
         assert n_first >= min(batch_size - 1, round(batch_size * max(first_share, 1 / n_steps)))
     assert loop._rows_at_one(config, 1, "learned") == batch_size
-    assert loop._rows_at_one(config, 10, "stationary") == 0
+    assert loop._rows_at_one(config, 10, "fixed") == 0
 
 
 def test_a_checkpoint_of_another_model_is_one_sentence(tmp_path):
     tiny.train(tmp_path / "run", SHORT)
     other = tiny.model()
     wide = ResidualMLP(2, GaussianDenoiser.n_outputs(2, "full"), width=20, depth=1)
-    other.kernel = GaussianDenoiser(other.diffusion, wide, 2, "full")  # type: ignore[arg-type]
+    other.kernel = GaussianDenoiser(other.process, wide, 2, "full")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"step-00000010 is of another model or configuration: .*size mismatch"):
         fit(other, tiny.rows(300, 1), tiny.rows(50, 2), SHORT, folder=tmp_path / "run", quiet=True)
 
@@ -599,7 +599,7 @@ def test_a_checkpoint_of_another_model_is_one_sentence(tmp_path):
 def test_two_trainings_in_one_folder_is_one_sentence(whole, tmp_path):
     # the inner call draws and seeds, too, which must not change the outer training: looking is free
     def train_inside(told: dict[str, Any]) -> None:
-        if told["step"] == 15:
+        if told["update"] == 15:
             with pytest.raises(InputError, match=r"another process is training in .*run: wait for it"):
                 tiny.train(tmp_path / "run")
 
@@ -632,9 +632,9 @@ def test_two_processes_equal_one_and_each_other_and_continue_bit_for_bit(tmp_pat
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-5)
     logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "whole")]
     for a, b in zip(*(map(json.loads, log) for log in logs), strict=True):
-        assert a["step"] == b["step"]
+        assert a["update"] == b["update"]
         assert a["validation"] == pytest.approx(b["validation"], rel=1e-5)
-        assert a["step"] == 0 or a["loss_nats"] == pytest.approx(b["loss_nats"], rel=1e-5)
+        assert a["update"] == 0 or a["loss_nats"] == pytest.approx(b["loss_nats"], rel=1e-5)
 
 
 @pytest.fixture

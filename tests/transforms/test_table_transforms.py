@@ -13,14 +13,14 @@ from torch import Generator, Tensor
 from chance import check_mean
 from oracles import roughen
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
-from quasistatic.likelihood.elbo import elbo_terms
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.likelihood.bound import elbo
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import MixedDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.storage.modules import build, describe
-from quasistatic.transforms import Affine, Chain, Complete, Dequantise, HistogramToNormal, OnColumns, Whiten, YeoJohnson
+from quasistatic.transforms import Affine, Chain, Complete, Dequantise, HistogramGaussianizer, OnColumns, Whiten, YeoJohnson
 from quasistatic.transforms.normal import Normal
 
 NAN = math.nan
@@ -83,7 +83,7 @@ def marginals() -> OnColumns:
     """Column 1 by its histogram, columns 0 and 2 by powers."""
     levels = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
     powers = Chain(Affine(torch.ones(2), 2.0 * torch.ones(2)), YeoJohnson(torch.tensor([0.5, 1.5])))
-    return OnColumns([powers, Chain(Dequantise(4), HistogramToNormal(levels))], [[2, 0], [1]])
+    return OnColumns([powers, Chain(Dequantise(4), HistogramGaussianizer(levels))], [[2, 0], [1]])
 
 
 def test_blocks_are_put_where_they_came_from() -> None:
@@ -151,7 +151,7 @@ def test_columns_that_are_sums_of_others_can_be_whitened() -> None:
 def table_model(law: Normal, n_steps: int, rough: float = 0.0) -> DiffusionModel:
     """Numbers in columns 0, 2, 3, a bit in column 1 and a class in column 4, untrained."""
     beta = geometric(n_steps, 5.0, -4.0)
-    bits = BinomialDiffusion(beta, torch.tensor([0.3], dtype=torch.float64))
+    bits = BernoulliDiffusion(beta, torch.tensor([0.3], dtype=torch.float64))
     q = MixedDiffusion([GaussianDiffusion(beta), bits, CategoricalDiffusion(beta, 3, rho=RATE)], [[0, 2, 3], [1], [4]])
     network = ResidualMLP(MixedDenoiser.n_inputs(q), MixedDenoiser.n_outputs(q), width=8, depth=1)
     if rough:
@@ -182,7 +182,7 @@ def test_a_zero_network_scores_what_is_observed_by_the_gaussian_fit_s_marginal(n
     truth = law.log_prob(x[:, [0, 2, 3]])
     truth = truth + torch.where(x[:, 1].isnan(), 0.0, bit.log()[x[:, 1].nan_to_num().long()])
     truth = truth + torch.where(chosen.isnan(), 0.0, RATE.log()[chosen.nan_to_num().long()])
-    bound = model.bound(x, method="trajectory", generator=Generator().manual_seed(0))
+    bound = model.elbo(x, method="trajectory", generator=Generator().manual_seed(0))
     torch.testing.assert_close(bound.total, truth, rtol=0, atol=1e-6)
     torch.testing.assert_close(model.log_prob(x, 3, generator=Generator().manual_seed(1)), truth, rtol=0, atol=1e-6)
 
@@ -190,16 +190,16 @@ def test_a_zero_network_scores_what_is_observed_by_the_gaussian_fit_s_marginal(n
 def test_a_learned_network_s_bound_of_the_observed_part_is_below_its_marginal() -> None:
     # a class that is missing beside a known bit, summed over all its values
     beta = geometric(2, 2.0, -2.0)
-    q = MixedDiffusion([BinomialDiffusion(beta, 0.3), CategoricalDiffusion(beta, 3, rho=RATE)], [[0], [1]])
+    q = MixedDiffusion([BernoulliDiffusion(beta, 0.3), CategoricalDiffusion(beta, 3, rho=RATE)], [[0], [1]])
     network = roughen(ResidualMLP(MixedDenoiser.n_inputs(q), MixedDenoiser.n_outputs(q), width=8, depth=1), scale=0.5)
     kernel = MixedDenoiser(q, network.double()).double()
     model = DiffusionModel(Complete(torch.zeros(0), torch.zeros(0, 0), [], [RATE], [1]), q, kernel, (2,))
     row, n = torch.tensor([[1.0, NAN]], dtype=torch.float64), 30_000
     every = torch.tensor([[1.0, k] for k in (0.0, 1.0, 2.0)], dtype=torch.float64)
     with torch.no_grad():
-        whole = elbo_terms(q, kernel, every.repeat(n, 1), generator=Generator().manual_seed(0)).total.view(n, 3).mean(0)
+        whole = elbo(q, kernel, every.repeat(n, 1), generator=Generator().manual_seed(0)).total.view(n, 3).mean(0)
     expected = (RATE * (whole - RATE.log())).sum()  # E_q [bound - log q]
-    bound = model.bound(row.repeat(n, 1), generator=Generator().manual_seed(1)).total
+    bound = model.elbo(row.repeat(n, 1), generator=Generator().manual_seed(1)).total
     check_mean(bound, expected, false_alarm=1e-4, resolves=0.05)
     assert expected < torch.logsumexp(whole, 0)
 
@@ -224,12 +224,12 @@ def test_infinity_is_refused_and_a_hole_only_where_it_can_be_completed() -> None
     x = mixed_rows(3)
     x[1, 2] = math.inf
     with pytest.raises(InputError, match=r"inf at index \[1, 2\]"):
-        model.bound(x)
+        model.elbo(x)
     x[1, 2] = NAN
-    model.bound(x)
-    whole = DiffusionModel(Chain(), model.diffusion, model.kernel, (5,))
+    model.elbo(x)
+    whole = DiffusionModel(Chain(), model.process, model.kernel, (5,))
     with pytest.raises(InputError, match=r"nan at index \[1, 2\]"):
-        whole.bound(x)
+        whole.elbo(x)
 
 
 def test_a_model_of_tables_is_described_and_built_again() -> None:
@@ -237,5 +237,5 @@ def test_a_model_of_tables_is_described_and_built_again() -> None:
     again = build(*describe(model)).double()
     again.load_state_dict(model.state_dict())
     x = pierced(mixed_rows(12))
-    a, b = (m.bound(x, generator=Generator().manual_seed(0)).total for m in (model, again))
+    a, b = (m.elbo(x, generator=Generator().manual_seed(0)).total for m in (model, again))
     assert torch.equal(a, b)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Transform, Whiten
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Transform, Whiten
 
 SEEDS = st.integers(0, 2**31)
 
@@ -33,9 +33,9 @@ def whiten(seed: int, d: int) -> Whiten:
     return Whiten(draws(seed + 1, d), rotation @ torch.diag((4.0 * uniforms(seed + 2, d) - 2.0).exp()))
 
 
-def histogram(seed: int, d: int, levels: int = 4) -> HistogramToNormal:
+def histogram(seed: int, d: int, levels: int = 4) -> HistogramGaussianizer:
     mass = uniforms(seed, d, levels) + 0.05
-    return HistogramToNormal(mass / mass.sum(1, keepdim=True))
+    return HistogramGaussianizer(mass / mass.sum(1, keepdim=True))
 
 
 def smooth(kind: str, seed: int, d: int) -> Transform:
@@ -147,7 +147,7 @@ def test_dequantised_integers_come_back_as_they_were(seed, levels):
 
 def test_dequantised_integers_come_back_through_a_whole_chain():
     x = torch.randint(17, (4000, 6), generator=Generator().manual_seed(0))
-    parts = [Dequantise(17), HistogramToNormal.fit(x, 17)]
+    parts = [Dequantise(17), HistogramGaussianizer.fit(x, 17)]
     z, _ = Chain(*parts)(x, Generator().manual_seed(1))
     transform = Chain(*parts, Whiten.fit(z))
     z, _ = transform(x, Generator().manual_seed(2))
@@ -173,7 +173,7 @@ def test_only_dequantisation_is_random_alone_or_in_a_chain():
 
 
 def test_inverse_of_any_real_is_a_level():
-    transform = Chain(Dequantise(5), HistogramToNormal.fit(torch.arange(5).repeat(2, 1).T, 5))
+    transform = Chain(Dequantise(5), HistogramGaussianizer.fit(torch.arange(5).repeat(2, 1).T, 5))
     far = torch.tensor([[-40.0, 40.0], [-9.0, 9.0], [0.0, 0.0]])
     assert transform.inverse(far).tolist() == [[0.0, 4.0], [0.0, 4.0], [2.0, 2.0]]
 
@@ -187,7 +187,7 @@ def test_whiten_fit_makes_rows_white():
 
 def test_histogram_fit_counts_with_a_prior():
     x = torch.tensor([[0, 2], [0, 1], [1, 1]])
-    mass = HistogramToNormal.fit(x, levels=3, prior=0.5).mass
+    mass = HistogramGaussianizer.fit(x, levels=3, prior=0.5).mass
     expected = torch.tensor([[2.5, 1.5, 0.5], [0.5, 2.5, 1.5]], dtype=torch.float64) / 4.5
     torch.testing.assert_close(mass, expected)
 

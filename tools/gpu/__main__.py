@@ -34,8 +34,8 @@ from quasistatic.train.engine import find_device
 
 PARTS = ("check", "ceilings", "ways", "train")
 TINY = {
-    "train.steps": 4, "train.batch_size": 4, "train.evaluate_every": 2, "train.validation_pairs": 30,
-    "n_validation": 12, "n_test": 16, "visits": 2, "sample_steps": 6, "sheet_every": 0,
+    "train.n_updates": 4, "train.batch_size": 4, "train.evaluate_every": 2, "train.validation_pairs": 30,
+    "n_validation": 12, "n_test": 16, "n_timesteps": 2, "sample_steps": 6, "sheet_every": 0,
 }  # fmt: skip
 
 

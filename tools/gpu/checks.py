@@ -18,8 +18,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gpu.models import model_of, network_inputs, random_rows, stirred
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.likelihood.estimators import quick_bound
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.estimators import estimate_elbo
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe
 from quasistatic.schedules import constant_erasure, geometric
@@ -91,17 +91,17 @@ def check_all(recipes: dict[str, Recipe], device: torch.device, seed: int, *, ti
     return found
 
 
-def processes(tiny: bool) -> dict[str, Diffusion]:
+def processes(tiny: bool) -> dict[str, ForwardProcess]:
     """The three families, as the recipes have them."""
     n_steps = 20 if tiny else 1000
     return {
         "Gaussian": GaussianDiffusion(geometric(n_steps, 12.0, -5.0)),
-        "binomial": BinomialDiffusion(constant_erasure(n_steps), 0.5),
+        "binomial": BernoulliDiffusion(constant_erasure(n_steps), 0.5),
         "absorbing": CategoricalDiffusion(constant_erasure(n_steps), 2, "absorbing"),
     }
 
 
-def _forward(name: str, q: Diffusion, device: torch.device, seed: int, tiny: bool) -> list[Check]:
+def _forward(name: str, q: ForwardProcess, device: torch.device, seed: int, tiny: bool) -> list[Check]:
     draw, shape = Generator().manual_seed(seed), (8, 1, 4, 4) if tiny else (64, 3, 32, 32)
     x_0 = torch.randn(shape, generator=draw, dtype=torch.float64)
     if not isinstance(q, GaussianDiffusion):
@@ -115,7 +115,7 @@ def _forward(name: str, q: Diffusion, device: torch.device, seed: int, tiny: boo
         x, y, z, s = x_0.to(there, dtype), x_t.to(there, dtype), x_prev.to(there, dtype), t.to(there)
         return {
             "marginal": moved.marginal(x, s).log_prob(y),
-            "step": moved.step(z, s).log_prob(y),
+            "update": moved.step(z, s).log_prob(y),
             "posterior": moved.posterior(x, y, s).log_prob(z),
             "terminal": moved.marginal(x, q.n_steps).entropy(),
         }
@@ -127,7 +127,7 @@ def _kernel(name: str, model: DiffusionModel, rows: Tensor, device: torch.device
     """A chunk of (row, step) pairs, first steps among them: what each costs, and the gradient of all."""
     draw = Generator().manual_seed(seed)
     x_0 = model.encode(rows, draw)[0].double()
-    q, k = model.diffusion, 2
+    q, k = model.process, 2
     t = torch.cat([torch.ones(k), torch.linspace(2, q.n_steps, len(x_0) - k)]).long()
     x_t = q.marginal(x_0, t).sample(draw)
     x_prev = q.posterior(x_0, x_t, t).sample(draw)
@@ -136,7 +136,7 @@ def _kernel(name: str, model: DiffusionModel, rows: Tensor, device: torch.device
         moved = copy.deepcopy(model).to(there, dtype)
         x, y, z = (part.to(there, dtype) for part in (x_0, x_t, x_prev))
         batch = Batch(x, y, t.to(there), torch.ones(len(x), device=there, dtype=dtype), None, k)
-        loss, each = Objective(moved.diffusion, moved.kernel)(batch)
+        loss, each = Objective(moved.process, moved.kernel)(batch)
         loss.backward()
         scores = moved.kernel(y[k:], batch.t[k:]).log_prob(z[k:])
         return {"cost": each, "law": scores, "gradient": _gradient(moved.kernel)}
@@ -152,7 +152,7 @@ def _kernel(name: str, model: DiffusionModel, rows: Tensor, device: torch.device
         with torch.no_grad():
             x = moved.encode(rows, Generator().manual_seed(seed))[0].float().to(there)
             same = Generator().manual_seed(seed)
-            bounds.append(quick_bound(moved.diffusion, moved.kernel, x, n_pairs=4 * len(x), generator=same))
+            bounds.append(estimate_elbo(moved.process, moved.kernel, x, n_timesteps=4, generator=same).total)
     return [*found, Check(f"bound of the same draws, {name}", relative_error(*bounds), LIMITS["float32"])]
 
 

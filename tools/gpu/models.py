@@ -70,11 +70,11 @@ def network_inputs(model: DiffusionModel, rows: Tensor, seed: int = 1) -> tuple[
         seen.append(arguments)
         raise _SeenError
 
-    draw, device = Generator().manual_seed(seed), model.diffusion.beta.device
+    draw, device = Generator().manual_seed(seed), model.process.beta.device
     x_0 = model.encode(rows, draw)[0].float().to(device)
     # up to where something is left to be seen: a picture without any is one number everywhere, which a norm blows up
-    t = torch.linspace(1, max(1, 3 * model.diffusion.n_steps // 4), len(x_0), device=device).long()
-    x_t = model.diffusion.marginal(x_0, t).sample(draw)
+    t = torch.linspace(1, max(1, 3 * model.process.n_steps // 4), len(x_0), device=device).long()
+    x_t = model.process.marginal(x_0, t).sample(draw)
     network: nn.Module = model.kernel.network  # type: ignore[assignment]
     hook = network.register_forward_pre_hook(catch)
     try:

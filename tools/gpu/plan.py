@@ -38,7 +38,7 @@ PLAN = {
     "cifar10": Slice("CIFAR-10", "cifar10", 30),
     "dead-leaves": Slice("dead leaves, 64 x 64", "dead-leaves", 15, settings={"size": 64, "n_images": 1500}),
     "cifar10-paper": Slice(
-        "CIFAR-10, the paper's network", "cifar10-paper", 10, None, {"train.steps": 20_000, "train.batch_size": 256}
+        "CIFAR-10, the paper's network", "cifar10-paper", 10, None, {"train.n_updates": 20_000, "train.batch_size": 256}
     ),
 }
 
@@ -51,13 +51,13 @@ def predicted(which: Slice, *, tiny: bool = False) -> dict[str, Any]:
     network: nn.Module = model.kernel.network  # type: ignore[assignment]
     forward, both = flops_per_row(network, *network_inputs(model, rows))
     per_second = MFU * RATE * 1e12 / both
-    seconds = recipe.train.steps * recipe.train.batch_size / per_second
+    seconds = recipe.train.n_updates * recipe.train.batch_size / per_second
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
         "forward_flops": forward,
         "training_flops": both,
         "images_per_s": per_second,
-        "steps": recipe.train.steps,
+        "steps": recipe.train.n_updates,
         "batch": recipe.train.batch_size,
         "minutes": seconds / 60.0,
         "budget": which.minutes,

@@ -31,14 +31,14 @@ Step = Callable[[], None]
 
 def library_step(model: DiffusionModel, recipe: Recipe, rows: Tensor, *, batch: int, amp: bool, foreach: bool) -> Step:
     """Make a step of the loop, past its warm-up, with all steps of the chain seen; ``foreach`` for an unfused optimiser."""
-    config = dataclasses.replace(recipe.train, steps=10**9, batch_size=batch, amp=amp, learning_rate=1e-6)
+    config = dataclasses.replace(recipe.train, n_updates=10**9, batch_size=batch, amp=amp, learning_rate=1e-6)
     fit = _Fit(
         model, Source(model, rows, recipe.augment(Splits(rows, rows, rows))), rows[:8], config,
         folder=None, seed=0, unit="nats", quiet=True, team=Workers(), time_budget=math.inf, place_steps=None,
         on_evaluation=None, engine=Engine(),
     )  # fmt: skip
     assert fit.sampler is not None
-    t = torch.arange(2, model.diffusion.n_steps + 1)
+    t = torch.arange(2, model.process.n_steps + 1)
     fit.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
     if foreach:
         fit.update = Foreach(fit.ema, config.clip)  # type: ignore[assignment]

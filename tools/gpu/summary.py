@@ -91,15 +91,15 @@ def _training(numbers: Numbers) -> list[Row]:
         rows.append(_row("training", at, f"{numbers['predicted']['steps']} steps"))
     if (log := numbers.get("log")) is not None:
         rows.append(_row(f"validation bound, {log['unit']}", format_estimate(log["validation"], log["validation_se"]),
-                         f"step {log['step']}, {log['seconds'] / 60.0:.1f} min"))  # fmt: skip
+                         f"step {log['update']}, {log['seconds'] / 60.0:.1f} min"))  # fmt: skip
     if (measured := numbers.get("measured")) is not None:
         result, rates = measured["result"], measured["rates"]
         bound = format_estimate(result["bound"], result["standard_error"], result["unit"], result["n"])
         rows.append(_row("test bound", bound, f"{result['first_step']} first step"))
         for unit, pair in result.get("converted", {}).items():
             rows.append(_row(f"test bound, {unit}", format_estimate(pair["value"], pair["standard_error"])))
-        if "stationary" in result:
-            pair = result["stationary"]
+        if "fixed_first_step" in result:
+            pair = result["fixed_first_step"]
             rows.append(_row("test bound, stationary first step", format_estimate(pair["value"], pair["standard_error"])))
         if "baseline" in result:
             lead = result["baseline"]["lead_paired"]

@@ -64,7 +64,7 @@ def rates(run: Run, device: torch.device, *, rows: int = 16, draws: int = 100) -
         drawn = _seconds(lambda: recipe.draw(model, draws, seeded(0)), device)
         x = run.splits.test[:rows]
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, amp):
-            whole = _seconds(lambda: model.bound(x, generator=seeded(0)), device)
+            whole = _seconds(lambda: model.elbo(x, generator=seeded(0)), device)
     finally:
         run.model.to("cpu")
     return {"samples_per_s": draws / drawn, "whole_chain_of_10000_s": 10_000 / len(x) * whole}

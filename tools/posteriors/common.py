@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.model import DiffusionModel, load
-from quasistatic.posterior.result import Posterior
+from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.runs.run import versions
 
 RECORDS = Path(__file__).resolve().parent.parent.parent / "records"
@@ -56,10 +56,10 @@ def trained(runs: Path, recipe: str) -> DiffusionModel:
     return load(folder / "seed-0" if (folder / "seed-0").exists() else folder)
 
 
-def mean_error(p: Posterior, values: Tensor) -> Tensor:
+def mean_error(p: PosteriorSamples, values: Tensor) -> Tensor:
     """Standard error of weighted means of (N, d) values, from lines of descent."""
     off = p.weights.unsqueeze(1) * (values - p.weights @ values)
-    return torch.zeros_like(off).index_add_(0, p.founders, off).square().sum(0).sqrt()
+    return torch.zeros_like(off).index_add_(0, p.ancestors, off).square().sum(0).sqrt()
 
 
 def write(row: str, of_seed: int, measured: Measured, clock: dict[str, float], records: Path) -> None:

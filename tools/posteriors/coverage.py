@@ -16,12 +16,12 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.plots import coverage, energy_score, rank_test, ranks
-from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, Observation
 from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig, fit
-from quasistatic.transforms import Chain, Dequantise, HistogramToNormal
+from quasistatic.transforms import Chain, Dequantise, HistogramGaussianizer
 
 N_PROBLEMS, LEVEL, NOISE, LEVELS = 500, 0.9, 0.3, 17
 ROLL_PARTICLES, DIGIT_PARTICLES, DIGIT_STEPS = 200, 2000, 40
@@ -32,21 +32,21 @@ def digits() -> DiffusionModel:
     """A model of 8 x 8 digits whose pixels are not mixed, so that known ones stay entries."""
     parts = load_digits(0)
     train, validation = (torch.as_tensor(x).double() for x in (parts.train, parts.validation))
-    transform = Chain(Dequantise(LEVELS), HistogramToNormal.fit(train, LEVELS))
+    transform = Chain(Dequantise(LEVELS), HistogramGaussianizer.fit(train, LEVELS))
     torch.manual_seed(0)
     q = GaussianDiffusion(geometric(DIGIT_STEPS, 6.0, -6.0))
     kernel = GaussianDenoiser(q, ResidualMLP(64, GaussianDenoiser.n_outputs(64), 128, 2, dropout=0.2), 64)
-    config = TrainConfig(steps=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=1000)
+    config = TrainConfig(n_updates=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=1000)
     return fit(DiffusionModel(transform, q, kernel, (64,)), train, validation, config, quiet=True)
 
 
 def calibrated(
-    model: DiffusionModel, evidence: Evidence, truth: Tensor, n_particles: int, of_seed: int, project: Tensor | None
+    model: DiffusionModel, observation: Observation, truth: Tensor, n_particles: int, of_seed: int, project: Tensor | None
 ) -> dict[str, Any]:
     """Ranks of each problem's truth, or of some sums of its entries, and what follows from them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
-        p = model.posterior(evidence, n_particles, generator=seed(of_seed))
+        p = model.posterior(observation, n_particles, generator=seed(of_seed))
     x, draws = (truth, p.x) if project is None else (truth @ project, p.x @ project)
     u = ranks(x.numpy(), draws.numpy(), p.weights.numpy(), seed=of_seed)
     got = coverage(u, LEVEL)
@@ -56,7 +56,7 @@ def calibrated(
         "energy_score": float(energy_score(x.numpy(), draws.numpy(), p.weights.numpy()).mean()),
         "n_particles": n_particles,
         "ess": {"median": p.ess.median().item(), "lowest": p.ess.min().item()},
-        "lines": {"median": p.n_founders.median().item(), "lowest": p.n_founders.min().item()},
+        "lines": {"median": p.n_ancestors.median().item(), "lowest": p.n_ancestors.min().item()},
     }
 
 

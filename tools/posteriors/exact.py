@@ -12,9 +12,9 @@ from torch import Tensor
 
 from posteriors.common import Measured, mean_error, seed
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.exact import ExactGaussianMixture
-from quasistatic.posterior.observations import Evidence, GaussianMeasurement, LogEvidence
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
+from quasistatic.posterior.observations import GaussianMeasurement, LogFactor, Observation
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample
 from quasistatic.schedules import geometric
 
@@ -39,20 +39,20 @@ def truth(centres: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, float]:
     return mean, cov, torch.logsumexp(log_joint, 0).item()
 
 
-def seen(how: str, repeats: int | None) -> Evidence:
+def seen(how: str, repeats: int | None) -> Observation:
     """r in closed form, where nothing varies, or as a function, where the weights do the work; perhaps many times."""
     one = GaussianMeasurement(Y, STD).on((2,))
     if how == "closed form":
         return GaussianMeasurement(Y if repeats is None else Y.expand(repeats, 2), STD)
-    free = LogEvidence(one.log_r)
+    free = LogFactor(one.log_r)
     if repeats is None:
         return free
     nothing = GaussianMeasurement(torch.zeros(repeats, 2), 1e8)  # comes in a batch, and says nothing
     level = nothing.on((2,)).log_r(torch.zeros(repeats, 2, dtype=torch.float64))[0].item()
-    return LogEvidence(lambda x: one.log_r(x) - level) & nothing
+    return LogFactor(lambda x: one.log_r(x) - level) & nothing
 
 
-def scores(p: Posterior, mean: Tensor, cov: Tensor, log_z: float) -> dict[str, float]:
+def scores(p: PosteriorSamples, mean: Tensor, cov: Tensor, log_z: float) -> dict[str, float]:
     """How many standard errors each number is off."""
     off = p.x - mean
     pairs = {"xx": off[:, 0] * off[:, 0], "xy": off[:, 0] * off[:, 1], "yy": off[:, 1] * off[:, 1]}
@@ -71,7 +71,7 @@ def measure(runs: Path, of_seed: int) -> dict[str, Measured]:
     worst: list[float] = []
     for name, (centres, shares) in PRIORS.items():
         mean, cov, log_z = truth(centres, shares)
-        kernel = ExactGaussianMixture(q, centres, VAR, shares, "mixture" if len(centres) > 1 else "diagonal")
+        kernel = ExactGaussianMixtureKernel(q, centres, VAR, shares, "mixture" if len(centres) > 1 else "diagonal")
         for how in ("closed form", "function"):
             p = posterior_sample(q, kernel, seen(how, None), N_PARTICLES, shape=(2,), generator=seed(of_seed))
             z = scores(p, mean, cov, log_z)

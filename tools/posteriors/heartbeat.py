@@ -13,16 +13,16 @@ from torch import Tensor
 from posteriors.common import Measured, say, seed, trained
 from quasistatic.datasets.heartbeat import heartbeat_atoms
 from quasistatic.model import DiffusionModel
-from quasistatic.posterior.observations import BitFlips, Evidence, KnownEntries
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.observations import BitFlipChannel, KnownEntries, Observation
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 
 N, N_LONG, RATE = 20_000, 1000, 0.1
 
 
-def problems(of_seed: int) -> dict[str, Evidence]:
+def problems(of_seed: int) -> dict[str, Observation]:
     """1 to 5 bits of a sequence known, where and which at random, and three readings through the channel."""
     atoms, generator = torch.as_tensor(heartbeat_atoms()).double(), seed(500 + of_seed)
-    made: dict[str, Evidence] = {}
+    made: dict[str, Observation] = {}
     for k in range(1, 6):
         mask = torch.zeros(20, dtype=torch.bool)
         mask[torch.randperm(20, generator=generator)[:k]] = True
@@ -30,31 +30,31 @@ def problems(of_seed: int) -> dict[str, Evidence]:
     for i in range(3):
         x = atoms[torch.randint(5, (), generator=generator)]
         flipped = torch.rand(20, generator=generator) < RATE
-        made[f"channel, reading {i + 1}"] = BitFlips(torch.where(flipped, 1 - x, x), RATE)
+        made[f"channel, reading {i + 1}"] = BitFlipChannel(torch.where(flipped, 1 - x, x), RATE)
     return made
 
 
-def truth(evidence: Evidence) -> tuple[Tensor, float]:
+def truth(observation: Observation) -> tuple[Tensor, float]:
     """Phase probabilities and log evidence, by enumeration."""
-    log_joint = evidence.on((20,)).log_r(torch.as_tensor(heartbeat_atoms()).double()) - math.log(5.0)
+    log_joint = observation.on((20,)).log_r(torch.as_tensor(heartbeat_atoms()).double()) - math.log(5.0)
     return torch.softmax(log_joint, 0), torch.logsumexp(log_joint, 0).item()
 
 
-def phases(p: Posterior) -> Tensor:
+def phases(p: PosteriorSamples) -> Tensor:
     return p.weights @ (p.x.unsqueeze(1) == torch.as_tensor(heartbeat_atoms()).double()).all(2).double()
 
 
-def compared(model: DiffusionModel, evidence: Evidence, n: int, of_seed: int) -> dict[str, float]:
+def compared(model: DiffusionModel, observation: Observation, n: int, of_seed: int) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
-        p = model.posterior(evidence, n, generator=seed(of_seed))
-    probs, log_z = truth(evidence)
+        p = model.posterior(observation, n, generator=seed(of_seed))
+    probs, log_z = truth(observation)
     return {
         "phases_off": (phases(p) - probs).abs().max().item(),
         "log_evidence_off": p.log_evidence.item() - log_z,
         "log_evidence": log_z,
         "log_evidence_error": p.log_evidence_error.item(),
-        "lines": p.n_founders.item(),
+        "lines": p.n_ancestors.item(),
     }
 
 
@@ -68,21 +68,21 @@ def contradiction(model: DiffusionModel, of_seed: int) -> dict[str, Any]:
         "log_evidence": p.log_evidence.item(),
         "warning": next((str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)), None),
         "ess": p.ess.item(),
-        "lines": p.n_founders.item(),
+        "lines": p.n_ancestors.item(),
     }
 
 
 def measure(runs: Path, of_seed: int) -> dict[str, Measured]:
     model = trained(runs, "heartbeat-mixture")
-    details: dict[str, Any] = {"n_particles": N, "n_steps": model.diffusion.n_steps, "rate": RATE}
-    told = {name: compared(model, evidence, N, of_seed) for name, evidence in problems(of_seed).items()}
+    details: dict[str, Any] = {"n_particles": N, "n_steps": model.process.n_steps, "rate": RATE}
+    told = {name: compared(model, observation, N, of_seed) for name, observation in problems(of_seed).items()}
     details |= told | {"contradiction": contradiction(model, of_seed)}
     say(f"contradiction: {details['contradiction']}")
     if (runs / "heartbeat").exists() and of_seed == 0:
         long = trained(runs, "heartbeat")
         some = {k: v for k, v in problems(of_seed).items() if k in ("3 known", "channel, reading 1")}
-        steps = f"independent bits, T = {long.diffusion.n_steps}, {N_LONG} particles"
-        details[steps] = {name: compared(long, evidence, N_LONG, of_seed) for name, evidence in some.items()}
+        steps = f"independent bits, T = {long.process.n_steps}, {N_LONG} particles"
+        details[steps] = {name: compared(long, observation, N_LONG, of_seed) for name, observation in some.items()}
         say(f"{steps}: {details[steps]}")
     phase = max(told, key=lambda name: told[name]["phases_off"])
     log_z = max(told, key=lambda name: abs(told[name]["log_evidence_off"]))

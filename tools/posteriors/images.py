@@ -17,8 +17,8 @@ from torch import Tensor
 from posteriors.common import Measured, say, seed
 from quasistatic.errors import InputError
 from quasistatic.plots import posterior_images, save_figure
-from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, Observation
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.runs.run import Run, open_run
 
 N_IMAGES, N_PARTICLES, N_STEPS, SHOWN = 16, 32, 50, 4
@@ -43,14 +43,14 @@ def of_run(run: Run, name: str, of_seed: int) -> dict[str, Measured]:
     known = torch.zeros(x.shape[1:], dtype=torch.bool)
     known[:, : x.shape[2] // 2] = True
     holes = torch.where(known, x, torch.nan)
-    tasks: dict[str, tuple[Evidence, Tensor, Tensor, Tensor]] = {
+    tasks: dict[str, tuple[Observation, Tensor, Tensor, Tensor]] = {
         "denoise": (GaussianMeasurement(noisy, s), noisy, non_local_means(noisy, s, PEAK[name]), torch.ones_like(known)),
         "inpaint": (KnownEntries(known, x), holes, biharmonic(x, known, PEAK[name]), ~known),
     }
     rows = {}
-    for task, (evidence, seen, classical, where) in tasks.items():
-        weighted, complaints = sampled(run, evidence, of_seed, True)
-        free, _ = sampled(run, evidence, of_seed, False)
+    for task, (observation, seen, classical, where) in tasks.items():
+        weighted, complaints = sampled(run, observation, of_seed, True)
+        free, _ = sampled(run, observation, of_seed, False)
         psnr = {
             "posterior mean": decibels(weighted.mean, x, where, PEAK[name]),
             "the same without weights": decibels(free.mean, x, where, PEAK[name]),
@@ -64,7 +64,7 @@ def of_run(run: Run, name: str, of_seed: int) -> dict[str, Measured]:
             "psnr_db": {k: {"value": v.mean().item(), "standard_error": _error(v)} for k, v in psnr.items()},
             "noise_std": s, "n_images": len(x), "n_particles": N_PARTICLES, "n_steps": N_STEPS,
             "classical": "non-local means" if task == "denoise" else "biharmonic",
-            "ess": weighted.ess.tolist(), "lines": weighted.n_founders.tolist(), "warnings": complaints,
+            "ess": weighted.ess.tolist(), "lines": weighted.n_ancestors.tolist(), "warnings": complaints,
             "log_evidence": weighted.log_evidence.tolist(), "n_resampled": weighted.n_resampled.tolist(),
         }  # fmt: skip
         say(f"{name}, {task}: {details['psnr_db']}")
@@ -74,12 +74,12 @@ def of_run(run: Run, name: str, of_seed: int) -> dict[str, Measured]:
     return rows
 
 
-def sampled(run: Run, evidence: Evidence, of_seed: int, weights: bool) -> tuple[Posterior, list[str]]:
+def sampled(run: Run, observation: Observation, of_seed: int, weights: bool) -> tuple[PosteriorSamples, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PosteriorWarning)
         with torch.autocast("cpu", torch.bfloat16, run.recipe.train.amp):
             p = run.model.posterior(
-                evidence, N_PARTICLES, n_steps=N_STEPS, weights=weights, generator=seed(of_seed), chunk=256
+                observation, N_PARTICLES, n_steps=N_STEPS, weighted=weights, generator=seed(of_seed), chunk=256
             )
     return p, [str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)]
 
@@ -90,14 +90,14 @@ def decibels(made: Tensor, x: Tensor, where: Tensor, peak: float) -> Tensor:
     return 10.0 * torch.log10(peak**2 / square)
 
 
-def picture(run: Run, seen: Tensor, p: Posterior) -> Any:
+def picture(run: Run, seen: Tensor, p: PosteriorSamples) -> Any:
     def shown(x: Tensor) -> Any:
         return run.recipe.shown(x, run.splits)  # type: ignore[attr-defined]
 
     n, event = min(8, len(seen)), seen.shape[1:]
     draws = shown(p.resample(SHOWN, generator=seed(1))[:n].reshape(-1, *event))
-    spread = np.abs(shown(p.std[:n]) - shown(torch.zeros_like(p.std[:n])))
-    return posterior_images(shown(seen[:n]), draws.reshape(n, SHOWN, *draws.shape[1:]), shown(p.mean[:n]), spread)
+    twist = np.abs(shown(p.std[:n]) - shown(torch.zeros_like(p.std[:n])))
+    return posterior_images(shown(seen[:n]), draws.reshape(n, SHOWN, *draws.shape[1:]), shown(p.mean[:n]), twist)
 
 
 def non_local_means(y: Tensor, s: float, peak: float) -> Tensor:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from posteriors.common import Measured, say, seed
-from quasistatic.forward import BinomialDiffusion
+from quasistatic.forward import BernoulliDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
-from quasistatic.posterior.observations import BitFlips, Evidence, KnownEntries
+from quasistatic.posterior.observations import BitFlipChannel, KnownEntries, Observation
 from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.reverse import BernoulliDenoiser
 from quasistatic.schedules import constant_erasure
@@ -41,18 +41,18 @@ def learned() -> DiffusionModel:
     drawn = states[torch.multinomial(probs, N_TRAIN + 5000, replacement=True, generator=seed(1))].float()
     d, rate = ROWS * COLUMNS, drawn[:N_TRAIN].double().mean(0)
     torch.manual_seed(0)
-    q = BinomialDiffusion(constant_erasure(N_STEPS), rate)
+    q = BernoulliDiffusion(constant_erasure(N_STEPS), rate)
     network = ResidualMLP(d, BernoulliDenoiser.n_outputs(d, N_COMPONENTS), 96, 2)
     model = DiffusionModel(Chain(), q, BernoulliDenoiser(q, network, rate, N_COMPONENTS), (d,))
-    config = TrainConfig(steps=STEPS, batch_size=512, learning_rate=2e-3, evaluate_every=STEPS // 4)
+    config = TrainConfig(n_updates=STEPS, batch_size=512, learning_rate=2e-3, evaluate_every=STEPS // 4)
     return fit(model, drawn[:N_TRAIN], drawn[N_TRAIN:], config, quiet=True)
 
 
-def problems(of_seed: int) -> dict[str, Evidence]:
+def problems(of_seed: int) -> dict[str, Observation]:
     """Some spins known, none of them or all of them likely, and readings through a 10 % channel."""
     states, probs = law()
     generator = seed(700 + of_seed)
-    made: dict[str, Evidence] = {}
+    made: dict[str, Observation] = {}
     for k in (2, 4, 6):
         mask = torch.zeros(ROWS * COLUMNS, dtype=torch.bool)
         mask[torch.randperm(ROWS * COLUMNS, generator=generator)[:k]] = True
@@ -61,7 +61,7 @@ def problems(of_seed: int) -> dict[str, Evidence]:
     made["opposite corners"] = KnownEntries(mask, torch.tensor([1.0, 1.0] + [0.0] * 10))
     x = states[int(torch.multinomial(probs, 1, generator=generator))]
     flipped = torch.rand(x.shape, generator=generator) < 0.1
-    made["channel"] = BitFlips(torch.where(flipped, 1 - x, x), 0.1)
+    made["channel"] = BitFlipChannel(torch.where(flipped, 1 - x, x), 0.1)
     return made
 
 
@@ -69,22 +69,22 @@ def measure(runs: Path, of_seed: int) -> dict[str, Measured]:
     model, (states, probs) = learned(), law()
     details: dict[str, Any] = {
         "n_particles": N, "n_steps": N_STEPS, "n_components": N_COMPONENTS, "coupling": COUPLING, "field": FIELD,
-        "training": {"rows": N_TRAIN, "steps": STEPS, "seed": 0},
+        "training": {"rows": N_TRAIN, "n_updates": STEPS, "seed": 0},
     }  # fmt: skip
     told: dict[str, dict[str, float]] = {}
-    for name, evidence in problems(of_seed).items():
+    for name, observation in problems(of_seed).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PosteriorWarning)
-            p = model.posterior(evidence, N, generator=seed(of_seed))
-        log_joint = probs.log() + evidence.on((ROWS * COLUMNS,)).log_r(states)
+            p = model.posterior(observation, N, generator=seed(of_seed))
+        log_joint = probs.log() + observation.on((ROWS * COLUMNS,)).log_r(states)
         truth = torch.softmax(log_joint, 0) @ states
         off = (p.mean - truth).abs()
         told[name] = {
             "marginals_off": off.max().item(),
-            "marginals_error": (truth * (1 - truth) / p.n_founders).sqrt()[off.argmax()].item(),
+            "marginals_error": (truth * (1 - truth) / p.n_ancestors).sqrt()[off.argmax()].item(),
             "log_evidence_off": p.log_evidence.item() - torch.logsumexp(log_joint, 0).item(),
             "log_evidence_error": p.log_evidence_error.item(),
-            "lines": p.n_founders.item(),
+            "lines": p.n_ancestors.item(),
         }
         say(f"{name}: {told[name]}")
     at = max(told, key=lambda name: told[name]["marginals_off"])

@@ -17,7 +17,7 @@ from posteriors.common import Measured, say, seed, trained
 from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.model import DiffusionModel
 from quasistatic.plots import sliced_wasserstein
-from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, Observation
 from quasistatic.posterior.result import PosteriorWarning
 
 NOISE, N, SETS = 0.02, 4000, 6
@@ -27,7 +27,7 @@ NODES = 200_001
 class Problem(NamedTuple):
     """What was seen, and the posterior by quadrature along the spiral."""
 
-    evidence: Evidence
+    observation: Observation
     log_evidence: float
     draw: Callable[[int, int], np.ndarray]  # type: ignore[type-arg]
 
@@ -88,18 +88,18 @@ def problems() -> dict[str, Problem]:
 Drawn = tuple[Tensor, Tensor | None, float | None]  # samples, weights, log evidence
 
 
-def ours(model: DiffusionModel, p: Problem, of_seed: int, spread: str, weights: bool) -> Drawn:
+def ours(model: DiffusionModel, p: Problem, of_seed: int, twist: str, weights: bool) -> Drawn:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
-        got = model.posterior(p.evidence, N, spread=spread, weights=weights, generator=seed(of_seed))
+        got = model.posterior(p.observation, N, twist=twist, weighted=weights, generator=seed(of_seed))
     return got.x, got.weights if weights else None, got.log_evidence.item() if weights else None
 
 
 def replacement(model: DiffusionModel, p: Problem, of_seed: int, back: int = 10) -> Drawn:
     """Overwrite what is known with its noisy version at every step, and walk every step ``back`` times (RePaint)."""
-    assert isinstance(p.evidence, KnownEntries)
-    q, generator = model.diffusion, seed(of_seed)
-    mask, v = p.evidence.mask, p.evidence.values.double().expand(N, 2)
+    assert isinstance(p.observation, KnownEntries)
+    q, generator = model.process, seed(of_seed)
+    mask, v = p.observation.mask, p.observation.values.double().expand(N, 2)
     x = q.stationary((N, 2), torch.float64).sample(generator)
     with torch.no_grad():
         for t in range(q.n_steps, 0, -1):
@@ -115,8 +115,8 @@ def replacement(model: DiffusionModel, p: Problem, of_seed: int, back: int = 10)
 def azula_twisted(model: DiffusionModel, p: Problem, of_seed: int) -> Drawn:
     """azula's twisted sampler on the mean of the same denoiser, at the same steps."""
     azula = {name: importlib.import_module(f"azula.{name}") for name in ("denoise", "noise", "guidance")}
-    assert isinstance(p.evidence, GaussianMeasurement)
-    y, s, q = p.evidence.y, float(p.evidence.std), model.diffusion
+    assert isinstance(p.observation, GaussianMeasurement)
+    y, s, q = p.observation.y, float(p.observation.std), model.process
     signal, noise = q.alpha_bar.sqrt(), q.noise_bar.sqrt()
 
     class Schedule(azula["noise"].Schedule):  # type: ignore[misc,name-defined]
@@ -143,15 +143,15 @@ def azula_twisted(model: DiffusionModel, p: Problem, of_seed: int) -> Drawn:
 
 
 def methods(p: Problem) -> dict[str, Callable[[DiffusionModel, Problem, int], Drawn]]:
-    def by(spread: str, weights: bool) -> Callable[[DiffusionModel, Problem, int], Drawn]:
-        return lambda model, p, of_seed: ours(model, p, of_seed, spread, weights)
+    def by(twist: str, weights: bool) -> Callable[[DiffusionModel, Problem, int], Drawn]:
+        return lambda model, p, of_seed: ours(model, p, of_seed, twist, weights)
 
     listed: dict[str, Callable[[DiffusionModel, Problem, int], Drawn]] = {
         "lookahead, weights": by("lookahead", True),
         "lookahead, no weights": by("lookahead", False),
         "constant, no weights (paper)": by("constant", False),
     }
-    if isinstance(p.evidence, KnownEntries):
+    if isinstance(p.observation, KnownEntries):
         return listed | {"replacement, 10 times (RePaint-like)": replacement}
     listed |= {"power, no weights (paper)": by("power", False), "power, weights": by("power", True)}
     try:
@@ -164,7 +164,7 @@ def methods(p: Problem) -> dict[str, Callable[[DiffusionModel, Problem, int], Dr
 
 def measure(runs: Path, of_seed: int) -> dict[str, Measured]:
     model = trained(runs, "swiss-roll")
-    details: dict[str, Any] = {"noise": NOISE, "n_steps": model.diffusion.n_steps, "n_particles": N, "runs": SETS}
+    details: dict[str, Any] = {"noise": NOISE, "n_steps": model.process.n_steps, "n_particles": N, "runs": SETS}
     for name, p in problems().items():
         exact = [p.draw(N, 1000 * of_seed + k) for k in range(2 * SETS)]
         floor = [sliced_wasserstein(a, b) for a, b in zip(exact[::2], exact[1::2], strict=True)]

@@ -205,6 +205,7 @@ class MCGSM(nn.Module):
         ).double()
 
     @classmethod
+    @torch.enable_grad()
     def fit(
         cls,
         images: Tensor,

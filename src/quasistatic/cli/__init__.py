@@ -68,7 +68,7 @@ class Recipes:
 class Train:
     """Train a recipe into a run folder; the same command goes on where it stopped.
 
-    Example: quasistatic train swiss-roll --out runs/roll --set train.steps=2000
+    Example: quasistatic train swiss-roll --out runs/roll --set train.n_updates=2000
 
     Your own numbers: quasistatic train array --data X.csv
 

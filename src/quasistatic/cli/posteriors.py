@@ -16,7 +16,7 @@ from quasistatic.streams import say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from quasistatic.posterior.observations import Evidence
+    from quasistatic.posterior.observations import Observation
     from quasistatic.runs.run import Run
 
 __all__ = ["Denoise", "Inpaint"]
@@ -43,7 +43,7 @@ class _Condition:
     json: bool = False
     """Print one JSON object and nothing else."""
 
-    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
+    def observation(self, run: Run) -> tuple[Observation, Tensor]:
         """What was seen, and its rows."""
         raise NotImplementedError
 
@@ -63,11 +63,11 @@ class _Condition:
             raise InputError(f"{verb} is for arrays and pictures: fill the gaps of a table with quasistatic impute")
         if self.out is None:
             own_names(self.run_folder, type(self).__name__.lower())
-        evidence, seen = self.evidence(run)
+        observation, seen = self.observation(run)
         say(f"sampling {len(seen)} posteriors of {run.name}")
         out = self.out or self.run_folder / type(self).__name__.lower()
         answer = condition(
-            run, evidence, seen, out,
+            run, observation, seen, out,
             n_particles=self.particles, n_steps=self.n_steps, seed=self.seed, draws=self.draws,
             names=names_of(self.input, len(seen)) if has_pictures(run.recipe) and is_picture(self.input) else None,
         )  # fmt: skip
@@ -105,7 +105,7 @@ class Denoise(_Condition):
     noise_std: float = tyro.MISSING
     """Standard deviation of the noise of every entry, in data units."""
 
-    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
+    def observation(self, run: Run) -> tuple[Observation, Tensor]:
         from quasistatic.runs.conditioning import seen_through_noise
 
         return seen_through_noise(run, self.input, self.noise_std)
@@ -121,7 +121,7 @@ class Inpaint(_Condition):
     mask: Path | None = None
     """What is known: not zero, or bright in an image file; without it, all that is not nan."""
 
-    def evidence(self, run: Run) -> tuple[Evidence, Tensor]:
+    def observation(self, run: Run) -> tuple[Observation, Tensor]:
         from quasistatic.runs.conditioning import seen_through_mask
 
         return seen_through_mask(run, self.input, self.mask)

@@ -96,7 +96,7 @@ def heartbeat_log_prob(x: ArrayLike) -> Array:
 
 
 def heartbeat_optimal_bound(
-    alpha_bar: ArrayLike, rho: float = 0.2, first_step: Literal["learned", "stationary"] = "learned"
+    alpha_bar: ArrayLike, rho: float = 0.2, first_step: Literal["learned", "fixed"] = "learned"
 ) -> float:
     r"""Best bound that any factorised reverse kernel can reach on the heartbeat, in nats.
 
@@ -116,8 +116,8 @@ def heartbeat_optimal_bound(
         Share of the signal left after each step: 1 at entry 0, then strictly falling, at least 0.
     rho : float
         Rate of ones in the stationary law, strictly between 0 and 1.
-    first_step : {"learned", "stationary"}
-        ``"learned"``: p(x_0 | x_1) is the best factorised kernel too. ``"stationary"``: it is the paper's
+    first_step : {"learned", "fixed"}
+        ``"learned"``: p(x_0 | x_1) is the best factorised kernel too. ``"fixed"``: it is the paper's
         edge, the forward kernel run backwards, Bernoulli(x_1 (1 - beta_1) + rho beta_1).
 
     Returns
@@ -140,14 +140,14 @@ def heartbeat_optimal_bound(
     >>> erasure = np.linspace(1, 0, 21)
     >>> round(heartbeat_optimal_bound(erasure) / math.log(2), 4)
     -2.5813
-    >>> round(heartbeat_optimal_bound(erasure, first_step="stationary") / math.log(2), 4)
+    >>> round(heartbeat_optimal_bound(erasure, first_step="fixed") / math.log(2), 4)
     -4.8426
     """
     table = _check_alpha_bar(alpha_bar)
     if not 0.0 < rho < 1.0:
         raise InputError(f"rho must lie strictly between 0 and 1, got {rho!r}")
-    if first_step not in ("learned", "stationary"):
-        raise InputError(f'first_step must be "learned" or "stationary", got {first_step!r}')
+    if first_step not in ("learned", "fixed"):
+        raise InputError(f'first_step must be "learned" or "fixed", got {first_step!r}')
     one, zero = _rates(table[-1:], rho)
     terminal = float((_PULSES * _kl(one, rho) + (_BINS - _PULSES) * _kl(zero, rho))[0])
     first = 1 if first_step == "learned" else 2
@@ -204,8 +204,8 @@ def _forward_posterior(alpha_bar: Array, rho: float, value: int, x_0: int) -> tu
     prior, prior_not = (one, (1.0 - alpha_bar[:-1]) * (1.0 - rho)) if x_0 else (zero, 1.0 - zero)
     from_one, from_zero = (keep + rho * beta, rho * beta) if value else ((1.0 - rho) * beta, 1.0 - rho * beta)
     joint, joint_not = prior * from_one, prior_not * from_zero
-    evidence = joint + joint_not
-    return (joint / evidence)[:, None], (joint_not / evidence)[:, None]
+    observation = joint + joint_not
+    return (joint / observation)[:, None], (joint_not / observation)[:, None]
 
 
 def _stationary_edge_cost(alpha_bar_1: float, rho: float) -> float:

@@ -8,7 +8,7 @@ processes and for mixtures of their kernels:
 class                         law of one row                                      ``has_kl``
 ============================  ==================================================  ============
 :class:`Gaussian`             :math:`\mathcal{N}(\mu, \mathrm{diag}\,v)`          yes
-:class:`FullGaussian`         :math:`\mathcal{N}(\mu, L L^\top)`                  yes
+:class:`MultivariateGaussian`         :math:`\mathcal{N}(\mu, L L^\top)`                  yes
 :class:`Bernoulli`            :math:`\prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}`       yes
 :class:`Categorical`          :math:`\prod_i p_{i, x_i}`                          yes
 :class:`Masked`               the same, but for a share that is masked            yes
@@ -19,19 +19,19 @@ Where ``has_kl`` is false there is no closed form, and the bound scores the law 
 """
 
 from quasistatic.distributions.base import LOG_2PI, Distribution
-from quasistatic.distributions.compound import BlockProduct, Mixture
+from quasistatic.distributions.compound import Joint, Mixture
 from quasistatic.distributions.discrete import Bernoulli, Categorical, Masked, one_hot
-from quasistatic.distributions.gaussian import FullGaussian, Gaussian
+from quasistatic.distributions.gaussian import Gaussian, MultivariateGaussian
 
 __all__ = [
     "LOG_2PI",
     "Bernoulli",
-    "BlockProduct",
     "Categorical",
     "Distribution",
-    "FullGaussian",
     "Gaussian",
+    "Joint",
     "Masked",
     "Mixture",
+    "MultivariateGaussian",
     "one_hot",
 ]

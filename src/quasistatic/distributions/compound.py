@@ -9,9 +9,9 @@ from torch import Generator, Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.discrete import Bernoulli, Categorical
-from quasistatic.distributions.gaussian import FullGaussian, Gaussian
+from quasistatic.distributions.gaussian import Gaussian, MultivariateGaussian
 
-__all__ = ["BlockProduct", "Mixture"]
+__all__ = ["Joint", "Mixture"]
 
 
 class Mixture(Distribution):
@@ -83,18 +83,18 @@ def _repeated(p: Distribution, m: int) -> Distribution:
     """Each row of a plain law m times in succession, as the components of a mixture stand."""
     if isinstance(p, Gaussian):
         return Gaussian(p.mean.repeat_interleave(m, 0), p.var.repeat_interleave(m, 0))
-    if isinstance(p, FullGaussian):
-        return FullGaussian(p.mean.repeat_interleave(m, 0), p.scale_tril.repeat_interleave(m, 0))
+    if isinstance(p, MultivariateGaussian):
+        return MultivariateGaussian(p.mean.repeat_interleave(m, 0), p.scale_tril.repeat_interleave(m, 0))
     if isinstance(p, Bernoulli):
         return Bernoulli(p.probs.repeat_interleave(m, 0), p.complement.repeat_interleave(m, 0))
     if isinstance(p, Categorical):
         return Categorical(p.log_probs.repeat_interleave(m, 0))
-    if isinstance(p, BlockProduct):
-        return BlockProduct([_repeated(part, m) for part in p.parts], p.columns)
+    if isinstance(p, Joint):
+        return Joint([_repeated(part, m) for part in p.parts], p.columns)
     raise NotImplementedError(f"a mixture times {type(p).__name__} is not defined")
 
 
-class BlockProduct(Distribution):
+class Joint(Distribution):
     r"""Independent blocks of the columns of a table, each with a law of its own, :math:`\prod_b p_b(x_b)`.
 
     Parameters
@@ -109,7 +109,7 @@ class BlockProduct(Distribution):
     A number and a bit, the bit standing first:
 
     >>> number, bit = Gaussian(torch.zeros(1, 1), torch.ones(1, 1)), Bernoulli(torch.tensor([[0.25]]))
-    >>> p = BlockProduct([number, bit], [torch.tensor([1]), torch.tensor([0])])
+    >>> p = Joint([number, bit], [torch.tensor([1]), torch.tensor([0])])
     >>> round(p.log_prob(torch.tensor([[1.0, 0.0]])).item(), 4)      # log 0.25 + log N(0; 0, 1)
     -2.3052
     """
@@ -122,8 +122,8 @@ class BlockProduct(Distribution):
         """Whether every part has a closed-form KL."""
         return all(part.has_kl for part in self.parts)
 
-    def __getitem__(self, rows: slice) -> BlockProduct:
-        return BlockProduct([part[rows] for part in self.parts], self.columns)
+    def __getitem__(self, rows: slice) -> Joint:
+        return Joint([part[rows] for part in self.parts], self.columns)
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         return self.joined([part.sample(generator) for part in self.parts])
@@ -150,11 +150,11 @@ class BlockProduct(Distribution):
 
     def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
         products = [p.times(q) for p, q in zip(self.parts, self._blocks_of(other, "times"), strict=True)]
-        return BlockProduct([p for p, _ in products], self.columns), torch.stack([log_z for _, log_z in products]).sum(0)
+        return Joint([p for p, _ in products], self.columns), torch.stack([log_z for _, log_z in products]).sum(0)
 
     def _blocks_of(self, other: Distribution, what: str) -> list[Distribution]:
         """The parts of another product over the same blocks."""
-        same = isinstance(other, BlockProduct) and len(other.parts) == len(self.parts)
+        same = isinstance(other, Joint) and len(other.parts) == len(self.parts)
         if not same or any(not torch.equal(a, b) for a, b in zip(self.columns, other.columns, strict=True)):  # type: ignore[attr-defined]
             raise self._unsupported(what, other)
         return other.parts  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import LOG_2PI, Bernoulli, Categorical, Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import LOG_2PI, Bernoulli, Categorical, Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.distributions.discretised import DiscretisedGaussian, log_mass
 from quasistatic.distributions.operations import covariance_times, unsupported
 from quasistatic.distributions.weighted_levels import ObservedLevels
@@ -28,11 +28,11 @@ def _flat(x: Tensor) -> Tensor:
 
 def tilt_exponentially(p: Distribution, g: Tensor, at: Tensor) -> tuple[Distribution, Tensor]:
     r"""Renormalised product with :math:`e^{g \cdot (x - a)}` and its log normaliser, (batch,)."""
-    if isinstance(p, Gaussian | FullGaussian):
+    if isinstance(p, Gaussian | MultivariateGaussian):
         shift = covariance_times(p, g)
         log_z = _flat(g * (p.mean - at + 0.5 * shift)).sum(1)
         centre = p.mean + shift
-        return (Gaussian(centre, p.var) if isinstance(p, Gaussian) else FullGaussian(centre, p.scale_tril)), log_z
+        return (Gaussian(centre, p.var) if isinstance(p, Gaussian) else MultivariateGaussian(centre, p.scale_tril)), log_z
     if isinstance(p, Bernoulli):
         return observe_bits(p, g * (1.0 - at), -g * at)
     if isinstance(p, Categorical):
@@ -80,7 +80,7 @@ def observe_classes(p: Categorical, log_r: Tensor) -> tuple[Categorical, Tensor]
 
 def observe_entries(p: Distribution, seen: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
     """Normal law of which the entries ``seen`` are observed as y with variance ``noise``; zero is exactly."""
-    if isinstance(p, FullGaussian):
+    if isinstance(p, MultivariateGaussian):
         matrix = torch.diag_embed(_flat(seen).to(p.mean.dtype))
         law, log_z = observe_linear(p, matrix, _flat(y * seen), _flat(torch.where(seen, noise, 1.0)))
         exact = seen & (noise == 0)
@@ -117,7 +117,7 @@ def observe_cells(p: Gaussian, seen: Tensor, below: Tensor, above: Tensor) -> tu
     return law, _flat(torch.where(seen, mass, 0.0)).sum(1)
 
 
-def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[FullGaussian, Tensor]:
+def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[MultivariateGaussian, Tensor]:
     r"""Normal law conditioned on :math:`y = A x + e` with independent errors, whose variances may be zero.
 
     Parameters
@@ -127,8 +127,8 @@ def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) ->
         A row of zeros in A needs noise one and y = 0, and still counts as a density.
     """
     if isinstance(p, Gaussian):
-        p = FullGaussian(p.mean, torch.diag_embed(_flat(p.var).sqrt()))
-    if not isinstance(p, FullGaussian):
+        p = MultivariateGaussian(p.mean, torch.diag_embed(_flat(p.var).sqrt()))
+    if not isinstance(p, MultivariateGaussian):
         raise unsupported(p)
     cov = p.cov
     cross = matrix @ cov
@@ -143,7 +143,7 @@ def observe_linear(p: Distribution, matrix: Tensor, y: Tensor, noise: Tensor) ->
     # Joseph's form stays positive: the covariance is that of these parts
     parts = torch.cat([keep @ p.scale_tril, gain * noise.sqrt().unsqueeze(-2)], -1)
     factor = _factor_of_any(parts) if (noise == 0).any() else cholesky(parts @ parts.mT)
-    return FullGaussian(centre, factor), log_z
+    return MultivariateGaussian(centre, factor), log_z
 
 
 def _factor_of_any(parts: Tensor) -> Tensor:

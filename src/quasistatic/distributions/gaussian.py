@@ -12,7 +12,7 @@ from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
 from quasistatic.linalg import cholesky
 from quasistatic.random import normal
 
-__all__ = ["FullGaussian", "Gaussian"]
+__all__ = ["Gaussian", "MultivariateGaussian"]
 
 
 class Gaussian(Distribution):
@@ -53,7 +53,7 @@ class Gaussian(Distribution):
         return 0.5 * _sum(self.var.log() + (LOG_2PI + 1.0))
 
     def kl(self, other: Distribution) -> Tensor:
-        if isinstance(other, FullGaussian):
+        if isinstance(other, MultivariateGaussian):
             return other._kl_from(self)
         if not isinstance(other, Gaussian):
             raise self._unsupported("kl", other)
@@ -104,7 +104,7 @@ class _GaussianCost(torch.autograd.Function):
         return weight * pull, (-0.5 * weight) * press, None, None, None
 
 
-class FullGaussian(Distribution):
+class MultivariateGaussian(Distribution):
     r"""Normal law with any covariance, :math:`\mathcal{N}(\mu, L L^\top)`.
 
     Parameters
@@ -115,7 +115,7 @@ class FullGaussian(Distribution):
 
     Examples
     --------
-    >>> p = FullGaussian(torch.zeros(1, 2), torch.tensor([[[2.0, 0.0], [1.0, 1.0]]]))
+    >>> p = MultivariateGaussian(torch.zeros(1, 2), torch.tensor([[[2.0, 0.0], [1.0, 1.0]]]))
     >>> p.cov.tolist()
     [[[4.0, 2.0], [2.0, 2.0]]]
     >>> round(p.entropy().item(), 4)      # log(2 pi e) + log det L
@@ -126,8 +126,8 @@ class FullGaussian(Distribution):
         self.mean = mean
         self.scale_tril = scale_tril
 
-    def __getitem__(self, rows: slice) -> FullGaussian:
-        return FullGaussian(self.mean[rows], self.scale_tril[rows])
+    def __getitem__(self, rows: slice) -> MultivariateGaussian:
+        return MultivariateGaussian(self.mean[rows], self.scale_tril[rows])
 
     @property
     def cov(self) -> Tensor:
@@ -165,8 +165,8 @@ class FullGaussian(Distribution):
 
     def kl(self, other: Distribution) -> Tensor:
         if isinstance(other, Gaussian):
-            other = FullGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
-        if not isinstance(other, FullGaussian):
+            other = MultivariateGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
+        if not isinstance(other, MultivariateGaussian):
             raise self._unsupported("kl", other)
         scaled = other._solve(self.scale_tril)
         shift = other._solve((self.mean - other.mean).flatten(1).unsqueeze(-1))
@@ -175,12 +175,12 @@ class FullGaussian(Distribution):
 
     def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
         if isinstance(other, Gaussian):
-            other = FullGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
-        if not isinstance(other, FullGaussian):
+            other = MultivariateGaussian(other.mean, torch.diag_embed(other.var.flatten(1).sqrt()))
+        if not isinstance(other, MultivariateGaussian):
             raise self._unsupported("times", other)
-        total = FullGaussian(self.mean, cholesky(self.cov + other.cov))
+        total = MultivariateGaussian(self.mean, cholesky(self.cov + other.cov))
         gain = torch.cholesky_solve(self.cov, total.scale_tril).mT  # cov1 (cov1 + cov2)^-1
         shift = (gain @ (other.mean - self.mean).flatten(1).unsqueeze(-1)).view_as(self.mean)
         cov = gain @ other.cov
-        product = FullGaussian(self.mean + shift, cholesky(0.5 * (cov + cov.mT)))
+        product = MultivariateGaussian(self.mean + shift, cholesky(0.5 * (cov + cov.mT)))
         return product, total.log_prob(other.mean)

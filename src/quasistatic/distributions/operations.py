@@ -9,12 +9,12 @@ from torch import Tensor
 
 from quasistatic.distributions import (
     Bernoulli,
-    BlockProduct,
     Categorical,
     Distribution,
-    FullGaussian,
     Gaussian,
+    Joint,
     Mixture,
+    MultivariateGaussian,
 )
 from quasistatic.distributions.discretised import DiscretisedGaussian
 from quasistatic.distributions.low_rank import LowRankGaussian
@@ -33,8 +33,8 @@ def take(p: Distribution, rows: Tensor) -> Distribution:
     """The laws of some rows, in any order and with repeats."""
     if isinstance(p, Gaussian):
         return Gaussian(p.mean[rows], p.var[rows])
-    if isinstance(p, FullGaussian):
-        return FullGaussian(p.mean[rows], p.scale_tril[rows])
+    if isinstance(p, MultivariateGaussian):
+        return MultivariateGaussian(p.mean[rows], p.scale_tril[rows])
     if isinstance(p, LowRankGaussian):
         return LowRankGaussian(p.mean[rows], p.root[rows], p.var[rows])
     if isinstance(p, Bernoulli):
@@ -43,8 +43,8 @@ def take(p: Distribution, rows: Tensor) -> Distribution:
         return Categorical(p.log_probs[rows])
     if isinstance(p, DiscretisedGaussian):
         return DiscretisedGaussian(p.mean[rows], p.var[rows], p.step, p.low, p.high)
-    if isinstance(p, BlockProduct):
-        return BlockProduct([take(part, rows) for part in p.parts], p.columns)
+    if isinstance(p, Joint):
+        return Joint([take(part, rows) for part in p.parts], p.columns)
     if isinstance(p, Mixture):
         m = p.n_components
         each = (rows.unsqueeze(1) * m + torch.arange(m, device=rows.device)).flatten()
@@ -59,17 +59,17 @@ def joined(laws: Sequence[Distribution]) -> Distribution:
         return first
     if isinstance(first, Gaussian):
         return Gaussian(_cat(laws, "mean"), _cat(laws, "var"))
-    if isinstance(first, FullGaussian):
-        return FullGaussian(_cat(laws, "mean"), _cat(laws, "scale_tril"))
+    if isinstance(first, MultivariateGaussian):
+        return MultivariateGaussian(_cat(laws, "mean"), _cat(laws, "scale_tril"))
     if isinstance(first, Bernoulli):
         return Bernoulli(_cat(laws, "probs"), _cat(laws, "complement"))
     if isinstance(first, Categorical):
         return Categorical(_cat(laws, "log_probs"))
     if isinstance(first, DiscretisedGaussian):
         return DiscretisedGaussian(_cat(laws, "mean"), _cat(laws, "var"), first.step, first.low, first.high)
-    if isinstance(first, BlockProduct):
+    if isinstance(first, Joint):
         blocks = zip(*(p.parts for p in laws), strict=True)  # type: ignore[attr-defined]
-        return BlockProduct([joined(each) for each in blocks], first.columns)
+        return Joint([joined(each) for each in blocks], first.columns)
     if isinstance(first, Mixture):
         return Mixture(_cat(laws, "log_weights"), joined([p.components for p in laws]))  # type: ignore[attr-defined]
     raise unsupported(first)
@@ -85,7 +85,7 @@ def mean(p: Distribution) -> Tensor:
         weights = p.log_weights.exp()
         each = mean(p.components).view(*weights.shape, -1)
         return (weights.unsqueeze(1) @ each).view(len(weights), *mean(p.components).shape[1:])
-    if isinstance(p, Gaussian | FullGaussian | Bernoulli | DiscretisedGaussian | ObservedLevels):
+    if isinstance(p, Gaussian | MultivariateGaussian | Bernoulli | DiscretisedGaussian | ObservedLevels):
         return p.mean
     if isinstance(p, Categorical):
         return p.log_probs.exp() @ torch.arange(p.n_classes, dtype=p.log_probs.dtype, device=p.log_probs.device)
@@ -101,7 +101,7 @@ def covariance_times(p: Distribution, g: Tensor) -> Tensor:
     if isinstance(p, Categorical):
         index = torch.arange(p.n_classes, dtype=g.dtype, device=g.device)
         return ((p.log_probs.exp() @ index.square()) - mean(p).square()) * g
-    if isinstance(p, FullGaussian):
+    if isinstance(p, MultivariateGaussian):
         factor = p.scale_tril
         return (factor @ (factor.mT @ _flat(g).unsqueeze(-1))).view_as(g)
     if isinstance(p, Bernoulli):

@@ -17,10 +17,17 @@ Steps count from one and ``t = 0`` is the data: tables have T + 1 entries and ``
 the module is cast to, and read out in the dtype of the state.
 """
 
-from quasistatic.forward.base import Diffusion, expand_right
-from quasistatic.forward.bernoulli import BinomialDiffusion
+from quasistatic.forward.base import ForwardProcess, expand_right
+from quasistatic.forward.bernoulli import BernoulliDiffusion
 from quasistatic.forward.categorical import CategoricalDiffusion
 from quasistatic.forward.gaussian import GaussianDiffusion
 from quasistatic.forward.mixed import MixedDiffusion
 
-__all__ = ["BinomialDiffusion", "CategoricalDiffusion", "Diffusion", "GaussianDiffusion", "MixedDiffusion", "expand_right"]
+__all__ = [
+    "BernoulliDiffusion",
+    "CategoricalDiffusion",
+    "ForwardProcess",
+    "GaussianDiffusion",
+    "MixedDiffusion",
+    "expand_right",
+]

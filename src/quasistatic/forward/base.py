@@ -13,7 +13,7 @@ from quasistatic.checks import MOST, MOST_STEPS, shown, tensor_of, whole_number
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
 
-__all__ = ["Diffusion", "expand_right"]
+__all__ = ["ForwardProcess", "expand_right"]
 
 
 def expand_right(values: Tensor, like: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def expand_right(values: Tensor, like: Tensor) -> Tensor:
     return values.view(values.shape + (1,) * (like.dim() - values.dim()))
 
 
-class Diffusion(nn.Module, ABC):
+class ForwardProcess(nn.Module, ABC):
     r"""What all forward processes share: the rates, their products, and the same process on another grid.
 
     Parameters
@@ -69,7 +69,7 @@ class Diffusion(nn.Module, ABC):
     def extra_repr(self) -> str:
         return f"n_steps={self.n_steps}"
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Diffusion:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForwardProcess:
         """Follow the module to another device, but never to another precision."""
         self._cast, self._rows, self._clocks = {}, {}, {}
         for name, buffer in self._buffers.items():
@@ -119,7 +119,7 @@ class Diffusion(nn.Module, ABC):
         return self._columns(like.dtype, "log_snr").index_select(0, t)
 
     @abstractmethod
-    def with_beta(self, beta: Tensor) -> Diffusion:
+    def with_beta(self, beta: Tensor) -> ForwardProcess:
         """Build the same family of process with other rates."""
 
     @abstractmethod
@@ -148,7 +148,7 @@ class Diffusion(nn.Module, ABC):
         At t = 1 it is the point mass at ``x_0``.
         """
 
-    def respaced(self, steps: int | Sequence[int]) -> Diffusion:
+    def respaced(self, steps: int | Sequence[int]) -> ForwardProcess:
         """View the same process at fewer steps.
 
         Parameters

@@ -11,14 +11,14 @@ from torch import Tensor
 from quasistatic.checks import require_memory, shown, tensor_of
 from quasistatic.distributions import Bernoulli
 from quasistatic.errors import InputError
-from quasistatic.forward.base import Diffusion
+from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
 
-__all__ = ["BinomialDiffusion"]
+__all__ = ["BernoulliDiffusion"]
 
 
 @saveable
-class BinomialDiffusion(Diffusion):
+class BernoulliDiffusion(ForwardProcess):
     r"""Fixed process on bits that forgets them towards independent coin tosses of rate rho.
 
     One step keeps each bit with probability 1 - beta_t and else draws it afresh,
@@ -43,7 +43,7 @@ class BinomialDiffusion(Diffusion):
     --------
     A one that has lost half its signal towards rate 0.2:
 
-    >>> q = BinomialDiffusion(beta=torch.tensor([0.5, 1.0]), rho=0.2)
+    >>> q = BernoulliDiffusion(beta=torch.tensor([0.5, 1.0]), rho=0.2)
     >>> q.marginal(torch.ones(1, 1), t=1).probs.item(), q.marginal(torch.ones(1, 1), t=2).probs.item()
     (0.6000000238418579, 0.20000000298023224)
     """
@@ -90,8 +90,8 @@ class BinomialDiffusion(Diffusion):
         ]  # fmt: skip
         self.register_buffer("_table", torch.stack(columns, 1), persistent=False)
 
-    def with_beta(self, beta: Tensor) -> BinomialDiffusion:
-        return BinomialDiffusion(beta.to(self.beta.device), self.rho)
+    def with_beta(self, beta: Tensor) -> BernoulliDiffusion:
+        return BernoulliDiffusion(beta.to(self.beta.device), self.rho)
 
     def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Bernoulli:
         return Bernoulli(self.rho.to(dtype or torch.get_default_dtype()).expand(*shape))
@@ -123,7 +123,7 @@ class BinomialDiffusion(Diffusion):
         base, by_t = self._at(t, x_t, "ratio")
         return base + by_t * x_t
 
-    def evidence_of_one_bit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+    def log_ratio_of_a_bit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         r"""How much further a noisy one speaks for a one than a noisy zero does: the unit of evidence at step t.
 
         :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a tensor

@@ -12,14 +12,14 @@ from torch.nn.functional import embedding
 from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_number
 from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
-from quasistatic.forward.base import Diffusion
+from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDiffusion"]
 
 
 @saveable
-class CategoricalDiffusion(Diffusion):
+class CategoricalDiffusion(ForwardProcess):
     r"""Fixed process on entries of K classes that forgets them one by one.
 
     Each step keeps an entry with probability 1 - beta_t, so that :math:`\bar\alpha_t` is the share of entries that
@@ -28,7 +28,7 @@ class CategoricalDiffusion(Diffusion):
     ``"uniform"``
         is drawn afresh from the base rates,
         :math:`q(x_t = k \mid x_{t-1}) = (1 - \beta_t)\,[k = x_{t-1}] + \beta_t\,\rho_k`.
-        With two classes it is :class:`BinomialDiffusion`.
+        With two classes it is :class:`BernoulliDiffusion`.
     ``"absorbing"``
         is masked, and stays so: it takes the state K. Back in time an entry once shown does not change again, and a
         masked one is shown with probability :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)`.

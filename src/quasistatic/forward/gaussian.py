@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from quasistatic.distributions import Gaussian
-from quasistatic.forward.base import Diffusion
+from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
 
 __all__ = ["GaussianDiffusion"]
 
 
 @saveable
-class GaussianDiffusion(Diffusion):
+class GaussianDiffusion(ForwardProcess):
     r"""Fixed Gaussian process that carries data to unit white noise.
 
     One step shrinks the state and refills the lost variance with noise,

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from quasistatic.distributions import BlockProduct, Distribution
+from quasistatic.distributions import Distribution, Joint
 from quasistatic.errors import InputError
-from quasistatic.forward.base import Diffusion
+from quasistatic.forward.base import ForwardProcess
 from quasistatic.forward.categorical import CategoricalDiffusion
 from quasistatic.storage.modules import saveable
 
@@ -18,10 +18,10 @@ __all__ = ["MixedDiffusion"]
 
 
 @saveable
-class MixedDiffusion(Diffusion):
+class MixedDiffusion(ForwardProcess):
     r"""A product of processes over blocks of columns, :math:`q(x_t \mid x_{t-1}) = \prod_b q_b(x_{t,b} \mid x_{t-1,b})`.
 
-    Every law it answers with is a :class:`~quasistatic.distributions.BlockProduct`, so all that is built on the four
+    Every law it answers with is a :class:`~quasistatic.distributions.Joint`, so all that is built on the four
     questions, the bound, sampling, evidence, works for a table of numbers, bits and classes as it does for one kind.
     Columns keep the order of the data.
 
@@ -37,9 +37,9 @@ class MixedDiffusion(Diffusion):
     --------
     A number and a bit that have lost three quarters of their signal's variance:
 
-    >>> from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+    >>> from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
     >>> beta = torch.tensor([0.75, 0.9])
-    >>> q = MixedDiffusion([GaussianDiffusion(beta), BinomialDiffusion(beta, 0.5)], [[0], [1]])
+    >>> q = MixedDiffusion([GaussianDiffusion(beta), BernoulliDiffusion(beta, 0.5)], [[0], [1]])
     >>> number, bit = q.marginal(torch.tensor([[2.0, 1.0]]), t=1).parts
     >>> number.mean.item(), bit.probs.item()
     (1.0, 0.625)
@@ -47,7 +47,7 @@ class MixedDiffusion(Diffusion):
 
     _groups: ClassVar[dict[str, slice]] = {}
 
-    def __init__(self, parts: Sequence[Diffusion], columns: Sequence[Sequence[int]]) -> None:
+    def __init__(self, parts: Sequence[ForwardProcess], columns: Sequence[Sequence[int]]) -> None:
         if not parts or len(parts) != len(columns):
             raise InputError(f"there must be a process for each block, got {len(parts)} for {len(columns)} blocks")
         steps = {part.n_steps for part in parts}
@@ -72,7 +72,7 @@ class MixedDiffusion(Diffusion):
         """Number d of columns."""
         return sum(len(block) for block in self.columns)
 
-    def blocks(self, x: Tensor) -> list[tuple[Diffusion, Tensor]]:
+    def blocks(self, x: Tensor) -> list[tuple[ForwardProcess, Tensor]]:
         """Each process with its columns of ``x``, (batch, d_b)."""
         return [(part, x.index_select(1, c)) for part, c in zip(self.parts, self.columns, strict=True)]  # type: ignore[misc]
 
@@ -91,29 +91,29 @@ class MixedDiffusion(Diffusion):
             parts.append(part.with_beta(own))  # type: ignore[operator]
         return MixedDiffusion(parts, [c.tolist() for c in self.columns])
 
-    def _product(self, laws: Sequence[Distribution]) -> BlockProduct:
-        return BlockProduct(laws, self.columns)
+    def _product(self, laws: Sequence[Distribution]) -> Joint:
+        return Joint(laws, self.columns)
 
     def _shapes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         if len(shape) != 2 or shape[1] != self.n_columns:
             raise InputError(f"rows of this process have {self.n_columns} columns, got the shape {tuple(shape)}")
         return [(shape[0], len(c)) for c in self.columns]
 
-    def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> BlockProduct:
+    def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Joint:
         each = zip(self.parts, self._shapes(shape), strict=True)
         return self._product([part.stationary(s, dtype) for part, s in each])  # type: ignore[operator]
 
-    def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> BlockProduct:
+    def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Joint:
         each = zip(self.parts, self._shapes(shape), strict=True)
         return self._product([part.null(s, dtype) for part, s in each])  # type: ignore[operator]
 
-    def step(self, x_prev: Tensor, t: int | Tensor) -> BlockProduct:
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Joint:
         return self._product([part.step(x, t) for part, x in self.blocks(x_prev)])
 
-    def marginal(self, x_0: Tensor, t: int | Tensor) -> BlockProduct:
+    def marginal(self, x_0: Tensor, t: int | Tensor) -> Joint:
         return self._product([part.marginal(x, t) for part, x in self.blocks(x_0)])
 
-    def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> BlockProduct:
+    def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Joint:
         pairs = zip(self.blocks(x_0), self.blocks(x_t), strict=True)
         return self._product([part.posterior(x, x_now, t) for (part, x), (_, x_now) in pairs])
 
@@ -125,7 +125,7 @@ class MixedDiffusion(Diffusion):
                 self._name_the_column(part, block, columns.tolist())
                 raise
 
-    def _name_the_column(self, part: Diffusion, block: Tensor, columns: list[int]) -> None:
+    def _name_the_column(self, part: ForwardProcess, block: Tensor, columns: list[int]) -> None:
         """Complain once more, of one column at a time: a block does not know where its columns stand."""
         for place, column in enumerate(columns):
             alone = torch.zeros_like(block)  # zero is a class of every process

@@ -1,23 +1,23 @@
 """Bounds on log p(x), importance-weighted estimates, exact models, entropies and schedules from the bound."""
 
-from quasistatic.likelihood.elbo import Bound, elbo_terms, log_prob_estimate, null_log_prob
-from quasistatic.likelihood.entropy import EntropyBand, entropy_band
-from quasistatic.likelihood.estimators import StepSampler, quick_bound
-from quasistatic.likelihood.exact import ExactBits, ExactGaussianMixture, shortfall
-from quasistatic.likelihood.schedule_search import learn_schedule, regrid
+from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.entropy import ReverseEntropyBounds, entropy_band
+from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel, kl_to_exact
+from quasistatic.likelihood.schedule_search import learn_schedule, optimal_schedule
 
 __all__ = [
     "Bound",
-    "EntropyBand",
-    "ExactBits",
-    "ExactGaussianMixture",
-    "StepSampler",
-    "elbo_terms",
+    "ExactBernoulliKernel",
+    "ExactGaussianMixtureKernel",
+    "ReverseEntropyBounds",
+    "TimestepSampler",
+    "elbo",
     "entropy_band",
+    "estimate_elbo",
+    "importance_weighted_log_prob",
+    "kl_to_exact",
     "learn_schedule",
-    "log_prob_estimate",
     "null_log_prob",
-    "quick_bound",
-    "regrid",
-    "shortfall",
+    "optimal_schedule",
 ]

@@ -18,15 +18,15 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion
-from quasistatic.likelihood.elbo import stacked_rows
+from quasistatic.forward import ForwardProcess
+from quasistatic.likelihood.bound import stacked_rows
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["EntropyBand", "entropy_band"]
+__all__ = ["ReverseEntropyBounds", "entropy_band"]
 
 
 @dataclass(frozen=True)
-class EntropyBand:
+class ReverseEntropyBounds:
     """Entropies of the steps t = 2..T in nats, each (T - 1,).
 
     Attributes
@@ -48,8 +48,8 @@ class EntropyBand:
 
 @torch.no_grad()
 def entropy_band(
-    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, *, generator: Generator | None = None
-) -> EntropyBand:
+    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, generator: Generator | None = None
+) -> ReverseEntropyBounds:
     r"""Measure the band of eq. (24) and where the kernel's own entropy lies.
 
     The upper limit needs noise to raise the entropy of :math:`x_t` at every step. As :math:`\mathrm{KL}(q(x_t) \| \pi)`
@@ -93,16 +93,16 @@ def entropy_band(
     """
     if len(x_0) < 2:
         raise InputError(f"an entropy band needs two rows of data or more, got {len(x_0)}")
-    unmet = _unmet(diffusion, x_0)
+    unmet = _unmet(process, x_0)
     if unmet:
         warnings.warn(f"the upper limit of the entropy band need not hold: {unmet}", stacklevel=3)  # past no_grad
-    kernel = kernel.on(diffusion)
+    kernel = kernel.on(process)
     lower, upper, model, error = [], [], [], []
-    before = diffusion.marginal(x_0, 1)
-    for t in range(2, diffusion.n_steps + 1):
+    before = process.marginal(x_0, 1)
+    for t in range(2, process.n_steps + 1):
         x_prev = before.sample(generator)
-        step = diffusion.step(x_prev, t)
-        now = diffusion.marginal(x_0, t)
+        step = process.step(x_prev, t)
+        now = process.marginal(x_0, t)
         forwards = step.entropy().mean()
         upper.append(forwards)
         lower.append(forwards + (before.entropy() - now.entropy()).mean())
@@ -112,7 +112,7 @@ def entropy_band(
         error.append(own.std() / len(own) ** 0.5)
         before = now
     table = [torch.stack(values) if values else x_0.new_empty(0) for values in (lower, upper, model, error)]
-    return EntropyBand(table[0], table[1], table[2], table[3], unmet)
+    return ReverseEntropyBounds(table[0], table[1], table[2], table[3], unmet)
 
 
 def _entropy(kernel: ReverseKernel, x_t: Tensor, t: int, generator: Generator | None) -> Tensor:
@@ -121,8 +121,8 @@ def _entropy(kernel: ReverseKernel, x_t: Tensor, t: int, generator: Generator | 
     return p.entropy() if p.has_kl else -p.log_prob(p.sample(generator))
 
 
-def _unmet(diffusion: Diffusion, x_0: Tensor) -> str:
-    pi = diffusion.stationary(x_0.shape, torch.float64)
+def _unmet(process: ForwardProcess, x_0: Tensor) -> str:
+    pi = process.stationary(x_0.shape, torch.float64)
     excess = -pi.log_prob(x_0.double()) - pi.entropy()
     mean, error = excess.mean().item(), excess.std().item() / len(x_0) ** 0.5
     if mean <= 5 * error + 1e-9 * x_0[0].numel():

@@ -11,15 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.forward import Diffusion
-from quasistatic.likelihood.elbo import Bound, elbo_terms, stacked_rows, step_log_ratio
+from quasistatic.forward import ForwardProcess
+from quasistatic.likelihood.bound import Bound, elbo, stacked_rows, step_log_ratio
 from quasistatic.random import uniform
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["StepSampler", "learned_sampler", "quick_bound", "quick_terms"]
+__all__ = ["TimestepSampler", "estimate_elbo", "learned_sampler"]
 
 
-class StepSampler:
+class TimestepSampler:
     """Stratified draws of t = 2..T, by importance once losses have been seen.
 
     Steps are pooled into at most ``n_bins`` neighbouring groups that share a probability, so that a chain of thousands
@@ -114,74 +114,60 @@ class StepSampler:
         self._refresh()
 
 
-def quick_terms(
-    diffusion: Diffusion,
+def estimate_elbo(
+    process: ForwardProcess,
     kernel: ReverseKernel,
     x_0: Tensor,
     *,
-    visits: int,
-    sampler: StepSampler | None = None,
+    n_timesteps: int,
+    sampler: TimestepSampler | None = None,
     generator: Generator | None = None,
 ) -> Bound:
-    """Unbiased estimate of the bound of each example from ``visits`` of its transitions.
+    """Unbiased estimate of the bound of each example from ``n_timesteps`` of its transitions.
 
     The terminal and the t = 1 term are always there; ``transitions`` has one column, the estimate of their sum. Steps
     are stratified over all examples together and drawn with the probabilities of ``sampler``, uniform without one.
     Where the budget covers the whole chain, the whole chain is evaluated.
     """
     n = len(x_0)
-    if visits >= diffusion.n_steps - 1:
+    if n_timesteps >= process.n_steps - 1:
         # what is scored at draws varies far less along whole paths
         method = "trajectory" if getattr(kernel, "n_components", 1) > 1 else "marginal"
-        return elbo_terms(diffusion, kernel, x_0, generator=generator, method=method)
-    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
-    sampler = sampler or StepSampler(diffusion.n_steps, importance=False)
-    terminal = -diffusion.marginal(x_0, diffusion.n_steps).kl(diffusion.stationary(x_0.shape, x_0.dtype))
+        return elbo(process, kernel, x_0, generator=generator, method=method)
+    kernel = kernel.on(process) if isinstance(kernel, ReverseKernel) else kernel
+    sampler = sampler or TimestepSampler(process.n_steps, importance=False)
+    terminal = -process.marginal(x_0, process.n_steps).kl(process.stationary(x_0.shape, x_0.dtype))
     chunks = [slice(start, start + stacked_rows(x_0)) for start in range(0, n, stacked_rows(x_0))]
-    x_1 = diffusion.marginal(x_0, 1).sample(generator)
+    x_1 = process.marginal(x_0, 1).sample(generator)
     one = torch.ones(n, dtype=torch.long, device=x_0.device)
     data = torch.cat([kernel(x_1[rows], one[rows]).log_prob(x_0[rows]) for rows in chunks])
     total = torch.zeros_like(data)
-    for _ in range(max(1, visits)):
+    for _ in range(max(1, n_timesteps)):
         t, weight = sampler.draw(n, generator)
         mixed = torch.randperm(n, generator=generator, device=generator.device if generator else None).cpu()
         t, weight = t[mixed].to(x_0.device), weight[mixed].to(x_0)
-        x_t = diffusion.marginal(x_0, t).sample(generator)
+        x_t = process.marginal(x_0, t).sample(generator)
         ratio = torch.cat([
-            step_log_ratio(diffusion.posterior(x_0[rows], x_t[rows], t[rows]), kernel(x_t[rows], t[rows]), generator)
+            step_log_ratio(process.posterior(x_0[rows], x_t[rows], t[rows]), kernel(x_t[rows], t[rows]), generator)
             for rows in chunks
         ])  # fmt: skip
-        total = total + weight * ratio / max(1, visits)
+        total = total + weight * ratio / max(1, n_timesteps)
     return Bound(terminal, total.unsqueeze(1), data, tuple(x_0.shape[1:]), getattr(kernel, "first_step", "learned"))
 
 
-def quick_bound(
-    diffusion: Diffusion,
-    kernel: ReverseKernel,
-    x_0: Tensor,
-    *,
-    n_pairs: int,
-    sampler: StepSampler | None = None,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Estimate the bound of each example as :func:`quick_terms` does, from about ``n_pairs`` visits in all, (batch,)."""
-    visits = max(1, n_pairs // len(x_0))
-    return quick_terms(diffusion, kernel, x_0, visits=visits, sampler=sampler, generator=generator).total
-
-
 def learned_sampler(
-    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, *, visits: int = 8, generator: Generator | None = None
-) -> StepSampler:
+    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, n_timesteps: int = 8, generator: Generator | None = None
+) -> TimestepSampler:
     """Steps by the rms loss of a trained kernel on rows other than those to be measured."""
-    kernel = kernel.on(diffusion)
-    sampler = StepSampler(diffusion.n_steps)
-    if diffusion.n_steps < 3:
+    kernel = kernel.on(process)
+    sampler = TimestepSampler(process.n_steps)
+    if process.n_steps < 3:
         return sampler
-    for _ in range(visits):
+    for _ in range(n_timesteps):
         t = sampler.draw(len(x_0), generator)[0].to(x_0.device)
-        x_t = diffusion.marginal(x_0, t).sample(generator)
+        x_t = process.marginal(x_0, t).sample(generator)
         for rows in torch.arange(len(x_0)).split(stacked_rows(x_0)):
-            back = diffusion.posterior(x_0[rows], x_t[rows], t[rows])
+            back = process.posterior(x_0[rows], x_t[rows], t[rows])
             sampler.record(t[rows], step_log_ratio(back, kernel(x_t[rows], t[rows]), generator), refresh=False)
     sampler.refresh()
     return sampler

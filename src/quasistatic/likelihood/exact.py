@@ -6,7 +6,7 @@ then for any other member :math:`p` of that family
 
 .. math:: E\,\mathrm{KL}(q \,\|\, p) = E\,\mathrm{KL}(q \,\|\, p^*) + E\,\mathrm{KL}(p^* \,\|\, p),
 
-so the bound of :math:`p` is the limit of its family less a sum of small non-negative terms (:func:`shortfall`).
+so the bound of :math:`p` is the limit of its family less a sum of small non-negative terms (:func:`kl_to_exact`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.distributions import Bernoulli, Distribution, FullGaussian, Gaussian, Mixture
-from quasistatic.forward import BinomialDiffusion, Diffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import stacked_rows
+from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
+from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.bound import stacked_rows
 from quasistatic.linalg import cholesky
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["ExactBits", "ExactGaussianMixture", "shortfall"]
+__all__ = ["ExactBernoulliKernel", "ExactGaussianMixtureKernel", "kl_to_exact"]
 
 
-class ExactBits(ReverseKernel):
+class ExactBernoulliKernel(ReverseKernel):
     r"""Reverse kernels of bits with finitely many patterns, :math:`p(x_0) = \sum_k w_k [x_0 = a_k]`.
 
     Parameters
     ----------
-    diffusion : BinomialDiffusion
+    diffusion : BernoulliDiffusion
     atoms : Tensor, shape (K, *event)
         The patterns.
     weights : Tensor, shape (K,), optional
@@ -40,10 +40,10 @@ class ExactBits(ReverseKernel):
     """
 
     def __init__(
-        self, diffusion: BinomialDiffusion, atoms: Tensor, weights: Tensor | None = None, factorised: bool = False
+        self, process: BernoulliDiffusion, atoms: Tensor, weights: Tensor | None = None, factorised: bool = False
     ) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.process = process
         self.factorised = factorised
         self.register_buffer("atoms", atoms.double(), persistent=False)
         equal = torch.full((len(atoms),), 1.0 / len(atoms), dtype=torch.float64)
@@ -56,13 +56,13 @@ class ExactBits(ReverseKernel):
         given, k = self.denoise(x_t, t), len(self.atoms)
         if isinstance(given, Mixture):
             t = t.repeat_interleave(k, 0) if isinstance(t, Tensor) else t
-            back = self.diffusion.posterior(given.components, x_t.repeat_interleave(k, 0), t)  # type: ignore[arg-type]
+            back = self.process.posterior(given.components, x_t.repeat_interleave(k, 0), t)  # type: ignore[arg-type]
             return Mixture(given.log_weights, back)
-        return self.diffusion.posterior(given, x_t, t)
+        return self.process.posterior(given, x_t, t)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
         """Law of the data given x_t: a mixture of the patterns, or its margins."""
-        ratio = self.diffusion.log_likelihood_ratio(x_t, t).double().flatten(1)
+        ratio = self.process.log_likelihood_ratio(x_t, t).double().flatten(1)
         # an infinite ratio (no noise yet) times a zero bit must not make nan
         finite = torch.nan_to_num(ratio, posinf=1e9, neginf=-1e9)
         log_posterior = torch.log_softmax(self.log_weights + finite @ self.atoms.flatten(1).T, 1)
@@ -72,7 +72,7 @@ class ExactBits(ReverseKernel):
         return Mixture(log_posterior.to(x_t.dtype), Bernoulli(every))
 
 
-class ExactGaussianMixture(ReverseKernel):
+class ExactGaussianMixtureKernel(ReverseKernel):
     r"""Reverse kernels of data from a mixture of normals, :math:`p(x_0) = \sum_k w_k \mathcal{N}(x_0; \mu_k, s^2 I)`.
 
     Parameters
@@ -88,7 +88,7 @@ class ExactGaussianMixture(ReverseKernel):
 
     def __init__(
         self,
-        diffusion: GaussianDiffusion,
+        process: GaussianDiffusion,
         means: Tensor,
         var: float,
         weights: Tensor | None = None,
@@ -97,7 +97,7 @@ class ExactGaussianMixture(ReverseKernel):
         super().__init__()
         if family not in ("mixture", "full", "diagonal"):
             raise ValueError(f'family must be "mixture", "full" or "diagonal", got {family!r}')
-        self.diffusion = diffusion
+        self.process = process
         self.prior_var, self.family = var, family
         self.register_buffer("means", means.double(), persistent=False)
         equal = torch.full((len(means),), 1.0 / len(means), dtype=torch.float64)
@@ -114,7 +114,7 @@ class ExactGaussianMixture(ReverseKernel):
         return torch.logsumexp(self.log_weights - square / (2.0 * self.prior_var), 1) - log_norm
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self._law(x_t, t, *self.diffusion._at(t, x_t.double(), "posterior"))
+        return self._law(x_t, t, *self.process._at(t, x_t.double(), "posterior"))
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of the data given x_t, in the family of the kernel."""
@@ -124,7 +124,7 @@ class ExactGaussianMixture(ReverseKernel):
     def _law(self, x_t: Tensor, t: int | Tensor, *line: Tensor) -> Distribution:
         """Law of share_0 x_0 + share_t x_t + sqrt(var) noise, with ``line`` = (share_0, share_t, var)."""
         x = x_t.double()
-        signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*self.diffusion._at(t, x, "marginal"), *line))
+        signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*self.process._at(t, x, "marginal"), *line))
         total = signal.square() * self.prior_var + noise  # variance of x_t about a component's mean
         square = (x.unsqueeze(1) - signal.unsqueeze(1) * self.means).square().sum(-1)
         weight = torch.log_softmax(self.log_weights - 0.5 * square / total, 1)
@@ -145,11 +145,11 @@ class ExactGaussianMixture(ReverseKernel):
         if self.family == "diagonal":
             return Gaussian(centre.to(x_t.dtype), ((p * off.square()).sum(1) + spread).to(x_t.dtype))
         cov = (p * off).mT @ off + spread.view(-1, 1, 1) * torch.eye(d, dtype=torch.float64)
-        return FullGaussian(centre.to(x_t.dtype), cholesky(cov).to(x_t.dtype))
+        return MultivariateGaussian(centre.to(x_t.dtype), cholesky(cov).to(x_t.dtype))
 
 
-def shortfall(
-    diffusion: Diffusion,
+def kl_to_exact(
+    process: ForwardProcess,
     kernel: ReverseKernel,
     best: ReverseKernel,
     x_0: Tensor,
@@ -165,7 +165,7 @@ def shortfall(
     Parameters
     ----------
     best : ReverseKernel
-        The family's best member, such as ``ExactBits(..., factorised=True)``.
+        The family's best member, such as ``ExactBernoulliKernel(..., factorised=True)``.
     steps : Tensor, shape (m,), optional
         Steps to visit; all of 1..T if not given.
 
@@ -174,11 +174,11 @@ def shortfall(
     Tensor, shape (batch, m)
         Nats, never negative but for rounding.
     """
-    kernel, best = kernel.on(diffusion), best.on(diffusion)
-    visited = torch.arange(1, diffusion.n_steps + 1) if steps is None else steps
+    kernel, best = kernel.on(process), best.on(process)
+    visited = torch.arange(1, process.n_steps + 1) if steps is None else steps
     lost = []
     for pair in torch.arange(len(x_0) * len(visited)).split(stacked_rows(x_0)):
         x, t = x_0[pair // len(visited)], visited[pair % len(visited)]
-        x_t = diffusion.marginal(x, t).sample(generator)
+        x_t = process.marginal(x, t).sample(generator)
         lost.append(best(x_t, t).kl(kernel(x_t, t)))
     return torch.cat(lost).view(len(x_0), len(visited))

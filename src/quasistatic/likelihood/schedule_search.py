@@ -1,7 +1,8 @@
 r"""Schedules that follow the model: learned by gradient, or re-gridded by dynamic programming.
 
 ``learn_schedule`` is the paper's way (Gaussian only): ascend the bound in beta with the noise held fixed within
-each gradient. ``regrid`` needs no gradient, no starting schedule and no step size, and works for bits as well: measure
+each gradient. ``optimal_schedule`` needs no gradient, no starting schedule and no step size, and works for bits as
+well: measure
 what every possible step between two noise levels would cost with the trained kernel, then choose the T steps of
 least total cost. The kernel must serve every grid (a denoiser on the log-SNR clock).
 """
@@ -15,17 +16,17 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import elbo_terms, step_log_ratio
+from quasistatic.forward import ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.bound import elbo, step_log_ratio
 from quasistatic.reverse import NetworkKernel, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr
 
-__all__ = ["cheapest_path", "learn_schedule", "regrid", "step_costs"]
+__all__ = ["cheapest_path", "learn_schedule", "optimal_schedule", "step_costs"]
 
 
 @torch.no_grad()
 def step_costs(
-    diffusion: Diffusion,
+    process: ForwardProcess,
     kernel: ReverseKernel,
     x_0: Tensor,
     *,
@@ -53,21 +54,21 @@ def step_costs(
     end : Tensor, shape (T + 1,)
         Mean KL(q(x_j | x_0) || pi).
     """
-    T, reach = diffusion.n_steps, reach or diffusion.n_steps
+    T, reach = process.n_steps, reach or process.n_steps
     cost = torch.full((T + 1, T + 1), math.inf, dtype=torch.float64)
     end = torch.full((T + 1,), math.inf, dtype=torch.float64)
-    pi = diffusion.stationary(x_0.shape, x_0.dtype)
+    pi = process.stationary(x_0.shape, x_0.dtype)
     generator = generator or Generator(x_0.device).manual_seed(0)
     noise = generator.get_state()
     for j in range(1, T + 1):
         generator.set_state(noise)  # the same noise at every level: the choice must not follow its differences
-        law = diffusion.marginal(x_0, j)
+        law = process.marginal(x_0, j)
         x_j = law.sample(generator)
         end[j] = law.kl(pi).mean()
-        here = kernel.on(diffusion)
+        here = kernel.on(process)
         asked = here.ask(x_j, j) if isinstance(here, NetworkKernel) else None
         for i in [0, *range(max(1, j - reach), j)]:
-            pair = diffusion.respaced([*([i] if i else []), j, *([T] if j < T else [])])
+            pair = process.respaced([*([i] if i else []), j, *([T] if j < T else [])])
             t = 2 if i else 1
             back = kernel.on(pair)
             p = back(x_j, t) if asked is None else back.law(asked, x_j, t)  # type: ignore[operator]
@@ -101,8 +102,8 @@ def cheapest_path(cost: Tensor, end: Tensor, n_steps: int) -> list[int]:
     return levels[::-1]
 
 
-def regrid(
-    diffusion: Diffusion,
+def optimal_schedule(
+    process: ForwardProcess,
     kernel: ReverseKernel,
     x_0: Tensor,
     n_steps: int,
@@ -110,7 +111,7 @@ def regrid(
     n_levels: int = 80,
     reach: int | None = None,
     generator: Generator | None = None,
-) -> Diffusion:
+) -> ForwardProcess:
     """Place ``n_steps`` steps where the trained kernel loses least.
 
     Levels are spread evenly over the log-SNR range of ``diffusion``, with one unit to spare at the data's end, and before
@@ -126,7 +127,7 @@ def regrid(
     """
     if n_levels < n_steps:
         raise InputError(f"n_levels must be at least n_steps = {n_steps}, got {n_levels}")
-    log_snr = diffusion.log_snr[1:]
+    log_snr = process.log_snr[1:]
     erased = bool(torch.isinf(log_snr[-1]))
     if erased and len(log_snr) < 2:
         raise InputError("a process that erases all in one step gives no range of levels to choose from")
@@ -134,15 +135,15 @@ def regrid(
     levels = torch.linspace(high, low, n_levels - erased, dtype=torch.float64, device=log_snr.device)
     if erased:
         levels = torch.cat([levels, levels.new_full((1,), -math.inf)])
-    fine = diffusion.with_beta(beta_from_log_snr(levels))
+    fine = process.with_beta(beta_from_log_snr(levels))
     reach = reach or max(4, math.ceil(6 * n_levels / n_steps))
     cost, end = step_costs(fine, kernel, x_0, generator=generator, reach=reach)
     chosen = cheapest_path(cost, end, n_steps)
-    return diffusion.with_beta(beta_from_log_snr(levels[torch.tensor(chosen) - 1]))
+    return process.with_beta(beta_from_log_snr(levels[torch.tensor(chosen) - 1]))
 
 
 def learn_schedule(
-    diffusion: GaussianDiffusion,
+    process: GaussianDiffusion,
     kernel: ReverseKernel,
     x_0: Tensor,
     *,
@@ -170,15 +171,15 @@ def learn_schedule(
     trained = [p for p in kernel.parameters() if p.requires_grad]
     kernel.requires_grad_(False)
     # a softmax of log-SNR gaps keeps the levels in order and the last one where it is
-    first, last = diffusion.log_snr[1], diffusion.log_snr[-1]
-    gaps = -diffusion.log_snr[1:].diff()
+    first, last = process.log_snr[1], process.log_snr[-1]
+    gaps = -process.log_snr[1:].diff()
     logits = gaps.log().clone().requires_grad_(True)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=not fix_beta_1)
 
     def schedule() -> GaussianDiffusion:
         top = first + shift
         falls = torch.softmax(logits, 0).cumsum(0) * (top - last)
-        return diffusion.with_beta(beta_from_log_snr(torch.cat([top.reshape(1), top - falls])))
+        return process.with_beta(beta_from_log_snr(torch.cat([top.reshape(1), top - falls])))
 
     optimiser = torch.optim.Adam([logits] if fix_beta_1 else [logits, shift], lr=learning_rate)
     frozen = generator.get_state()
@@ -187,7 +188,7 @@ def learn_schedule(
             if not fresh_noise:
                 generator.set_state(frozen)
             rows = torch.randint(len(x_0), (batch_size,), generator=generator, device=generator.device)
-            bound = elbo_terms(schedule(), kernel, x_0[rows], generator=generator).total.mean()
+            bound = elbo(schedule(), kernel, x_0[rows], generator=generator).total.mean()
             optimiser.zero_grad()
             (-bound).backward()
             optimiser.step()
@@ -197,4 +198,4 @@ def learn_schedule(
         for p in trained:
             p.requires_grad_(True)
     with torch.no_grad():
-        return diffusion.with_beta(schedule().beta[1:].detach())
+        return process.with_beta(schedule().beta[1:].detach())

@@ -7,7 +7,7 @@ which hold parameters for each step and so fix T (``n_steps``).
 
 from quasistatic.networks.mlp import ResidualMLP
 from quasistatic.networks.multiscale import MultiscaleNetwork
-from quasistatic.networks.per_step import BumpReadout, PerStepReadout, SteppedMLP, bumps
+from quasistatic.networks.per_step import BumpReadout, PerStepMLP, PerStepReadout, bumps
 from quasistatic.networks.rbf import NormalisedRBF
 from quasistatic.networks.unet import UNet
 
@@ -15,9 +15,9 @@ __all__ = [
     "BumpReadout",
     "MultiscaleNetwork",
     "NormalisedRBF",
+    "PerStepMLP",
     "PerStepReadout",
     "ResidualMLP",
-    "SteppedMLP",
     "UNet",
     "bumps",
 ]

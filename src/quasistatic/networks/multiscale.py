@@ -84,7 +84,7 @@ class MultiscaleNetwork(nn.Module):
     image; from what both say of a pixel, 1 x 1 convolutions (tanh) and the read-out make its :math:`z^\mu, z^\Sigma`.
     The paper has both for CIFAR-10 and only the dense ones for MNIST, and does not print widths; the defaults are of
     its authors' program, the number of scales is ours. The read-out starts at zero, so that under
-    :class:`~quasistatic.reverse.PerturbationKernel` the untrained network is the forward kernel.
+    :class:`~quasistatic.reverse.PaperKernel` the untrained network is the forward kernel.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, one_of, require_network, whole_number
 from quasistatic.storage.modules import saveable
 
-__all__ = ["BumpReadout", "PerStepReadout", "SteppedMLP", "bumps"]
+__all__ = ["BumpReadout", "PerStepMLP", "PerStepReadout", "bumps"]
 
 
 def bumps(t: Tensor, n_steps: int, n_bumps: int) -> Tensor:
@@ -63,7 +63,7 @@ class BumpReadout(nn.Module):
 
 
 @saveable
-class SteppedMLP(nn.Module):
+class PerStepMLP(nn.Module):
     """The paper's perceptron: a sigmoid trunk that knows no time, read out by step.
 
     The heartbeat's is 3 x 50 with a read-out for each step (Section D.1.2); ``readout="bumps"`` shares the

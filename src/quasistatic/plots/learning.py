@@ -47,7 +47,7 @@ def learning_curve(
 
     Examples
     --------
-    >>> lines = [{"step": 1, "train": -3.0}, {"step": 2, "validation": 0.9, "validation_se": 0.1}]
+    >>> lines = [{"update": 1, "train": -3.0}, {"update": 2, "validation": 0.9, "validation_se": 0.1}]
     >>> figure = learning_curve(lines, truth=2.704, null=-4.094)
     """
     train, validation = _series(records, "train"), _series(records, "validation", "validation_se")
@@ -94,9 +94,9 @@ def _number(value: Any) -> bool:
 def _series(records: Sequence[Mapping[str, Any]], key: str, error: str = "") -> Floats:
     """Rows (step, value, error) of the records that have both a step and a value; the error may be nan."""
     rows = [
-        (record["step"], record[key], record[error] if _number(record.get(error)) else math.nan)
+        (record["update"], record[key], record[error] if _number(record.get(error)) else math.nan)
         for record in records
-        if _number(record.get("step")) and _number(record.get(key))
+        if _number(record.get("update")) and _number(record.get(key))
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, 3)
 

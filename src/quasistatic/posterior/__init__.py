@@ -1,7 +1,7 @@
 """Posterior samples p(x | observation) by sequential Monte Carlo along the reverse chain."""
 
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample
-from quasistatic.posterior.twisting import TiltedKernel
+from quasistatic.posterior.twisting import TwistedKernel
 
-__all__ = ["Posterior", "PosteriorWarning", "TiltedKernel", "posterior_sample"]
+__all__ = ["PosteriorSamples", "PosteriorWarning", "TwistedKernel", "posterior_sample"]

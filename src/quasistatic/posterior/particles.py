@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations import Evidence
+from quasistatic.posterior.observations import Observation
 from quasistatic.posterior.resampling import systematic
-from quasistatic.posterior.twisting import Move, Sight, TiltedKernel
+from quasistatic.posterior.twisting import Move, Sight, TwistedKernel
 
 __all__ = ["Cloud", "checked"]
 
@@ -29,12 +29,13 @@ class _Parent(NamedTuple):
 class Cloud:
     """B rows of N particles, walked in chunks.
 
-    ``log_path`` is the log of the product in the weight w_t (see :mod:`quasistatic.posterior.smc`), and ``seen`` tells which row of
+    ``log_path`` is the log of the product in the weight w_t (see :mod:`quasistatic.posterior.smc`), and ``seen``
+    tells which row of
     the evidence a particle looks at: that of its observation, or one of its own where there are versions of it.
     """
 
-    kernel: TiltedKernel
-    evidence: Evidence
+    kernel: TwistedKernel
+    observation: Observation
     n: int
     chunk: int
     weighted: bool = True
@@ -42,14 +43,14 @@ class Cloud:
     generator: Generator | None = None
 
     def __post_init__(self) -> None:
-        self.device = self.kernel.diffusion.beta.device
-        n_seen, n = self.evidence.n_observations, self.n
-        if self.evidence.versions not in (1, n):
-            raise InputError(f"the evidence comes in {self.evidence.versions} versions, but there are {n} particles")
-        self.n_rows = n_seen // self.evidence.versions
+        self.device = self.kernel.process.beta.device
+        n_seen, n = self.observation.n_observations, self.n
+        if self.observation.versions not in (1, n):
+            raise InputError(f"the evidence comes in {self.observation.versions} versions, but there are {n} particles")
+        self.n_rows = n_seen // self.observation.versions
         every = torch.arange(self.n_rows * n, device=self.device)
-        self.seen = every if self.evidence.versions > 1 else every // n
-        self.founders = (every % n).view(self.n_rows, n)
+        self.seen = every if self.observation.versions > 1 else every // n
+        self.ancestors = (every % n).view(self.n_rows, n)
         self.n_resampled = torch.zeros(self.n_rows, dtype=torch.long, device=self.device)
         self.log_path = torch.zeros(self.n_rows * n, dtype=torch.float64, device=self.device)
         self.parent: _Parent | None = None
@@ -58,9 +59,9 @@ class Cloud:
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         return rows.split(self.chunk)
 
-    def _about(self, rows: Tensor) -> Evidence:
+    def _about(self, rows: Tensor) -> Observation:
         """The observation of each of some particles."""
-        return self.evidence.rows(self.seen[rows])
+        return self.observation.rows(self.seen[rows])
 
     def _begin(self, rows: Tensor) -> Tensor:
         move = self._start(rows)
@@ -70,8 +71,8 @@ class Cloud:
         return x
 
     def _start(self, rows: Tensor) -> Move:
-        assert self.evidence.event is not None
-        noise = self.kernel.diffusion.stationary((len(rows), *self.evidence.event), torch.float64)
+        assert self.observation.event is not None
+        noise = self.kernel.process.stationary((len(rows), *self.observation.event), torch.float64)
         return self.kernel.start(noise, self._about(rows))
 
     def step(self, t: int) -> None:
@@ -108,7 +109,7 @@ class Cloud:
         level = (total - math.log(self.n)).expand(-1, self.n).flatten()
         touched = uneven.repeat_interleave(self.n)
         self.log_path = torch.where(touched, level - sight.log_psi, log_path)
-        self.founders = self.founders.gather(1, keep)
+        self.ancestors = self.ancestors.gather(1, keep)
         self.n_resampled += uneven
         if self.moves:
             if self.parent is not None:
@@ -123,7 +124,7 @@ class Cloud:
         kernel is accepted with probability min(1, w' / w), w = p psi / m, which leaves that law as it is.
         """
         for part in self._chunks(rows) * self.moves:
-            about, t, move = self._about(part), self.kernel.diffusion.n_steps, self._back_again(part)
+            about, t, move = self._about(part), self.kernel.process.n_steps, self._back_again(part)
             t = t if self.parent is None else self.parent.t - 1
             fresh = move.law.sample(self.generator)
             there = self.kernel.look(fresh, t, about)

@@ -18,7 +18,7 @@ from quasistatic.printing import Described
 from quasistatic.storage.atomic import new_folder, write_text
 from quasistatic.storage.modules import read_pair, save_tensors
 
-__all__ = ["Posterior", "PosteriorWarning"]
+__all__ = ["PosteriorSamples", "PosteriorWarning"]
 
 
 class PosteriorWarning(UserWarning):
@@ -26,7 +26,7 @@ class PosteriorWarning(UserWarning):
 
 
 @dataclass(frozen=True, repr=False)
-class Posterior(Described):
+class PosteriorSamples(Described):
     r"""Weighted samples of :math:`\tilde p(x) \propto p(x)\, r(x)`.
 
     With B observations every array has a leading axis of B; with a single one it has not.
@@ -38,19 +38,19 @@ class Posterior(Described):
         Normalised: their exponentials sum to one over N.
     log_evidence : Tensor, shape (B,) or ()
         Log of an unbiased estimate of :math:`\int p(x)\, r(x)\, dx`; nan for samples drawn without weights.
-    founders : Tensor of int, shape (B, N) or (N,)
+    ancestors : Tensor of int, shape (B, N) or (N,)
         Which of the N first draws of x_T each sample descends from.
     n_resampled : Tensor of int, shape (B,) or ()
         How often the particles were resampled on the way.
     log_evidence_error : Tensor, shape (B,) or ()
         Standard error of ``log_evidence``, nats. Of several runs it is measured by how far they differ; of a single run
         with the look-ahead it is estimated from how the weight is spread over lines of descent (:func:`lineage_error`).
-        It is nan where there is no estimate to trust: a single run with ``spread="power"``, and any with "constant", whose
+        It is nan where there is no estimate to trust: a single run with ``twist="power"``, and any with "constant", whose
         weights have tails so heavy that the particles that matter most may not have been drawn.
 
     Examples
     --------
-    >>> p = Posterior.of(torch.tensor([[0.0], [1.0]]), torch.tensor([0.25, 0.75]).log(), torch.tensor(-1.0))
+    >>> p = PosteriorSamples.of(torch.tensor([[0.0], [1.0]]), torch.tensor([0.25, 0.75]).log(), torch.tensor(-1.0))
     >>> round(p.mean.item(), 4), round(p.ess.item(), 2), p.quantile(0.5).item()
     (0.75, 1.6, 1.0)
     """
@@ -58,25 +58,25 @@ class Posterior(Described):
     x: Tensor
     log_weights: Tensor
     log_evidence: Tensor
-    founders: Tensor
+    ancestors: Tensor
     n_resampled: Tensor
     log_evidence_error: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, log_weights: Tensor, log_evidence: Tensor) -> Posterior:
+    def of(cls, x: Tensor, log_weights: Tensor, log_evidence: Tensor) -> PosteriorSamples:
         """Weighted samples that were never resampled."""
         log_weights = log_weights - torch.logsumexp(log_weights, -1, keepdim=True)
-        founders = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
+        ancestors = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
         n_resampled = torch.zeros_like(log_evidence, dtype=torch.long)
-        return cls(x, log_weights, log_evidence, founders, n_resampled, lineage_error(log_weights, founders, log_evidence))
+        return cls(x, log_weights, log_evidence, ancestors, n_resampled, lineage_error(log_weights, ancestors, log_evidence))
 
     @classmethod
-    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
+    def joined(cls, parts: Sequence[PosteriorSamples]) -> PosteriorSamples:
         """Put batches of observations one after the other."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     @classmethod
-    def pooled(cls, runs: Sequence[Posterior]) -> Posterior:
+    def pooled(cls, runs: Sequence[PosteriorSamples]) -> PosteriorSamples:
         r"""Put independent runs on the same observations together, each weighted by its evidence.
 
         With estimates :math:`Z_r` of R runs the evidence is their mean, and the error of its logarithm
@@ -91,7 +91,7 @@ class Posterior(Described):
             torch.cat([run.x for run in runs], runs[0].log_weights.dim() - 1),
             torch.cat([run.log_weights + part.unsqueeze(-1) for run, part in zip(runs, share, strict=True)], -1),
             mean,
-            torch.cat([run.founders + k * n for k, run in enumerate(runs)], -1),
+            torch.cat([run.ancestors + k * n for k, run in enumerate(runs)], -1),
             torch.stack([run.n_resampled for run in runs]).sum(0),
             relative.std(0) / math.sqrt(r),
         )
@@ -117,15 +117,15 @@ class Posterior(Described):
         return 1.0 / self.weights.square().sum(-1)
 
     @property
-    def n_founders(self) -> Tensor:
+    def n_ancestors(self) -> Tensor:
         r"""Effective number of independent lines, :math:`1 / \sum_f W_f^2` with W_f the weight of all that descend from f.
 
         Equal to ``ess`` if nothing was resampled. Near one, all samples are cousins.
         """
-        return 1.0 / self._by_founder().square().sum(-1)
+        return 1.0 / self._by_ancestor().square().sum(-1)
 
-    def _by_founder(self) -> Tensor:
-        return torch.zeros_like(self.weights).scatter_add_(-1, self.founders, self.weights)
+    def _by_ancestor(self) -> Tensor:
+        return torch.zeros_like(self.weights).scatter_add_(-1, self.ancestors, self.weights)
 
     def _weigh(self, values: Tensor) -> Tensor:
         """Weighted sum over the particles."""
@@ -167,7 +167,7 @@ class Posterior(Described):
         rows = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         return self.x[torch.arange(len(rows)).unsqueeze(1), rows] if self.batched else self.x[rows]
 
-    def observation(self, b: int) -> Posterior:
+    def observation(self, b: int) -> PosteriorSamples:
         """The posterior of one of several observations."""
         if not self.batched:
             raise InputError("this posterior has a single observation")
@@ -197,13 +197,13 @@ class Posterior(Described):
             write_text(folder / "posterior.json", json.dumps({"bytes": size, "kind": "posterior"}))
 
     @classmethod
-    def load(cls, path: str | Path) -> Posterior:
+    def load(cls, path: str | Path) -> PosteriorSamples:
         """Read what :meth:`save` wrote."""
         _, tensors = read_pair(Path(path), "posterior")
         return cls(**tensors)
 
 
-def lineage_error(log_weights: Tensor, founders: Tensor, log_evidence: Tensor) -> Tensor:
+def lineage_error(log_weights: Tensor, ancestors: Tensor, log_evidence: Tensor) -> Tensor:
     r"""Standard error of the log evidence of one run, from its lines of descent, (B,) or (), nats.
 
     :math:`\sqrt{(\sum_f W_f^2 - 1/N)\, N / (N - 1)}` with :math:`W_f` the weight of all particles that descend from
@@ -214,7 +214,7 @@ def lineage_error(log_weights: Tensor, founders: Tensor, log_evidence: Tensor) -
     ----------
     log_weights : Tensor, shape (B, N) or (N,)
         Normalised.
-    founders : Tensor of int, same shape
+    ancestors : Tensor of int, same shape
     log_evidence : Tensor, shape (B,) or ()
 
     References
@@ -223,6 +223,6 @@ def lineage_error(log_weights: Tensor, founders: Tensor, log_evidence: Tensor) -
     """
     n = log_weights.shape[-1]
     weights = log_weights.exp()
-    squares = torch.zeros_like(weights).scatter_add_(-1, founders, weights).square().sum(-1)
+    squares = torch.zeros_like(weights).scatter_add_(-1, ancestors, weights).square().sum(-1)
     error = ((squares - 1.0 / n).clamp_min(0.0) * n / max(1, n - 1)).sqrt()
     return torch.where(torch.isfinite(log_evidence) & (squares <= 0.5), error, math.nan)

@@ -25,13 +25,13 @@ from torch import Generator, Tensor
 
 from quasistatic.checks import generator_of, one_of, require_memory, true_or_false, whole_number
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion
-from quasistatic.posterior.observations import Evidence
-from quasistatic.posterior.observations.base import as_evidence
+from quasistatic.forward import ForwardProcess
+from quasistatic.posterior.observations import Observation
+from quasistatic.posterior.observations.base import as_observation
 from quasistatic.posterior.particles import Cloud, checked
 from quasistatic.posterior.resampling import systematic
-from quasistatic.posterior.result import Posterior, PosteriorWarning, lineage_error
-from quasistatic.posterior.twisting import TiltedKernel
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning, lineage_error
+from quasistatic.posterior.twisting import TwistedKernel
 from quasistatic.reverse import ReverseKernel
 
 __all__ = ["posterior_sample", "require_room", "systematic"]
@@ -40,20 +40,20 @@ _CONTRADICTION = math.log(1000.0)
 
 
 def posterior_sample(
-    diffusion: Diffusion,
+    process: ForwardProcess,
     kernel: ReverseKernel,
-    evidence: Evidence | Callable[[Tensor], Tensor],
+    observation: Observation | Callable[[Tensor], Tensor],
     n_particles: int,
     *,
     shape: Sequence[int],
     n_steps: int | None = None,
-    spread: str = "lookahead",
-    weights: bool = True,
+    twist: str = "lookahead",
+    weighted: bool = True,
     moves: int = 0,
     generator: Generator | None = None,
     chunk: int | None = None,
     n_runs: int = 1,
-) -> Posterior:
+) -> PosteriorSamples:
     r"""Draw weighted samples of p(x) r(x) and estimate the log evidence :math:`\log \int p(x)\, r(x)\, dx`.
 
     Parameters
@@ -72,7 +72,7 @@ def posterior_sample(
     spread : {"lookahead", "constant", "power"}
         How r is spread over the steps; see :mod:`quasistatic.posterior.twisting`. With weights all three are right as N
         grows, and looking ahead needs the smallest N.
-    weights : bool
+    weighted : bool
         False for the paper's method: no weights, no evidence, and a bias that no N removes.
     moves : int
         After resampling, draw each particle's last step anew so many times, to be accepted or not (Metropolis-Hastings):
@@ -101,62 +101,62 @@ def posterior_sample(
     A standard normal measured as 2 with error 1: posterior N(1, 1/2), evidence N(2; 0, 2).
 
     >>> from quasistatic.posterior.observations import GaussianMeasurement
-    >>> from quasistatic.likelihood.exact import ExactGaussianMixture
+    >>> from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
     >>> from quasistatic.forward import GaussianDiffusion
     >>> from quasistatic.schedules import geometric
     >>> q = GaussianDiffusion(geometric(10))
-    >>> prior = ExactGaussianMixture(q, torch.zeros(1, 1), 1.0, family="diagonal")
+    >>> prior = ExactGaussianMixtureKernel(q, torch.zeros(1, 1), 1.0, family="diagonal")
     >>> seen = GaussianMeasurement(torch.tensor([2.0]), std=1.0)
     >>> p = posterior_sample(q, prior, seen, 20_000, shape=(1,), generator=torch.Generator().manual_seed(0))
     >>> abs(p.mean.item() - 1.0) < 0.02, abs(p.log_evidence.item() + 0.5 * math.log(4 * math.pi) + 1.0) < 0.01
     (True, True)
     """
-    evidence = as_evidence(evidence)
+    observation = as_observation(observation)
     whole_number("the number of particles", n_particles, 1)
     if chunk is not None:
         whole_number("the number of particles in a chunk", chunk, 1)
     whole_number("the number of moves", moves, 0)
-    one_of("spread", spread, ("lookahead", "constant", "power"))
-    true_or_false("weights", weights)
+    one_of("twist", twist, ("lookahead", "constant", "power"))
+    true_or_false("weighted", weighted)
     generator_of("generator", generator)
     whole_number("n_runs", n_runs, 1)
     if n_steps is not None:
         whole_number("n_steps", n_steps, 1)
-    if n_steps is not None and n_steps != diffusion.n_steps:
-        diffusion = diffusion.respaced(n_steps)
-    tilted = TiltedKernel(kernel, diffusion, evidence, spread)
-    if evidence.vanishes and weights and spread != "lookahead":
+    if n_steps is not None and n_steps != process.n_steps:
+        process = process.respaced(n_steps)
+    tilted = TwistedKernel(kernel, process, observation, twist)
+    if observation.vanishes and weighted and twist != "lookahead":
         raise InputError(
-            f'entries known exactly cannot be held at every step and weighted as well: with spread "{spread}" '
-            'take weights=False, with weights take spread "lookahead"'
+            f'entries known exactly cannot be held at every step and weighted as well: with twist "{twist}" '
+            'take weighted=False, with weights take twist "lookahead"'
         )
-    ready = evidence.on(tuple(shape), diffusion.beta.device)
+    ready = observation.on(tuple(shape), process.beta.device)
     width, n_rows = math.prod(shape), max(1, ready.n_observations // ready.versions)
-    require_room(diffusion, n_particles, width, n_rows)
+    require_room(process, n_particles, width, n_rows)
     chunk = chunk or max(64, 2**20 // max(1, math.prod(shape)))
     runs = []
     for _ in range(n_runs):
         with torch.no_grad():
             blocks = []
             for rows in _blocks(ready, max(1, chunk // n_particles)):
-                seen = ready.rows(rows.to(diffusion.beta.device))
-                cloud = Cloud(tilted, seen, n_particles, chunk, weights, moves, generator)
-                for t in range(diffusion.n_steps, 0, -1):
+                seen = ready.rows(rows.to(process.beta.device))
+                cloud = Cloud(tilted, seen, n_particles, chunk, weighted, moves, generator)
+                for t in range(process.n_steps, 0, -1):
                     cloud.step(t)
                 blocks.append(_summed_up(cloud))
-        runs.append(blocks[0] if len(blocks) == 1 else Posterior.joined(blocks))
-    posterior = runs[0] if n_runs == 1 else Posterior.pooled(runs)
-    if spread == "constant":  # weights of such heavy tails that runs agree with each other and not with the truth
+        runs.append(blocks[0] if len(blocks) == 1 else PosteriorSamples.joined(blocks))
+    posterior = runs[0] if n_runs == 1 else PosteriorSamples.pooled(runs)
+    if twist == "constant":  # weights of such heavy tails that runs agree with each other and not with the truth
         posterior = replace(posterior, log_evidence_error=torch.full_like(posterior.log_evidence_error, math.nan))
     posterior = posterior if ready.batched else posterior.observation(0)
-    if weights:
-        _warn_if_poor(posterior, _null_evidence(diffusion, ready, shape))
+    if weighted:
+        _warn_if_poor(posterior, _null_evidence(process, ready, shape))
     return posterior
 
 
-def require_room(diffusion: Diffusion, n_particles: int, width: int, n_rows: int = 1) -> None:
+def require_room(process: ForwardProcess, n_particles: int, width: int, n_rows: int = 1) -> None:
     """Refuse more particles of ``width`` numbers than fit into the memory of the CPU, for each of some observations."""
-    if diffusion.beta.device.type == "cpu":
+    if process.beta.device.type == "cpu":
         require_memory(
             f"{n_particles} particles of {width} numbers" + (f" for each of {n_rows} observations" if n_rows > 1 else ""),
             8.0 * n_particles * (12 * width + 16) + 8.0 * n_particles * n_rows * (width + 4),
@@ -164,38 +164,38 @@ def require_room(diffusion: Diffusion, n_particles: int, width: int, n_rows: int
         )
 
 
-def _blocks(evidence: Evidence, most: int) -> list[Tensor]:
+def _blocks(observation: Observation, most: int) -> list[Tensor]:
     """Rows of the evidence for at most so many observations after the others."""
-    v = evidence.versions
-    return list(torch.arange(evidence.n_observations).split(most * v))
+    v = observation.versions
+    return list(torch.arange(observation.n_observations).split(most * v))
 
 
-def _summed_up(cloud: Cloud) -> Posterior:
+def _summed_up(cloud: Cloud) -> PosteriorSamples:
     log_w = checked(cloud.log_path).view(cloud.n_rows, cloud.n)
     total = torch.logsumexp(log_w, 1)
     log_evidence = total - math.log(cloud.n) if cloud.weighted else torch.full_like(total, math.nan)
     possible = torch.isfinite(total).unsqueeze(1)
     log_weights = torch.where(possible, log_w - total.unsqueeze(1), -math.log(cloud.n))
     x = cloud.x.view(cloud.n_rows, cloud.n, *cloud.x.shape[1:])
-    error = lineage_error(log_weights, cloud.founders, log_evidence)
-    if cloud.kernel.spread != "lookahead":
+    error = lineage_error(log_weights, cloud.ancestors, log_evidence)
+    if cloud.kernel.twist != "lookahead":
         error = torch.full_like(error, math.nan)
-    return Posterior(x, log_weights, log_evidence, cloud.founders, cloud.n_resampled, error)
+    return PosteriorSamples(x, log_weights, log_evidence, cloud.ancestors, cloud.n_resampled, error)
 
 
-def _null_evidence(diffusion: Diffusion, evidence: Evidence, shape: Sequence[int]) -> Tensor | None:
+def _null_evidence(process: ForwardProcess, observation: Observation, shape: Sequence[int]) -> Tensor | None:
     """Log evidence of each observation under the null model, (B,), where it has a closed form."""
-    if not evidence.closed:
+    if not observation.closed:
         return None
-    null = diffusion.null((evidence.n_observations, *shape), torch.float64)
-    each = evidence.product(null).log_z.view(-1, evidence.versions)
-    return torch.logsumexp(each, 1) - math.log(evidence.versions)
+    null = process.null((observation.n_observations, *shape), torch.float64)
+    each = observation.product(null).log_z.view(-1, observation.versions)
+    return torch.logsumexp(each, 1) - math.log(observation.versions)
 
 
-def _warn_if_poor(posterior: Posterior, null: Tensor | None) -> None:
+def _warn_if_poor(posterior: PosteriorSamples, null: Tensor | None) -> None:
     n = posterior.n_particles
     impossible = torch.atleast_1d(posterior.log_evidence == -torch.inf)
-    effective = torch.atleast_1d(torch.minimum(posterior.ess, posterior.n_founders))
+    effective = torch.atleast_1d(torch.minimum(posterior.ess, posterior.n_ancestors))
     if impossible.any():
         _warn(
             impossible,

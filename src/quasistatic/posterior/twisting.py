@@ -22,64 +22,66 @@ from torch import Tensor
 
 from quasistatic.distributions import (
     Bernoulli,
-    BlockProduct,
     Categorical,
     Distribution,
-    FullGaussian,
     Gaussian,
+    Joint,
     Masked,
     Mixture,
+    MultivariateGaussian,
 )
 from quasistatic.distributions.low_rank import LowRankGaussian
 from quasistatic.distributions.operations import covariance_factor, joined, take, unsupported
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, MixedDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, MixedDiffusion
 from quasistatic.linalg import cholesky
-from quasistatic.posterior.observations.base import Evidence
-from quasistatic.reverse import ReverseKernel, StationaryFirstStep
+from quasistatic.posterior.observations.base import Observation
+from quasistatic.reverse import FixedFirstStep, ReverseKernel
 
-__all__ = ["SPREADS", "Move", "Sight", "TiltedKernel", "back", "data_law"]
+__all__ = ["TWISTS", "Move", "Sight", "TwistedKernel", "back", "data_law"]
 
-SPREADS = ("lookahead", "constant", "power")
+TWISTS = ("lookahead", "constant", "power")
 _DOUBT = 0.01  # of a kernel's variance, and of a bit, when the law of the data is read out of a step
 
 
-def back(diffusion: Diffusion, given: Distribution, x_t: Tensor, t: int) -> Distribution:
+def back(process: ForwardProcess, given: Distribution, x_t: Tensor, t: int) -> Distribution:
     r"""Average the forward posterior over a law of the data, :math:`\int p(x_0)\, q(x_{t-1} \mid x_t, x_0)\, dx_0`."""
     if t == 1:
         return given
     if isinstance(given, Mixture):
-        parts = back(diffusion, given.components, x_t.repeat_interleave(given.n_components, 0), t)
+        parts = back(process, given.components, x_t.repeat_interleave(given.n_components, 0), t)
         return Mixture(given.log_weights, parts)
-    if isinstance(diffusion, MixedDiffusion) and isinstance(given, BlockProduct):
-        blocks = zip(given.parts, diffusion.blocks(x_t), strict=True)
-        return BlockProduct([back(part, law, x, t) for law, (part, x) in blocks], given.columns)
-    if isinstance(diffusion, BinomialDiffusion) and isinstance(given, Bernoulli):
-        return diffusion.posterior(given, x_t, t)
-    if isinstance(diffusion, CategoricalDiffusion) and isinstance(given, Categorical):
-        return diffusion.posterior(given, x_t, t)
+    if isinstance(process, MixedDiffusion) and isinstance(given, Joint):
+        blocks = zip(given.parts, process.blocks(x_t), strict=True)
+        return Joint([back(part, law, x, t) for law, (part, x) in blocks], given.columns)
+    if isinstance(process, BernoulliDiffusion) and isinstance(given, Bernoulli):
+        return process.posterior(given, x_t, t)
+    if isinstance(process, CategoricalDiffusion) and isinstance(given, Categorical):
+        return process.posterior(given, x_t, t)
     if isinstance(given, Gaussian):
-        line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
+        line, share = process.posterior(given.mean, x_t, t), _share(process, x_t, t)
         assert isinstance(line, Gaussian)
         return Gaussian(line.mean, line.var + share.square() * given.var)
     if isinstance(given, LowRankGaussian):
-        line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
+        line, share = process.posterior(given.mean, x_t, t), _share(process, x_t, t)
         assert isinstance(line, Gaussian)
         return LowRankGaussian(line.mean, share.unsqueeze(-1) * given.root, line.var + share.square() * given.var)
-    if isinstance(given, FullGaussian):
-        line, share = diffusion.posterior(given.mean, x_t, t), _share(diffusion, x_t, t)
+    if isinstance(given, MultivariateGaussian):
+        line, share = process.posterior(given.mean, x_t, t), _share(process, x_t, t)
         assert isinstance(line, Gaussian)
         cov = share.square() * given.cov + torch.diag_embed(line.var.flatten(1))
-        return FullGaussian(line.mean, cholesky(cov))
+        return MultivariateGaussian(line.mean, cholesky(cov))
     raise unsupported(given)
 
 
-def _share(diffusion: Diffusion, x_t: Tensor, t: int) -> Tensor:
+def _share(process: ForwardProcess, x_t: Tensor, t: int) -> Tensor:
     """Share of x_0 in the mean of the Gaussian forward posterior."""
-    return diffusion._at(t, x_t, "posterior")[0]
+    return process._at(t, x_t, "posterior")[0]
 
 
-def data_law(diffusion: Diffusion, kernel: ReverseKernel, x_t: Tensor, t: int) -> tuple[Distribution, Distribution | None]:
+def data_law(
+    process: ForwardProcess, kernel: ReverseKernel, x_t: Tensor, t: int
+) -> tuple[Distribution, Distribution | None]:
     r"""Law of the data :math:`\hat p(x_0 \mid x_t)` behind a kernel, and the kernel's own law where it is not its image.
 
     Denoisers are asked for it. Elsewhere it is read back out of the law of one step, which is
@@ -89,14 +91,14 @@ def data_law(diffusion: Diffusion, kernel: ReverseKernel, x_t: Tensor, t: int) -
     if t == 1:
         law = kernel(x_t, 1)
         return _classes_shown(law) or law, None  # at the data nothing is masked any more
-    inner = kernel.kernel if isinstance(kernel, StationaryFirstStep) else kernel
+    inner = kernel.kernel if isinstance(kernel, FixedFirstStep) else kernel
     denoise: Callable[[Tensor, int], Distribution] | None = getattr(inner, "denoise", None)
     if denoise is not None:
         return denoise(x_t, t), None
     law = inner(x_t, t)
     if (shown := _classes_shown(law)) is not None:
         return shown, None
-    return _behind(diffusion, law, x_t, t), law
+    return _behind(process, law, x_t, t), law
 
 
 def _classes_shown(law: Distribution) -> Categorical | None:
@@ -104,26 +106,26 @@ def _classes_shown(law: Distribution) -> Categorical | None:
     return law.shown if isinstance(law, Masked) and isinstance(law.shown, Categorical) else None
 
 
-def _behind(diffusion: Diffusion, law: Distribution, x_t: Tensor, t: int) -> Distribution:
+def _behind(process: ForwardProcess, law: Distribution, x_t: Tensor, t: int) -> Distribution:
     if isinstance(law, Mixture):
-        parts = _behind(diffusion, law.components, x_t.repeat_interleave(law.n_components, 0), t)
+        parts = _behind(process, law.components, x_t.repeat_interleave(law.n_components, 0), t)
         return Mixture(law.log_weights, parts)
     if isinstance(law, Bernoulli):
         ones = torch.ones_like(x_t)
-        one, zero = diffusion.posterior(ones, x_t, t), diffusion.posterior(0.0 * ones, x_t, t)
+        one, zero = process.posterior(ones, x_t, t), process.posterior(0.0 * ones, x_t, t)
         assert isinstance(one, Bernoulli)
         assert isinstance(zero, Bernoulli)
         return Bernoulli(((law.probs - zero.probs) / (one.probs - zero.probs)).clamp(_DOUBT, 1.0 - _DOUBT))
-    if isinstance(law, Gaussian | FullGaussian):
-        line, share = diffusion.posterior(torch.zeros_like(x_t), x_t, t), _share(diffusion, x_t, t)
+    if isinstance(law, Gaussian | MultivariateGaussian):
+        line, share = process.posterior(torch.zeros_like(x_t), x_t, t), _share(process, x_t, t)
         assert isinstance(line, Gaussian)
         mean = (law.mean - line.mean) / share
         own = line.var[0].flatten()[0] / share.square()
-        least = torch.minimum(_DOUBT * own, diffusion.noise_bar[t].to(own))
+        least = torch.minimum(_DOUBT * own, process.noise_bar[t].to(own))
         if isinstance(law, Gaussian):
             return Gaussian(mean, torch.maximum(law.var / share.square() - own, least))
         excess = law.cov / share.square() - own * torch.eye(law.cov.shape[-1], dtype=own.dtype, device=own.device)
-        return FullGaussian(mean, covariance_factor(excess, least))
+        return MultivariateGaussian(mean, covariance_factor(excess, least))
     raise unsupported(law)
 
 
@@ -167,11 +169,12 @@ class Move(NamedTuple):
     score: Callable[[Tensor], Tensor]
 
 
-class TiltedKernel(ReverseKernel):
+class TwistedKernel(ReverseKernel):
     r"""A kernel times evidence, :math:`p(x_{t-1} \mid x_t)\, \psi_{t-1}(x_{t-1}) / Z`: again a kernel.
 
-    Run on its own by :func:`quasistatic.sample.ancestral`, with spread "constant" or "power", it is the paper's method
-    and has its bias: it drops Z, which depends on x_t (eq. 22). :func:`quasistatic.posterior.smc.posterior_sample` keeps the weights.
+    Run on its own by :func:`quasistatic.sample.sample_ancestral`, with twist "constant" or "power", it is the paper's method
+    and has its bias: it drops Z, which depends on x_t (eq. 22). :func:`quasistatic.posterior.smc.posterior_sample`
+    keeps the weights.
 
     Parameters
     ----------
@@ -187,25 +190,27 @@ class TiltedKernel(ReverseKernel):
     White data, whose entry is measured as 2 with error 1; the first step back from noise already heeds it:
 
     >>> from quasistatic.posterior.observations import GaussianMeasurement
-    >>> from quasistatic.likelihood.exact import ExactGaussianMixture
+    >>> from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
     >>> from quasistatic.forward import GaussianDiffusion
     >>> q = GaussianDiffusion(torch.tensor([0.5, 0.5]))
-    >>> prior = ExactGaussianMixture(q, torch.zeros(1, 1), 1.0)
-    >>> kernel = TiltedKernel(prior, q, GaussianMeasurement(torch.tensor([2.0]), 1.0))
+    >>> prior = ExactGaussianMixtureKernel(q, torch.zeros(1, 1), 1.0)
+    >>> kernel = TwistedKernel(prior, q, GaussianMeasurement(torch.tensor([2.0]), 1.0))
     >>> x = torch.zeros(1, 1, dtype=torch.float64)
     >>> [round(k(x, 1).components.mean.item(), 4) for k in (prior, kernel)]      # N(0, 1/2) times N(2; x, 1)
     [0.0, 0.6667]
     """
 
-    def __init__(self, kernel: ReverseKernel, diffusion: Diffusion, evidence: Evidence, spread: str = "lookahead") -> None:
+    def __init__(
+        self, kernel: ReverseKernel, process: ForwardProcess, observation: Observation, twist: str = "lookahead"
+    ) -> None:
         super().__init__()
-        if spread not in SPREADS:
-            raise InputError(f'spread must be "lookahead", "constant" or "power", got {spread!r}')
-        self.kernel, self.diffusion, self.evidence, self.spread = kernel.on(diffusion), diffusion, evidence, spread
+        if twist not in TWISTS:
+            raise InputError(f'spread must be "lookahead", "constant" or "power", got {twist!r}')
+        self.kernel, self.process, self.observation, self.twist = kernel.on(process), process, observation, twist
         self.first_step = kernel.first_step
 
-    def on(self, diffusion: Diffusion) -> TiltedKernel:
-        return self if diffusion is self.diffusion else TiltedKernel(self.kernel, diffusion, self.evidence, self.spread)
+    def on(self, process: ForwardProcess) -> TwistedKernel:
+        return self if process is self.process else TwistedKernel(self.kernel, process, self.observation, self.twist)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of one step back; the rows of a batch must be at the same step."""
@@ -213,44 +218,46 @@ class TiltedKernel(ReverseKernel):
             if (t != t[0]).any():
                 raise InputError("a tilted kernel takes one step t for the whole batch")
             t = int(t[0])
-        evidence = self.evidence.on(x_t.shape[1:], x_t.device)
-        if evidence.n_observations > 1:
-            each = len(x_t) // evidence.n_observations
-            evidence = evidence.rows(torch.arange(evidence.n_observations, device=x_t.device).repeat_interleave(each))
-        return self.move(self.look(x_t, t, evidence), x_t, t, evidence).law
+        observation = self.observation.on(x_t.shape[1:], x_t.device)
+        if observation.n_observations > 1:
+            each = len(x_t) // observation.n_observations
+            observation = observation.rows(
+                torch.arange(observation.n_observations, device=x_t.device).repeat_interleave(each)
+            )
+        return self.move(self.look(x_t, t, observation), x_t, t, observation).law
 
     def share(self, t: int) -> float:
         """Power of r in the potential at step t, when not looking ahead."""
-        return 1.0 if self.spread == "constant" else 1.0 - t / self.diffusion.n_steps
+        return 1.0 if self.twist == "constant" else 1.0 - t / self.process.n_steps
 
-    def start(self, noise: Distribution, evidence: Evidence) -> Move:
+    def start(self, noise: Distribution, observation: Observation) -> Move:
         """Law of x_T to start from; its score is log pi - log law."""
-        share = 0.0 if self.spread == "lookahead" else self.share(self.diffusion.n_steps)
+        share = 0.0 if self.twist == "lookahead" else self.share(self.process.n_steps)
         if share == 0.0:
             return Move(noise, lambda x: x.new_zeros(len(x)))
-        tilt = evidence.product(noise, share)
-        return Move(tilt.law, lambda x: tilt.log_weight(x) - share * evidence.log_r(x))
+        tilt = observation.product(noise, share)
+        return Move(tilt.law, lambda x: tilt.log_weight(x) - share * observation.log_r(x))
 
-    def look(self, x_t: Tensor, t: int, evidence: Evidence) -> Sight:
+    def look(self, x_t: Tensor, t: int, observation: Observation) -> Sight:
         """Evaluate the network at x_t, with ``evidence`` one for each row."""
-        if self.spread == "lookahead":
-            law, step = data_law(self.diffusion, self.kernel, x_t, t)
-            return Sight(law, step, evidence.lookahead(law))
+        if self.twist == "lookahead":
+            law, step = data_law(self.process, self.kernel, x_t, t)
+            return Sight(law, step, observation.lookahead(law))
         share = self.share(t)
-        log_psi = share * evidence.log_r(x_t) if share > 0.0 else x_t.new_zeros(len(x_t))
+        log_psi = share * observation.log_r(x_t) if share > 0.0 else x_t.new_zeros(len(x_t))
         return Sight(self.kernel(x_t, t), None, log_psi)
 
-    def move(self, sight: Sight, x_t: Tensor, t: int, evidence: Evidence) -> Move:
+    def move(self, sight: Sight, x_t: Tensor, t: int, observation: Observation) -> Move:
         """Law of the next draw, from what was seen at x_t."""
-        if self.spread == "lookahead":
-            tilt = evidence.product(sight.law, refined=True)
+        if self.twist == "lookahead":
+            tilt = observation.product(sight.law, refined=True)
             if t == 1:
                 return Move(tilt.law, tilt.log_weight)
-            plain = back(self.diffusion, sight.law, x_t, t) if sight.step is None else sight.step
-            law = back(self.diffusion, tilt.law, x_t, t)
+            plain = back(self.process, sight.law, x_t, t) if sight.step is None else sight.step
+            law = back(self.process, tilt.law, x_t, t)
             return Move(law, lambda x: plain.log_prob(x) - law.log_prob(x))
         share = self.share(t - 1)
-        tilt = evidence.product(sight.law, share)
+        tilt = observation.product(sight.law, share)
         if t == 1:
             return Move(tilt.law, tilt.log_weight)
-        return Move(tilt.law, lambda x: tilt.log_weight(x) - share * evidence.log_r(x))
+        return Move(tilt.law, lambda x: tilt.log_weight(x) - share * observation.log_r(x))

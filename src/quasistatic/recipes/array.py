@@ -9,7 +9,7 @@ import torch
 from torch import Generator
 
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
 from quasistatic.io.tables import column_names, read_array, require_binary, split_rows
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
@@ -49,7 +49,7 @@ class Array(Recipe):
     split_seed: int = 0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=250
+            n_updates=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=250
         )
     )
 
@@ -76,11 +76,11 @@ class Array(Recipe):
         n, d = splits.train.shape
         if self.family == "binomial":
             rate = (splits.train.sum(0) + 0.5) / (n + 1.0)  # a column that never changes keeps a little doubt
-            diffusion = BinomialDiffusion(constant_erasure(self.n_steps), rate)
+            process = BernoulliDiffusion(constant_erasure(self.n_steps), rate)
             n_out = BernoulliDenoiser.n_outputs(d, self.n_components)
             network = ResidualMLP(d, n_out, self.width, self.depth, dropout=self.dropout)
-            kernel = BernoulliDenoiser(diffusion, network, rate, self.n_components)
-            return DiffusionModel(Chain(), diffusion, kernel, (d,))
+            kernel = BernoulliDenoiser(process, network, rate, self.n_components)
+            return DiffusionModel(Chain(), process, kernel, (d,))
         still = splits.train.amax(0) == splits.train.amin(0)
         if still.any():
             name = splits.names[int(still.nonzero()[0])]

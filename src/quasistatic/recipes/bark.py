@@ -47,7 +47,7 @@ class Bark(UnitVariance, UNetRecipe):
     log_snr_max: float = 12.0
     """The noise that dequantises has a log precision of about 10 in these units."""
     log_snr_min: float = -6.0
-    visits: int = 32
+    n_timesteps: int = 32
     picture: int = 256
     """Side of the picture of Figure 5, and of the hole in it that is filled."""
     hole: int = 100
@@ -64,10 +64,10 @@ class Bark(UnitVariance, UNetRecipe):
         return random_flip if self.flips == "yes" else None
 
     def build(self, splits: Splits) -> DiffusionModel:
-        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         network = self.unet(ImageDenoiser.n_inputs(1), ImageDenoiser.n_outputs(1))
-        kernel = ImageDenoiser(diffusion, network, WienerBase.fit(splits.train))
-        return DiffusionModel(Chain(), diffusion, kernel, (1, self.size, self.size))
+        kernel = ImageDenoiser(process, network, WienerBase.fit(splits.train))
+        return DiffusionModel(Chain(), process, kernel, (1, self.size, self.size))
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
@@ -90,7 +90,7 @@ class Bark(UnitVariance, UNetRecipe):
         known = torch.ones(side, side, dtype=torch.bool)
         known[low : low + self.hole, low : low + self.hole] = False
         noise = torch.randn(image.shape, generator=generator)
-        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+        with torch.autocast(model.process.beta.device.type, torch.bfloat16, self.train.amp):
             filled = compose(model, image, known, repeats=2, generator=generator)
         panels = {"held out": image, "middle lost": torch.where(known, image, noise), "filled in": filled}
         caption = (

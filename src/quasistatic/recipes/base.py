@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from quasistatic.checks import MOST, MOST_DEPTH, MOST_STEPS, MOST_WIDTH, instance_of, real_number, whole_number
-from quasistatic.forward import Diffusion
+from quasistatic.forward import ForwardProcess
 from quasistatic.model import DiffusionModel
 from quasistatic.reverse import ReverseKernel
 from quasistatic.train import Augment, TrainConfig
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstStep", "Recipe", "Splits", "seeded"]
 
-FirstStep = Literal["learned", "stationary"]
+FirstStep = Literal["learned", "fixed"]
 
 # what settings of these names must be, in every recipe that has them
 LEAST = {
-    "n_trajectories": 0, "log_prob_rows": 1, "visits": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
+    "n_trajectories": 0, "log_prob_rows": 1, "n_timesteps": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
     "n_draws": 1, "n_steps": 2, "n_components": 1, "members": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
     "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
@@ -68,7 +68,7 @@ class Recipe(ABC):
     n_draws: int = 1
     """Draws of a transform's noise for each row when measuring; they are averaged."""
 
-    visits: int = 0
+    n_timesteps: int = 0
     """Steps of each row that the bound is estimated from, stratified; 0 for the whole chain."""
 
     unit: ClassVar[str] = "bits"
@@ -111,7 +111,7 @@ class Recipe(ABC):
         """Draw other versions of training rows that are as good as they are; None for rows as they are."""
         return None
 
-    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Diffusion | None:
+    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> ForwardProcess | None:
         """Place the steps for a trained or half-trained model, on training rows only; None leaves them."""
         return None
 

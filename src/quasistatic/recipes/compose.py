@@ -55,8 +55,8 @@ def compose(
     """
     if repeats < 1:
         raise InputError(f"repeats must be at least 1, got {repeats}")
-    if n_steps is not None and n_steps < model.diffusion.n_steps:
-        model = model.on(model.diffusion.respaced(n_steps))
+    if n_steps is not None and n_steps < model.process.n_steps:
+        model = model.on(model.process.respaced(n_steps))
     side, (_, height, width) = model.event_shape[-1], image.shape
     if min(height, width) < side:
         raise InputError(f"an image of {width} x {height} pixels is smaller than the model's patches of {side}")
@@ -78,7 +78,7 @@ def compose(
 def _walk_back(
     model: DiffusionModel, z: Tensor, known: Tensor, side: int, repeats: int, generator: Generator | None
 ) -> Tensor:
-    q, (_, height, width) = model.diffusion, z.shape
+    q, (_, height, width) = model.process, z.shape
     noise = q.stationary(z.shape, z.dtype).sample(generator)
     x = torch.where(known, q.marginal(z, q.n_steps).sample(generator), noise).float()
     for t in range(q.n_steps, 0, -1):

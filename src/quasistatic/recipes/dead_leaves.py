@@ -62,10 +62,10 @@ class DeadLeaves(UNetRecipe):
         return random_symmetry if self.symmetries == "yes" else None
 
     def build(self, splits: Splits) -> DiffusionModel:
-        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         network = self.unet(ImageDenoiser.n_inputs(1), ImageDenoiser.n_outputs(1))
-        kernel = ImageDenoiser(diffusion, network, WienerBase.fit(splits.train))
-        return DiffusionModel(Chain(), diffusion, kernel, (1, self.size, self.size))
+        kernel = ImageDenoiser(process, network, WienerBase.fit(splits.train))
+        return DiffusionModel(Chain(), process, kernel, (1, self.size, self.size))
 
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor]:
         fitted = _fitted(splits)
@@ -84,7 +84,7 @@ class DeadLeaves(UNetRecipe):
         side = min(self.picture, clean[0].shape[1])
         whole = noisy_patches(*clean, size=None, noise=self.noise)
         shape = (1, side, side)
-        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
+        with torch.autocast(model.process.beta.device.type, torch.bfloat16, self.train.amp):
             nothing = torch.zeros(shape), torch.zeros(shape[1:], dtype=torch.bool)
             ours = compose(model, *nothing, generator=generator)
         panels = {

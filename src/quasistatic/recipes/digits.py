@@ -18,7 +18,7 @@ from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
-from quasistatic.transforms import Chain, Dequantise, HistogramToNormal, Whiten
+from quasistatic.transforms import Chain, Dequantise, HistogramGaussianizer, Whiten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ class Digits(Recipe):
     n_draws: int = 10
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=6000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=500
+            n_updates=6000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=500
         )
     )
 
@@ -61,15 +61,15 @@ class Digits(Recipe):
         return Splits(train, validation, test)
 
     def _marginals(self, splits: Splits) -> list:  # type: ignore[type-arg]
-        return [Dequantise(LEVELS), HistogramToNormal.fit(splits.train, LEVELS, self.prior)]
+        return [Dequantise(LEVELS), HistogramGaussianizer.fit(splits.train, LEVELS, self.prior)]
 
     def build(self, splits: Splits) -> DiffusionModel:
         marginals = Chain(*self._marginals(splits))
         z, _ = marginals(splits.train.repeat(10, 1), Generator().manual_seed(0))
         transform = Chain(*marginals.parts, Whiten.fit(z, self.ridge))  # type: ignore[arg-type]
-        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         network = ResidualMLP(64, GaussianDenoiser.n_outputs(64), self.width, self.depth, dropout=self.dropout)
-        return DiffusionModel(transform, diffusion, GaussianDenoiser(diffusion, network, 64), (64,))
+        return DiffusionModel(transform, process, GaussianDenoiser(process, network, 64), (64,))
 
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor]:
         marginals = Chain(*self._marginals(splits))

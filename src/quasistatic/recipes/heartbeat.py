@@ -9,13 +9,13 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.datasets.heartbeat import heartbeat, heartbeat_atoms, heartbeat_log_prob, heartbeat_optimal_bound
-from quasistatic.forward import BinomialDiffusion
-from quasistatic.likelihood.exact import ExactBits
+from quasistatic.forward import BernoulliDiffusion
+from quasistatic.likelihood.exact import ExactBernoulliKernel
 from quasistatic.model import DiffusionModel
-from quasistatic.networks import ResidualMLP, SteppedMLP
+from quasistatic.networks import PerStepMLP, ResidualMLP
 from quasistatic.recipes.base import FirstStep, Recipe, Splits
 from quasistatic.reverse import BernoulliDenoiser, ReverseKernel
-from quasistatic.sample import trajectory
+from quasistatic.sample import reverse_trajectory
 from quasistatic.schedules import constant_erasure
 from quasistatic.train import TrainConfig
 from quasistatic.transforms import Chain
@@ -46,7 +46,7 @@ class Heartbeat(Recipe):
     n_validation: int = 500
     n_test: int = 1000
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=13_500, batch_size=1024, learning_rate=2e-3, evaluate_every=2250)
+        default_factory=lambda: TrainConfig(n_updates=13_500, batch_size=1024, learning_rate=2e-3, evaluate_every=2250)
     )
 
     n_trajectories: int = 10
@@ -62,15 +62,15 @@ class Heartbeat(Recipe):
         return Splits(draw(self.n_train, seed), draw(self.n_validation, 20151117), draw(self.n_test, 20151118), names)
 
     def build(self, splits: Splits) -> DiffusionModel:
-        diffusion = BinomialDiffusion(constant_erasure(self.n_steps), RATE)
+        process = BernoulliDiffusion(constant_erasure(self.n_steps), RATE)
         n_out = BernoulliDenoiser.n_outputs(N_BITS, self.n_components)
         network: torch.nn.Module
         if self.network == "paper":
-            network = SteppedMLP(N_BITS, n_out, self.n_steps, readout=self.readout, n_bumps=self.n_bumps)
+            network = PerStepMLP(N_BITS, n_out, self.n_steps, readout=self.readout, n_bumps=self.n_bumps)
         else:
             network = ResidualMLP(N_BITS, n_out, self.width, self.depth)
-        kernel = BernoulliDenoiser(diffusion, network, torch.full((N_BITS,), RATE), self.n_components)
-        return DiffusionModel(Chain(), diffusion, kernel, (N_BITS,))
+        kernel = BernoulliDenoiser(process, network, torch.full((N_BITS,), RATE), self.n_components)
+        return DiffusionModel(Chain(), process, kernel, (N_BITS,))
 
     def true_log_prob(self, x: Tensor) -> Tensor:
         return torch.as_tensor(heartbeat_log_prob(x.numpy()))
@@ -81,13 +81,13 @@ class Heartbeat(Recipe):
     def exact_kernel(self, model: DiffusionModel) -> ReverseKernel | None:
         if self.n_components > 1:
             return None
-        assert isinstance(model.diffusion, BinomialDiffusion)
-        return ExactBits(model.diffusion, torch.as_tensor(heartbeat_atoms()), factorised=True)
+        assert isinstance(model.process, BernoulliDiffusion)
+        return ExactBernoulliKernel(model.process, torch.as_tensor(heartbeat_atoms()), factorised=True)
 
     def limit(self, model: DiffusionModel, first_step: FirstStep) -> float | None:
         if self.n_components > 1:
             return None
-        return heartbeat_optimal_bound(model.diffusion.alpha_bar.numpy(), RATE, first_step=first_step)
+        return heartbeat_optimal_bound(model.process.alpha_bar.numpy(), RATE, first_step=first_step)
 
     def paper(self) -> float:
         return -2.414  # Table 1
@@ -112,9 +112,9 @@ class Heartbeat(Recipe):
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.plots import heartbeat_figure
 
-        n_steps = model.diffusion.n_steps
+        n_steps = model.process.n_steps
         path = {}
-        for t, x in trajectory(model.diffusion, model.kernel, (20, N_BITS), generator=generator):
+        for t, x in reverse_trajectory(model.process, model.kernel, (20, N_BITS), generator=generator):
             if t in (0, n_steps // 2, n_steps):
                 path[t] = x.numpy()
         return {"figure-2": heartbeat_figure([(f"t = {t}", path[t]) for t in sorted(path)])}

@@ -30,7 +30,7 @@ def image_training(steps: int, **others: Any) -> TrainConfig:
         "batch_size": 32, "learning_rate": 1e-3, "decay_from": 0.5, "clip": 1000.0, "evaluate_every": 1000,
         "validation_pairs": 2000,
     }  # fmt: skip
-    return TrainConfig(steps=steps, **{**usual, **others})  # type: ignore[arg-type]
+    return TrainConfig(n_updates=steps, **{**usual, **others})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ImageRecipe(Recipe):
     """Validation rows that training looks at."""
     n_test: int = 10_000
     """Test rows at most."""
-    visits: int = 8
+    n_timesteps: int = 8
 
     has_edge = False
     denoised: ClassVar[str] = "denoised"
@@ -76,7 +76,7 @@ class ImageRecipe(Recipe):
     def draw(self, model: DiffusionModel, n: int, generator: Generator, n_steps: int | None = None) -> Tensor:
         """Draw samples in fewer steps than the chain has, a hundred at a time."""
         steps = min(n_steps or self.sample_steps, self.n_steps)
-        device = model.diffusion.beta.device.type
+        device = model.process.beta.device.type
         with torch.autocast(device, torch.bfloat16, self.train.amp):
             parts = [model.sample(min(100, n - k), generator=generator, n_steps=steps) for k in range(0, n, 100)]
         return torch.cat(parts)
@@ -118,8 +118,8 @@ class ImageRecipe(Recipe):
                 ("test-images", held_out, "Test pictures, for comparison", "Pictures of the data, held out of training."),
             )
         }
-        with torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, self.train.amp):
-            if isinstance(model.diffusion, GaussianDiffusion):
+        with torch.autocast(model.process.beta.device.type, torch.bfloat16, self.train.amp):
+            if isinstance(model.process, GaussianDiffusion):
                 figures[self.denoised] = denoised_figure(
                     model, self.sample_steps, held_out[:16], samples[:16], show, generator
                 )

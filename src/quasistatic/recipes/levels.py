@@ -42,11 +42,11 @@ class LevelRecipe(UNetRecipe):
     def build(self, splits: Splits) -> DiffusionModel:
         shape, levels = tuple(splits.train.shape[1:]), self.n_levels()
         transform = Chain(Levels(levels))
-        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         x, step = splits.train.float() / (0.5 * (levels - 1)) - 1.0, 2.0 / (levels - 1)
         base = fit_shrunk(x, step**2 / 12.0)[0] if math.prod(shape) <= LARGEST else CosineBase.fit(x, least=step**2 / 12.0)
         network = self.unet(ImageDenoiser.n_inputs(shape[0], levels), ImageDenoiser.n_outputs(shape[0]))
-        return DiffusionModel(transform, diffusion, ImageDenoiser(diffusion, network, base, levels), shape)
+        return DiffusionModel(transform, process, ImageDenoiser(process, network, base, levels), shape)
 
     def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
         """Mass of the levels under the noise end, as the bound is one of masses: a density would not compare."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from quasistatic.datasets.augment import binarise
 from quasistatic.datasets.images import load_binarised_mnist, load_mnist
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import UNetRecipe, image_training
@@ -64,7 +64,7 @@ class BinaryMnist(UNetRecipe):
             masked = CategoricalDiffusion(beta, 2, "absorbing", both.mean((0, 1, 2)))
             kernel = CategoricalDenoiser(masked, self.unet(2, 1), both)
             return DiffusionModel(Chain(), masked, kernel, shape)
-        flipped = BinomialDiffusion(beta, self.rho)
+        flipped = BernoulliDiffusion(beta, self.rho)
         return DiffusionModel(Chain(), flipped, BernoulliDenoiser(flipped, self.unet(1, 1), rate), shape)
 
     def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor:

@@ -15,7 +15,7 @@ from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork
 from quasistatic.recipes.base import Splits
 from quasistatic.recipes.images import ImageRecipe, UnitVariance, grey_levels
-from quasistatic.reverse import PerturbationKernel
+from quasistatic.reverse import PaperKernel
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.train import Augment, TrainConfig
 from quasistatic.transforms import Chain, bits_per_dim_from_k
@@ -55,7 +55,7 @@ class PaperImages(UnitVariance, ImageRecipe):
     sheet_every: int = 4
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=16_000,
+            n_updates=16_000,
             batch_size=128,
             learning_rate=1e-3,
             decay_from=0.5,
@@ -87,7 +87,7 @@ class PaperImages(UnitVariance, ImageRecipe):
         beta = constant_erasure(self.n_steps).clamp_max(0.5)
         if self.schedule == "geometric":
             beta = geometric(self.n_steps, self.log_snr_max, self.log_snr_min)
-        diffusion = GaussianDiffusion(beta)
+        process = GaussianDiffusion(beta)
         network = MultiscaleNetwork(
             channels,
             (height, width),
@@ -102,8 +102,8 @@ class PaperImages(UnitVariance, ImageRecipe):
             pixel_width=self.pixel_width,
             n_bumps=self.n_bumps,
         )
-        kernel = PerturbationKernel(diffusion, network, self.mean)
-        return DiffusionModel(Chain(), diffusion, kernel, (channels, height, width))
+        kernel = PaperKernel(process, network, self.mean)
+        return DiffusionModel(Chain(), process, kernel, (channels, height, width))
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
         """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""

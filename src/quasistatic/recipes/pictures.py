@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
-from quasistatic.sample import trajectory
+from quasistatic.sample import reverse_trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +26,11 @@ TIMES, ROWS = 8, 4
 
 def on_fewer_steps(model: DiffusionModel, n_steps: int, keep: int | None = None) -> DiffusionModel:
     """Cut the chain to fewer steps, one of which ends at step ``keep``, unless the kernel has parameters for each step."""
-    if n_steps >= model.diffusion.n_steps:
+    if n_steps >= model.process.n_steps:
         return model
-    spread = torch.linspace(0, model.diffusion.n_steps, n_steps + 1).round().long()[1:].tolist()
+    spread = torch.linspace(0, model.process.n_steps, n_steps + 1).round().long()[1:].tolist()
     try:
-        return model.on(model.diffusion.respaced(sorted({*spread, keep or spread[-1]})))
+        return model.on(model.process.respaced(sorted({*spread, keep or spread[-1]})))
     except ValueError:
         return model
 
@@ -53,8 +53,8 @@ def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generato
 
     z, _ = model.encode(x[:ROWS], generator)
     panels = []
-    for t in _times(model.diffusion.n_steps):
-        state = z if t == 0 else model.diffusion.marginal(z, t).sample(generator)
+    for t in _times(model.process.n_steps):
+        state = z if t == 0 else model.process.marginal(z, t).sample(generator)
         panels.append((f"t = {t}", show(model.transform.inverse(state))))
     return image_panels(panels, "Held-out data dissolves into noise, q(x_t | x_0), from left to right.", columns=1)
 
@@ -63,8 +63,8 @@ def returning(model: DiffusionModel, show: Show, generator: Generator) -> Figure
     """Rows of samples at steps T to 0 of the reverse chain."""
     from quasistatic.plots import image_panels
 
-    shown, panels = _times(model.diffusion.n_steps), []
-    for t, state in trajectory(model.diffusion, model.kernel, (ROWS, *model.event_shape), generator=generator):
+    shown, panels = _times(model.process.n_steps), []
+    for t, state in reverse_trajectory(model.process, model.kernel, (ROWS, *model.event_shape), generator=generator):
         if t in shown:
             panels.append((f"t = {t}", show(model.transform.inverse(state))))
     return image_panels(panels, "Noise comes back as data, x_t of the reverse chain, from left to right.", columns=1)
@@ -76,16 +76,16 @@ def denoised_figure(
     """Held out, corrupted at a signal-to-noise ratio of 1, denoised, and samples (paper: Figure 3)."""
     from quasistatic.plots import image_panels
 
-    assert isinstance(model.diffusion, GaussianDiffusion)
+    assert isinstance(model.process, GaussianDiffusion)
     z, _ = model.encode(x, generator)
     variance = z.var().item()
     wanted = -torch.tensor(variance).log()
-    model = on_fewer_steps(model, n_steps, int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1)
-    t = int((model.diffusion.log_snr[1:] - wanted).abs().argmin()) + 1
-    ratio = variance * model.diffusion.log_snr[t].exp().item()
-    noisy = model.diffusion.marginal(z, t).sample(generator)
+    model = on_fewer_steps(model, n_steps, int((model.process.log_snr[1:] - wanted).abs().argmin()) + 1)
+    t = int((model.process.log_snr[1:] - wanted).abs().argmin()) + 1
+    ratio = variance * model.process.log_snr[t].exp().item()
+    noisy = model.process.marginal(z, t).sample(generator)
     clean = walk_back(model, noisy.float(), t, generator)
-    pixels = model.transform.inverse(noisy / model.diffusion.alpha_bar[t].sqrt())
+    pixels = model.transform.inverse(noisy / model.process.alpha_bar[t].sqrt())
     panels = [
         ("held out", show(x)),
         (f"noise, SNR {ratio:.2f}", show(pixels)),
@@ -94,7 +94,7 @@ def denoised_figure(
     ]
     caption = (
         f"Held-out images; with noise of {1.0 / ratio:.2f} times the variance of the data; a draw of the model's posterior "
-        f"of each clean image; and samples. The noisy image is the state at t = {t} of {model.diffusion.n_steps}, from "
+        f"of each clean image; and samples. The noisy image is the state at t = {t} of {model.process.n_steps}, from "
         "which the chain walks back, so the posterior is that of the model without approximation."
     )
     return image_panels(panels, caption)

@@ -9,17 +9,25 @@ from typing import Any
 
 __all__ = ["COLUMNS", "PRESETS", "preset_rows"]
 
-COLUMNS = ("train.steps", "train.batch_size", "train.learning_rate", "widths", "blocks", "dropout", "train.amp")
+COLUMNS = ("train.n_updates", "train.batch_size", "train.learning_rate", "widths", "blocks", "dropout", "train.amp")
 
 Settings = dict[str, Any]
 
 
 def _preset(
-    steps: int, batch: int, rate: float, widths: list[int], blocks: int, dropout: float, amp: bool, ema: float, every: int
+    n_updates: int,
+    batch: int,
+    rate: float,
+    widths: list[int],
+    blocks: int,
+    dropout: float,
+    amp: bool,
+    ema: float,
+    every: int,
 ) -> Settings:
     shape = {"widths": widths, "blocks": blocks, "dropout": dropout}
     training = {
-        "steps": steps, "batch_size": batch, "learning_rate": rate, "amp": amp, "ema": ema, "evaluate_every": every,
+        "n_updates": n_updates, "batch_size": batch, "learning_rate": rate, "amp": amp, "ema": ema, "evaluate_every": every,
     }  # fmt: skip
     return shape | {f"train.{name}": value for name, value in training.items()}
 
@@ -27,10 +35,10 @@ def _preset(
 def _three(
     small: tuple[int, float, list[int], bool], base: tuple[int, list[int], int], large: tuple[int, list[int], int]
 ) -> dict[str, Settings]:
-    """Small: steps, rate, widths, bfloat16. Base and large: steps, widths, blocks."""
-    steps, rate, widths, amp = small
+    """Small: updates, rate, widths, bfloat16. Base and large: updates, widths, blocks."""
+    n_updates, rate, widths, amp = small
     return {
-        "small": _preset(steps, 32, rate, widths, 1, 0.0, amp, 0.999, 1000),
+        "small": _preset(n_updates, 32, rate, widths, 1, 0.0, amp, 0.999, 1000),
         "base": _preset(base[0], 128, 5e-4, base[1], base[2], 0.1, True, 0.9995, 2000),
         "large": _preset(large[0], 256, 3e-4, large[1], large[2], 0.1, True, 0.9999, 10_000),
     }

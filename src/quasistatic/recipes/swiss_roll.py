@@ -10,13 +10,13 @@ from torch import Generator, Tensor
 
 from quasistatic.datasets.swiss_roll import swiss_roll, swiss_roll_entropy, swiss_roll_log_density
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion, GaussianDiffusion
-from quasistatic.likelihood.schedule_search import learn_schedule, regrid
+from quasistatic.forward import ForwardProcess, GaussianDiffusion
+from quasistatic.likelihood.schedule_search import learn_schedule, optimal_schedule
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.recipes.base import Recipe, Splits
-from quasistatic.reverse import GaussianDenoiser, PerturbationKernel, ReverseKernel
-from quasistatic.sample import trajectory
+from quasistatic.reverse import GaussianDenoiser, PaperKernel, ReverseKernel
+from quasistatic.sample import reverse_trajectory
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
 from quasistatic.transforms import Chain
@@ -49,12 +49,12 @@ class SwissRoll(Recipe):
     """Read-out of the paper's network: as its authors' program has it, or eq. (65)."""
     log_snr_max: float = 13.0
     log_snr_min: float = -6.0
-    place: Literal["regrid", "gradient", "no"] = "regrid"
+    place: Literal["optimal_schedule", "gradient", "no"] = "optimal_schedule"
     """Steps in training and after it: by dynamic programming, by gradient ascent, or geometric as they are."""
     n_train: int = 200_000
     n_validation: int = 4000
     n_test: int = 40_000
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=16_000, batch_size=512, evaluate_every=2000))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(n_updates=16_000, batch_size=512, evaluate_every=2000))
 
     def splits(self, seed: int) -> Splits:
         def draw(n: int, seed: int) -> Tensor:
@@ -64,31 +64,31 @@ class SwissRoll(Recipe):
         return Splits(train, validation, draw(self.n_test, TEST_SEED), ("x", "y"))
 
     def build(self, splits: Splits) -> DiffusionModel:
-        diffusion = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
+        process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         kernel: ReverseKernel
         if self.network == "paper":
             for name, value in {"covariance": "diagonal", "n_components": 1}.items():
                 if getattr(self, name) != value:
                     raise InputError(f"network=paper needs {name}={value}, got {getattr(self, name)}")
-            if self.place == "regrid":
+            if self.place == "optimal_schedule":
                 raise InputError("network=paper belongs to its own steps: set place=no or place=gradient")
-            kernel = PerturbationKernel(diffusion, NormalisedRBF(2, 4, self.n_steps, self.n_hidden), self.mean)
+            kernel = PaperKernel(process, NormalisedRBF(2, 4, self.n_steps, self.n_hidden), self.mean)
         else:
-            if self.n_components > 1 and self.place == "regrid":
+            if self.n_components > 1 and self.place == "optimal_schedule":
                 raise InputError("mixtures are scored at draws, whose noise a placing of steps would follow: set place=no")
             n_out = GaussianDenoiser.n_outputs(2, self.covariance, self.n_components)
             network = ResidualMLP(2, n_out, self.width, self.depth, self.n_fourier)
-            kernel = GaussianDenoiser(diffusion, network, 2, self.covariance, self.n_components)
-        return DiffusionModel(Chain(), diffusion, kernel, (2,))
+            kernel = GaussianDenoiser(process, network, 2, self.covariance, self.n_components)
+        return DiffusionModel(Chain(), process, kernel, (2,))
 
-    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Diffusion | None:
+    def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> ForwardProcess | None:
         if self.place == "gradient":
-            assert isinstance(model.diffusion, GaussianDiffusion)
-            return learn_schedule(model.diffusion, model.kernel, splits.train[:20_000], generator=generator)
+            assert isinstance(model.process, GaussianDiffusion)
+            return learn_schedule(model.process, model.kernel, splits.train[:20_000], generator=generator)
         if self.place == "no":
             return None
         rows, n_levels = splits.train[:3000], max(60, 4 * self.n_steps)
-        return regrid(model.diffusion, model.kernel, rows, self.n_steps, n_levels=n_levels, generator=generator)
+        return optimal_schedule(model.process, model.kernel, rows, self.n_steps, n_levels=n_levels, generator=generator)
 
     def true_log_prob(self, x: Tensor) -> Tensor:
         return torch.as_tensor(swiss_roll_log_density(x.numpy(), self.noise))
@@ -102,11 +102,11 @@ class SwissRoll(Recipe):
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
         from quasistatic.plots import swiss_roll_figure
 
-        diffusion, kernel, n = model.diffusion, model.kernel, 1500
-        shown = (0, diffusion.n_steps // 2, diffusion.n_steps)
+        process, kernel, n = model.process, model.kernel, 1500
+        shown = (0, process.n_steps // 2, process.n_steps)
         x_0 = splits.test[:n]
-        forward = [(f"t = {t}", diffusion.marginal(x_0, t).sample(generator).numpy()) for t in shown]
-        path = dict(trajectory(diffusion, kernel, (n, 2), generator=generator))
+        forward = [(f"t = {t}", process.marginal(x_0, t).sample(generator).numpy()) for t in shown]
+        path = dict(reverse_trajectory(process, kernel, (n, 2), generator=generator))
         reverse = [(f"t = {t}", path[t].numpy()) for t in shown]
         side = torch.linspace(-2.0, 2.0, 15)
         grid = torch.cartesian_prod(side, side)

@@ -61,7 +61,7 @@ class Table(Recipe):
     split_seed: int = 0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=250
+            n_updates=3000, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, evaluate_every=250
         )
     )
 
@@ -108,7 +108,7 @@ class Table(Recipe):
         }  # fmt: skip
         return DiffusionDensity(
             types=self._kinds(names) or None, marginals=self.marginals, width=self.width, depth=self.depth,
-            max_steps=self.train.steps, learning_rate=self.train.learning_rate, batch_size=self.train.batch_size,
+            max_updates=self.train.n_updates, learning_rate=self.train.learning_rate, batch_size=self.train.batch_size,
             patience=self.train.patience or None, random_state=seed,
             **{name: "auto" if value is None else value for name, value in given.items()},  # type: ignore[arg-type]
         )  # fmt: skip

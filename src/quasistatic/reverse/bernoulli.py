@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import Bernoulli, Distribution, Mixture
-from quasistatic.forward import BinomialDiffusion
+from quasistatic.forward import BernoulliDiffusion
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.storage.modules import saveable
 
@@ -23,14 +23,14 @@ class BernoulliDenoiser(NetworkKernel):
     .. math:: \mathrm{logit}\, \hat p(x_0 = 1 \mid x_t)
               = \mathrm{logit}\,\mathrm{rate} + \log\frac{q(x_t \mid 1)}{q(x_t \mid 0)} + u_t F,
 
-    where :math:`u_t` is the evidence of one bit (:meth:`BinomialDiffusion.evidence_of_one_bit`), so that F counts
+    where :math:`u_t` is the evidence of one bit (:meth:`BernoulliDiffusion.log_ratio_of_a_bit`), so that F counts
     what the other bits say in bits' worth of evidence, much the same number at every noise level. F starts at zero,
     so a zero network is already the exact model of independent bits. The kernel averages the forward posterior over it,
     :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`.
 
     Parameters
     ----------
-    diffusion : BinomialDiffusion
+    diffusion : BernoulliDiffusion
     network : Module
         (batch, \*event), time -> (batch, :meth:`n_outputs`).
     rate : Tensor, shape (\*event)
@@ -44,20 +44,20 @@ class BernoulliDenoiser(NetworkKernel):
     Untrained, it knows independent bits exactly: the last step back from pure noise is their rate.
 
     >>> from quasistatic.networks import ResidualMLP
-    >>> q = BinomialDiffusion(torch.tensor([1.0]), rho=0.5)
+    >>> q = BernoulliDiffusion(torch.tensor([1.0]), rho=0.5)
     >>> kernel = BernoulliDenoiser(q, ResidualMLP(3, 3), rate=torch.full((3,), 0.2))
     >>> [round(p, 4) for p in kernel(torch.ones(1, 3), t=1).probs[0].tolist()]
     [0.2, 0.2, 0.2]
     """
 
-    diffusion: BinomialDiffusion  # type: ignore[assignment]
+    process: BernoulliDiffusion  # type: ignore[assignment]
     rate: Tensor
     sharpness = 4.0  # of a mixture's logits: components must be able to become sure of their bits
 
-    def __init__(self, diffusion: BinomialDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1) -> None:
+    def __init__(self, process: BernoulliDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1) -> None:
         super().__init__()
         whole_number("n_components", n_components, 1, MOST_WIDTH)
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.n_components = n_components
         self.register_buffer("rate", rate.double(), persistent=False)
@@ -75,9 +75,9 @@ class BernoulliDenoiser(NetworkKernel):
         given, m = self._data(out, x_t, t), self.n_components
         if isinstance(given, Mixture):
             t = t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t
-            back = self.diffusion.posterior(given.components, x_t.repeat_interleave(m, 0), t)  # type: ignore[arg-type]
+            back = self.process.posterior(given.components, x_t.repeat_interleave(m, 0), t)  # type: ignore[arg-type]
             return Mixture(given.log_weights, back)
-        return self.diffusion.posterior(given, x_t, t)
+        return self.process.posterior(given, x_t, t)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
         r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent bits, or the mixture of products."""
@@ -85,10 +85,10 @@ class BernoulliDenoiser(NetworkKernel):
 
     def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         """What the network's answers are counted in."""
-        return self.diffusion.evidence_of_one_bit(x_t, t)
+        return self.process.log_ratio_of_a_bit(x_t, t)
 
     def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
-        known = self.rate.logit().to(x_t.dtype) + self.diffusion.log_likelihood_ratio(x_t, t)
+        known = self.rate.logit().to(x_t.dtype) + self.process.log_likelihood_ratio(x_t, t)
         if self.n_components == 1:
             return _bits(known + self._unit(x_t, t) * out.view_as(x_t))
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)

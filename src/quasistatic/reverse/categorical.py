@@ -55,15 +55,15 @@ class CategoricalDenoiser(NetworkKernel):
     [0.2, 0.2, 0.6, 0.0]
     """
 
-    diffusion: CategoricalDiffusion  # type: ignore[assignment]
+    process: CategoricalDiffusion  # type: ignore[assignment]
     rate: Tensor
 
-    def __init__(self, diffusion: CategoricalDiffusion, network: nn.Module, rate: Tensor) -> None:
+    def __init__(self, process: CategoricalDiffusion, network: nn.Module, rate: Tensor) -> None:
         super().__init__()
-        k = diffusion.n_classes
+        k = process.n_classes
         if rate.shape[-1:] != (k,) or not (rate > 0).all():
             raise InputError(f"rate must be positive and of shape (..., {k}), got {tuple(rate.shape)}: {rate.tolist()}")
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.register_buffer("rate", rate.double(), persistent=False)
         if event := tuple(rate.shape[:-1]):
@@ -76,23 +76,23 @@ class CategoricalDenoiser(NetworkKernel):
 
     def inputs(self, x_t: Tensor) -> Tensor:
         r"""One-hot state, (batch, K c, \*rest) for events (c, \*rest), zeros where it is masked."""
-        seen = one_hot(x_t, self.diffusion.n_classes).movedim(-1, 1)
+        seen = one_hot(x_t, self.process.n_classes).movedim(-1, 1)
         return seen.flatten(1, 2) if seen.dim() > 2 else seen
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
-        return self.diffusion.posterior(self._data(out, x_t, t), x_t, t)
+        return self.process.posterior(self._data(out, x_t, t), x_t, t)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Categorical:
         r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent classes."""
         return self._data(self.ask(x_t, t), x_t, t)
 
     def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical:
-        known = self.rate.log().to(x_t.dtype) + self.diffusion.log_likelihood(x_t, t)
+        known = self.rate.log().to(x_t.dtype) + self.process.log_likelihood(x_t, t)
         others = out.view(len(x_t), -1, *x_t.shape[1:]).movedim(1, -1)
-        if others.shape[-1] == self.diffusion.n_classes - 1:
+        if others.shape[-1] == self.process.n_classes - 1:
             others = pad(others, (1, 0))
         return Categorical(torch.log_softmax(known + self._unit(x_t, t) * others, -1))
 
     def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         """What the network's answers are counted in."""
-        return self.diffusion.evidence_of_one_class(x_t, t)
+        return self.process.evidence_of_one_class(x_t, t)

@@ -107,9 +107,7 @@ class CosineBase(nn.Module):
             self.register_buffer(name, tensor.to(dtype), persistent=False)
 
     @classmethod
-    def fit(
-        cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32, *, least: float = 0.0
-    ) -> CosineBase:
+    def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32, *, least: float = 0.0) -> CosineBase:
         """Fit to examples (n, channels, height, width) in model units; the sums are in float64.
 
         Each channel has one mean, that of all its pixels. No component gets less than ``floor`` times the mean variance, nor

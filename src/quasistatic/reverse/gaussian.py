@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_WIDTH, whole_number
-from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixture
+from quasistatic.distributions import Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.reverse.covariance import scale_tril
 from quasistatic.reverse.kernel import NetworkKernel
@@ -58,7 +58,7 @@ class GaussianDenoiser(NetworkKernel):
 
     def __init__(
         self,
-        diffusion: GaussianDiffusion,
+        process: GaussianDiffusion,
         network: nn.Module,
         n_dims: int,
         covariance: str = "diagonal",
@@ -68,7 +68,7 @@ class GaussianDenoiser(NetworkKernel):
         whole_number("n_components", n_components, 1, MOST_WIDTH)
         if not isinstance(covariance, str) or covariance not in ("diagonal", "full"):
             raise ValueError(f'covariance must be "diagonal" or "full", got {covariance!r}')
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.n_dims, self.covariance, self.n_components = n_dims, covariance, n_components
         self._check_network((n_dims,), self.n_outputs(n_dims, covariance, n_components))
@@ -83,14 +83,14 @@ class GaussianDenoiser(NetworkKernel):
 
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
         # c_0 m + c_t x_t, with the two parts of x_t taken together first
-        return self._read(out, x_t, *self.diffusion._at(t, x_t, "mixed"))
+        return self._read(out, x_t, *self.process._at(t, x_t, "mixed"))
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: N(m, V) or the mixture of them."""
         return self._data(self.ask(x_t, t), x_t, t)
 
     def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        signal, noise = self.diffusion._at(t, x_t, "marginal")
+        signal, noise = self.process._at(t, x_t, "marginal")
         return self._read(out, x_t, torch.zeros_like(noise), signal, noise.sqrt(), noise)
 
     def _read(self, out: Tensor, x_t: Tensor, var: Tensor, share: Tensor, gain: Tensor, gain_square: Tensor) -> Distribution:
@@ -114,4 +114,4 @@ class GaussianDenoiser(NetworkKernel):
         if self.covariance == "diagonal":
             spread = scale if mean.dim() == 2 else scale.view_as(mean)
             return Gaussian(mean, torch.addcmul(var, gain_square, spread.exp()))
-        return FullGaussian(mean, scale_tril(scale, self.n_dims, var.flatten(), gain_square.flatten()))
+        return MultivariateGaussian(mean, scale_tril(scale, self.n_dims, var.flatten(), gain_square.flatten()))

@@ -45,7 +45,8 @@ class ImageDenoiser(NetworkKernel):
     reversal of Gaussian data, but for correlations between the pixels of one step.
 
     With ``levels`` the data are integers seen as evenly spaced numbers, and two more things are known. First, t = 1 tells
-    the mass of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`): the bound is one of log P. Second, where
+    the mass of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`): the bound is one of
+    log P. Second, where
     the noise is less than a step of the grid, levels can be told apart: m moves, by learned functions of the log-SNR
     that start at zero, towards the base's law restricted to the grid and towards the pixel's own value restricted to it.
 
@@ -84,11 +85,11 @@ class ImageDenoiser(NetworkKernel):
     (0.7071, 0.5)
     """
 
-    diffusion: GaussianDiffusion  # type: ignore[assignment]
+    process: GaussianDiffusion  # type: ignore[assignment]
 
     def __init__(
         self,
-        diffusion: GaussianDiffusion,
+        process: GaussianDiffusion,
         network: nn.Module,
         base: nn.Module,
         levels: int | None = None,
@@ -98,7 +99,7 @@ class ImageDenoiser(NetworkKernel):
         super().__init__()
         if levels is not None and (levels < 2 or not low < high):
             raise InputError(f"a grid needs two levels or more from low to high, got {levels} from {low} to {high}")
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.base = base
         self.levels, self.low, self.high = levels, low, high
@@ -137,8 +138,8 @@ class ImageDenoiser(NetworkKernel):
         return Gaussian(torch.addcmul(known.mean, known.sd, shift), known.var * spread.exp())
 
     def _known(self, x_t: Tensor, t: int | Tensor) -> _Known:
-        log_snr = self.diffusion.log_snr_at(t, x_t)
-        signal, noise = self.diffusion._at(t, x_t, "marginal")
+        log_snr = self.process.log_snr_at(t, x_t)
+        signal, noise = self.process._at(t, x_t, "marginal")
         mean, var = self.base(x_t, log_snr)
         sd = var.sqrt()
         features = [x_t]
@@ -165,7 +166,7 @@ class ImageDenoiser(NetworkKernel):
 
     def _law(self, out: Tensor, known: _Known, x_t: Tensor, t: int | Tensor) -> Distribution:
         shift, spread = (part.view_as(x_t) for part in out.chunk(2, 1))
-        share_0, share_t, var = self.diffusion._at(t, x_t, "posterior")
+        share_0, share_t, var = self.process._at(t, x_t, "posterior")
         mean = share_0 * torch.addcmul(known.mean, known.sd, shift) + share_t * x_t
         normal = Gaussian(mean, torch.addcmul(var, share_0.square() * known.var, spread.exp()))
         if self.levels is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
-from quasistatic.forward import Diffusion
+from quasistatic.forward import ForwardProcess
 
 __all__ = ["NetworkKernel", "ReverseKernel"]
 
@@ -35,7 +35,7 @@ class ReverseKernel(nn.Module, ABC):
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of one step back."""
 
-    def on(self: Kernel, diffusion: Diffusion) -> Kernel:
+    def on(self: Kernel, process: ForwardProcess) -> Kernel:
         """Return this kernel on another grid of steps, sharing all parameters.
 
         Raises
@@ -43,24 +43,24 @@ class ReverseKernel(nn.Module, ABC):
         ValueError
             If the kernel holds parameters for each step of another T.
         """
-        held = self._modules.get("diffusion")
-        if held is None or held is diffusion:
+        held = self._modules.get("process")
+        if held is None or held is process:
             return self
         for module in self.modules():
             n_steps = getattr(module, "n_steps", None)
-            if not isinstance(module, Diffusion) and n_steps not in (None, diffusion.n_steps):
+            if not isinstance(module, ForwardProcess) and n_steps not in (None, process.n_steps):
                 raise ValueError(
-                    f"this kernel holds parameters for n_steps = {n_steps} and cannot serve {diffusion.n_steps} steps"
+                    f"this kernel holds parameters for n_steps = {n_steps} and cannot serve {process.n_steps} steps"
                 )
         other = copy.copy(self)
-        other._modules = {**self._modules, "diffusion": diffusion}
+        other._modules = {**self._modules, "process": process}
         return other
 
 
 class NetworkKernel(ReverseKernel):
     """A kernel that reads its law out of a network: what denoisers and the paper's kernel are."""
 
-    diffusion: Diffusion
+    process: ForwardProcess
     network: nn.Module
     _weight: tuple[nn.Module | None, Tensor] = (None, torch.empty(0))
 
@@ -74,7 +74,7 @@ class NetworkKernel(ReverseKernel):
         if getattr(network, "clock", "log_snr") == "step":
             time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
         else:
-            time = self.diffusion.log_snr_at(t, x_t)
+            time = self.process.log_snr_at(t, x_t)
         seen = self.inputs(x_t)
         if dtype != seen.dtype:
             seen = seen.to(dtype)
@@ -112,7 +112,7 @@ class NetworkKernel(ReverseKernel):
         network.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                out = self.ask(torch.zeros(2, *event, dtype=weight.dtype, device=weight.device), self.diffusion.n_steps)
+                out = self.ask(torch.zeros(2, *event, dtype=weight.dtype, device=weight.device), self.process.n_steps)
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).strip().splitlines()[:1]
             raise InputError(f"the network does not go with this kernel: {takes} ({''.join(why)})") from error

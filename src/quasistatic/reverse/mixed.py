@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_WIDTH, whole_number
-from quasistatic.distributions import BlockProduct, Distribution, Mixture
+from quasistatic.distributions import Distribution, Joint, Mixture
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, GaussianDiffusion, MixedDiffusion
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.categorical import CategoricalDenoiser
 from quasistatic.reverse.gaussian import GaussianDenoiser
@@ -63,77 +63,76 @@ class MixedDenoiser(NetworkKernel):
     --------
     Untrained, two steps are as exact as any number:
 
-    >>> from quasistatic.likelihood.elbo import elbo_terms
+    >>> from quasistatic.likelihood.bound import elbo
     >>> from quasistatic.networks import ResidualMLP
     >>> beta = torch.tensor([0.5, 0.9])
-    >>> q = MixedDiffusion([GaussianDiffusion(beta), BinomialDiffusion(beta, 0.25)], [[0], [1]])
+    >>> q = MixedDiffusion([GaussianDiffusion(beta), BernoulliDiffusion(beta, 0.25)], [[0], [1]])
     >>> net = ResidualMLP(MixedDenoiser.n_inputs(q), MixedDenoiser.n_outputs(q))
     >>> x = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
     >>> with torch.no_grad():
-    ...     total = elbo_terms(q, MixedDenoiser(q, net), x, method="trajectory").total
+    ...     total = elbo(q, MixedDenoiser(q, net), x, method="trajectory").total
     >>> round(total.item(), 4)      # log N(0; 0, 1) + log 0.25
     -2.3052
     """
 
-    diffusion: MixedDiffusion  # type: ignore[assignment]
+    process: MixedDiffusion  # type: ignore[assignment]
 
     def __init__(
-        self, diffusion: MixedDiffusion, network: nn.Module, covariance: str = "diagonal", n_components: int = 1
+        self, process: MixedDiffusion, network: nn.Module, covariance: str = "diagonal", n_components: int = 1
     ) -> None:
         super().__init__()
         whole_number("n_components", n_components, 1, MOST_WIDTH)
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.covariance, self.n_components = covariance, n_components
-        self.sizes = [_n_outputs(part, len(c), covariance) for part, c in _parts(diffusion)]
-        self.heads = [self._head(part, len(c)) for part, c in _parts(diffusion)]
-        n_columns = sum(len(c) for _, c in _parts(diffusion))
-        self._check_network((n_columns,), self.n_outputs(diffusion, covariance, n_components))
+        self.sizes = [_n_outputs(part, len(c), covariance) for part, c in _parts(process)]
+        self.heads = [self._head(part, len(c)) for part, c in _parts(process)]
+        n_columns = sum(len(c) for _, c in _parts(process))
+        self._check_network((n_columns,), self.n_outputs(process, covariance, n_components))
         if n_components > 1:
             starts = [
-                _start(part, len(c), size, n_components)
-                for (part, c), size in zip(_parts(diffusion), self.sizes, strict=True)
+                _start(part, len(c), size, n_components) for (part, c), size in zip(_parts(process), self.sizes, strict=True)
             ]
             self.start = nn.Parameter(torch.cat(starts, 1))
 
-    def _head(self, part: Diffusion, d: int) -> _Head:
+    def _head(self, part: ForwardProcess, d: int) -> _Head:
         nothing = nn.Identity()  # heads read, and never ask
         if isinstance(part, GaussianDiffusion):
             return GaussianDenoiser(part, nothing, d, self.covariance)
         sharp = self.n_components > 1
-        if isinstance(part, BinomialDiffusion):
+        if isinstance(part, BernoulliDiffusion):
             return (_SharpBits if sharp else BernoulliDenoiser)(part, nothing, part.rho.expand(d))
         if isinstance(part, CategoricalDiffusion):
             return (_SharpClasses if sharp else CategoricalDenoiser)(part, nothing, part.rho)
         raise InputError(f"a mixed table cannot have a block of {type(part).__name__}")
 
     @staticmethod
-    def n_inputs(diffusion: MixedDiffusion) -> int:
+    def n_inputs(process: MixedDiffusion) -> int:
         """What the network sees: numbers and bits as they are, classes one-hot."""
-        return sum(len(c) * getattr(part, "n_classes", 1) for part, c in _parts(diffusion))
+        return sum(len(c) * getattr(part, "n_classes", 1) for part, c in _parts(process))
 
     @staticmethod
-    def n_outputs(diffusion: MixedDiffusion, covariance: str = "diagonal", n_components: int = 1) -> int:
+    def n_outputs(process: MixedDiffusion, covariance: str = "diagonal", n_components: int = 1) -> int:
         """Outputs the network must have: the sum over the blocks, M times, and M weights if M > 1."""
-        each = sum(_n_outputs(part, len(c), covariance) for part, c in _parts(diffusion))
+        each = sum(_n_outputs(part, len(c), covariance) for part, c in _parts(process))
         return n_components * (each + (n_components > 1))
 
-    def on(self, diffusion: Diffusion) -> MixedDenoiser:
-        other = super().on(diffusion)
+    def on(self, process: ForwardProcess) -> MixedDenoiser:
+        other = super().on(process)
         if other is not self:
-            assert isinstance(diffusion, MixedDiffusion)
-            other.heads = [other._head(part, len(c)) for part, c in _parts(diffusion)]
+            assert isinstance(process, MixedDiffusion)
+            other.heads = [other._head(part, len(c)) for part, c in _parts(process)]
         return other
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         super()._apply(fn, recurse)
-        self.heads = [self._head(part, len(c)) for part, c in _parts(self.diffusion)]  # follow to another device
+        self.heads = [self._head(part, len(c)) for part, c in _parts(self.process)]  # follow to another device
         return self
 
     def inputs(self, x_t: Tensor) -> Tensor:
         seen = [
             head.inputs(x) if isinstance(head, CategoricalDenoiser) else x
-            for head, (_, x) in zip(self.heads, self.diffusion.blocks(x_t), strict=True)
+            for head, (_, x) in zip(self.heads, self.process.blocks(x_t), strict=True)
         ]
         return torch.cat([block.flatten(1).to(x_t.dtype) for block in seen], 1)
 
@@ -153,20 +152,20 @@ class MixedDenoiser(NetworkKernel):
         t = t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t
         return Mixture(log_weights, self._product(each, x_t.repeat_interleave(m, 0), t, which))
 
-    def _product(self, out: Tensor, x_t: Tensor, t: int | Tensor, which: str) -> BlockProduct:
+    def _product(self, out: Tensor, x_t: Tensor, t: int | Tensor, which: str) -> Joint:
         shares = torch.split_with_sizes(out, self.sizes, 1)
         laws = [
             getattr(head, which)(share, x, t)
-            for head, share, (_, x) in zip(self.heads, shares, self.diffusion.blocks(x_t), strict=True)
+            for head, share, (_, x) in zip(self.heads, shares, self.process.blocks(x_t), strict=True)
         ]
-        return BlockProduct(laws, self.diffusion.columns)
+        return Joint(laws, self.process.columns)
 
 
-def _parts(diffusion: MixedDiffusion) -> list[tuple[Diffusion, Tensor]]:
-    return list(zip(diffusion.parts, diffusion.columns, strict=True))  # type: ignore[arg-type]
+def _parts(process: MixedDiffusion) -> list[tuple[ForwardProcess, Tensor]]:
+    return list(zip(process.parts, process.columns, strict=True))  # type: ignore[arg-type]
 
 
-def _n_outputs(part: Diffusion, d: int, covariance: str) -> int:
+def _n_outputs(part: ForwardProcess, d: int, covariance: str) -> int:
     if isinstance(part, GaussianDiffusion):
         return GaussianDenoiser.n_outputs(d, covariance)
     if isinstance(part, CategoricalDiffusion):
@@ -174,7 +173,7 @@ def _n_outputs(part: Diffusion, d: int, covariance: str) -> int:
     return d
 
 
-def _start(part: Diffusion, d: int, size: int, n_components: int) -> Tensor:
+def _start(part: ForwardProcess, d: int, size: int, n_components: int) -> Tensor:
     """Where the components begin: the means of numbers a deviation apart, the logits of classes by half a unit."""
     if isinstance(part, GaussianDiffusion):
         return torch.cat([torch.randn(n_components, d), torch.zeros(n_components, size - d)], 1)

@@ -12,11 +12,11 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.storage.modules import saveable
 
-__all__ = ["PerturbationKernel"]
+__all__ = ["PaperKernel"]
 
 
 @saveable
-class PerturbationKernel(NetworkKernel):
+class PaperKernel(NetworkKernel):
     r"""Diagonal Gaussian kernel that perturbs the forward one.
 
     With the network's outputs :math:`z^\mu, z^\Sigma` (n_out = 2 d, in this order) the variance is
@@ -40,11 +40,11 @@ class PerturbationKernel(NetworkKernel):
     mean : {"released", "equation"}
     """
 
-    def __init__(self, diffusion: GaussianDiffusion, network: nn.Module, mean: str = "released") -> None:
+    def __init__(self, process: GaussianDiffusion, network: nn.Module, mean: str = "released") -> None:
         super().__init__()
         if mean not in ("released", "equation"):
             raise ValueError(f'mean must be "released" or "equation", got {mean!r}')
-        self.diffusion = diffusion
+        self.process = process
         self.network = network
         self.mean = mean
 
@@ -54,7 +54,7 @@ class PerturbationKernel(NetworkKernel):
     def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
         z_mean, z_var = out.chunk(2, 1)
         z_mean, z_var = z_mean.view_as(x_t), z_var.view_as(x_t)
-        shrink, rate = self.diffusion._at(t, x_t, "step")
+        shrink, rate = self.process._at(t, x_t, "step")
         var = torch.sigmoid(z_var + torch.logit(rate))
         if self.mean == "equation":
             return Gaussian(x_t - var * (x_t - z_mean), var)

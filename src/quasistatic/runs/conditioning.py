@@ -17,9 +17,9 @@ from torch import Tensor
 from quasistatic.io.observations import read_mask, read_observed
 from quasistatic.io.pixels import write_pixels
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations import Evidence, GaussianMeasurement, KnownEntries
+from quasistatic.posterior.observations import Observation, GaussianMeasurement, KnownEntries
 from quasistatic.storage.files import strict
-from quasistatic.posterior.result import Posterior, PosteriorWarning
+from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.recipes.base import seeded
 from quasistatic.runs.pixels import as_integers, background, has_pictures, n_values, pixels, to_data
 from quasistatic.runs.run import Run, sentences
@@ -34,7 +34,7 @@ SHOWN = 4  # samples in a line of the picture
 LINES = 8  # observations in it
 
 
-def seen_through_noise(run: Run, path: Path, noise_std: float) -> tuple[Evidence, Tensor]:
+def seen_through_noise(run: Run, path: Path, noise_std: float) -> tuple[Observation, Tensor]:
     """Evidence of a file whose every entry has noise of this deviation, in data units, and its rows."""
     if not (math.isfinite(noise_std) and noise_std > 0):
         raise InputError(f"--noise-std must be positive and finite, got {noise_std}")
@@ -44,7 +44,7 @@ def seen_through_noise(run: Run, path: Path, noise_std: float) -> tuple[Evidence
     return GaussianMeasurement(rows, noise_std), rows
 
 
-def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Evidence, Tensor]:
+def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Observation, Tensor]:
     """Evidence of a file of which the entries in a mask (without one, those that are not nan) are exact; others are nan."""
     rows = _rows(run, path, whole=True)
     if mask is None and not rows.isnan().any():
@@ -60,7 +60,7 @@ def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Evidence
 
 def condition(
     run: Run,
-    evidence: Evidence,
+    observation: Observation,
     seen: Tensor,
     out: Path,
     *,
@@ -81,15 +81,15 @@ def condition(
     generator = seeded(seed)
     with warnings.catch_warnings(record=True) as caught, sentences():
         warnings.simplefilter("always", PosteriorWarning)
-        with torch.autocast(run.model.diffusion.beta.device.type, torch.bfloat16, run.recipe.train.amp):
-            p = run.model.posterior(evidence, n_particles, n_steps=n_steps, generator=generator)
+        with torch.autocast(run.model.process.beta.device.type, torch.bfloat16, run.recipe.train.amp):
+            p = run.model.posterior(observation, n_particles, n_steps=n_steps, generator=generator)
     complaints = [str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)]
     samples = p.resample(draws, generator=generator)
     files = ["answer.json", "picture.png", "posterior.npz"] + ["pictures"] * (names is not None)
     answer = {
-        "recipe": run.name, "n": len(seen), "particles": n_particles, "n_steps": n_steps or run.model.diffusion.n_steps,
+        "recipe": run.name, "n": len(seen), "particles": n_particles, "n_steps": n_steps or run.model.process.n_steps,
         "seed": seed, "unit": "nats", "log_evidence": p.log_evidence.tolist(),
-        "log_evidence_error": p.log_evidence_error.tolist(), "ess": p.ess.tolist(), "lines": p.n_founders.tolist(),
+        "log_evidence_error": p.log_evidence_error.tolist(), "ess": p.ess.tolist(), "lines": p.n_ancestors.tolist(),
         "warnings": complaints, "folder": str(out), "files": files,
     }  # fmt: skip
     from quasistatic.plots import save_figure
@@ -159,7 +159,7 @@ def _rows(run: Run, path: Path, whole: bool = False) -> Tensor:
     return rows
 
 
-def _picture(run: Run, p: Posterior, seen: Tensor, samples: Tensor) -> Figure:
+def _picture(run: Run, p: PosteriorSamples, seen: Tensor, samples: Tensor) -> Figure:
     from quasistatic.plots import posterior_images, posterior_intervals, posterior_points
 
     event, few = run.model.event_shape, slice(0, LINES)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.likelihood.elbo import Bound
+from quasistatic.likelihood.bound import Bound
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, paired_difference, unit_divisor
-from quasistatic.likelihood.exact import shortfall
+from quasistatic.likelihood.exact import kl_to_exact
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits, seeded
 from quasistatic.runs.blocks import by_blocks
@@ -20,7 +20,7 @@ from quasistatic.train.workers import Workers
 
 __all__ = ["evaluate"]
 
-PAIRS = 2_000_000  # visits of (row, step) that one bound may cost
+PAIRS = 2_000_000  # n_timesteps of (row, step) that one bound may cost
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
         the headline, over ``n`` rows, for the convention ``first_step``; ``stationary`` is the paper's edge, over
         rows of its own ``n``, where it means something. ``terms`` add up to the plain mean over the rows. That mean
         is the headline, unless an exact kernel is known: then it is that kernel's bound less the measured
-        shortfall, and the mean is
+        kl_to_exact, and the mean is
         ``direct``. A gain, distance or lead over the same points has the error of the difference.
 
     Raises
@@ -59,8 +59,8 @@ def evaluate(
         raise InputError(f"there are no {split} rows to measure")
     if n_samples and type(recipe).check_samples is Recipe.check_samples:
         raise InputError("it is not known of this recipe what its samples must be, so none can be checked")
-    if not recipe.visits:
-        x = x[: max(1, PAIRS // (recipe.n_draws * model.diffusion.n_steps))]
+    if not recipe.n_timesteps:
+        x = x[: max(1, PAIRS // (recipe.n_draws * model.process.n_steps))]
     n, team = len(x), team or Workers()
     unit, shape = recipe.unit, model.event_shape
 
@@ -73,14 +73,14 @@ def evaluate(
     terms = [bound.terms(unit) for bound in bounds]
     headline, stationary = told(total), None
     if recipe.has_edge:
-        if recipe.visits:
-            edge = _bounds(recipe, model, splits, x, seed, team, "stationary")[0]
+        if recipe.n_timesteps:
+            edge = _bounds(recipe, model, splits, x, seed, team, "fixed")[0]
         else:
-            edge = model.bound(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="stationary")
+            edge = model.elbo(x[: n // 4 + 1], generator=seeded(seed), method="trajectory", first_step="fixed")
         stationary = told(edge.total.cpu())
-    result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.diffusion.n_steps}
-    if recipe.visits:
-        result["visits"] = recipe.visits
+    result: dict[str, Any] = {"split": split, "n": n, "unit": unit, "n_steps": model.process.n_steps}
+    if recipe.n_timesteps:
+        result["n_timesteps"] = recipe.n_timesteps
     each = total
     exact = recipe.exact_kernel(model)
     if exact is not None:
@@ -101,7 +101,7 @@ def evaluate(
         "gain_standard_error": gain.standard_error,
     }
     if stationary is not None:
-        result["stationary"] = _pair(stationary)
+        result["fixed_first_step"] = _pair(stationary)
     if converted := _converted(recipe, splits, headline):
         result |= {"converted": converted, "channels": shape[0]}
     true = recipe.true_log_prob(x)
@@ -143,17 +143,17 @@ def _bounds(
     first_step: str = "learned",
 ) -> list[Bound]:
     """Bound of each row, for each draw of a transform's noise, on whole paths or estimated from some of the steps."""
-    with torch.no_grad(), torch.autocast(model.diffusion.beta.device.type, torch.bfloat16, recipe.train.amp):
+    with torch.no_grad(), torch.autocast(model.process.beta.device.type, torch.bfloat16, recipe.train.amp):
         sampler = None
-        if recipe.visits:  # which steps to look at is learned from rows that are not measured
+        if recipe.n_timesteps:  # which steps to look at is learned from rows that are not measured
             others, _ = model.encode(splits.train[:500], seeded(seed))
-            sampler = learned_sampler(model.diffusion, model.kernel, others.float(), generator=seeded(seed))
+            sampler = learned_sampler(model.process, model.kernel, others.float(), generator=seeded(seed))
 
         def measure(rows: Tensor, generator: Generator) -> Tensor:
-            if recipe.visits:
-                bound = model.quick_bound(rows, recipe.visits, sampler=sampler, generator=generator, first_step=first_step)
+            if recipe.n_timesteps:
+                bound = model.estimate_elbo(rows, recipe.n_timesteps, sampler=sampler, generator=generator, first_step=first_step)
             else:
-                bound = model.bound(rows, generator=generator, method="trajectory", first_step=first_step)
+                bound = model.elbo(rows, generator=generator, method="trajectory", first_step=first_step)
             return torch.stack([bound.terminal, bound.transitions.sum(1), bound.data], 1)
 
         found = [by_blocks(x, measure, 3, seed=seed + 1000 * k, team=team) for k in range(recipe.n_draws)]
@@ -176,19 +176,19 @@ def _pair(estimate: Estimate) -> dict[str, Any]:
 def _controlled(
     recipe: Recipe, model: DiffusionModel, exact: ReverseKernel, x: Tensor, seed: int
 ) -> tuple[Tensor, Estimate, dict[str, Any]]:
-    """The bound of the best kernel of the family, enumerated, less the measured shortfall of the learned one.
+    """The bound of the best kernel of the family, enumerated, less the measured kl_to_exact of the learned one.
 
     Per row in nats for the learned first step, and the mean for the stationary one.
     """
     unit, shape = recipe.unit, model.event_shape
     z, _ = model.encode(x)
     with torch.no_grad():
-        lost = shortfall(model.diffusion, model.kernel, exact, z, generator=seeded(seed))
-    limit, edge = recipe.limit(model, "learned"), recipe.limit(model, "stationary")
+        lost = kl_to_exact(model.process, model.kernel, exact, z, generator=seeded(seed))
+    limit, edge = recipe.limit(model, "learned"), recipe.limit(model, "fixed")
     if limit is None or edge is None:
         raise TypeError(f"{type(recipe).__name__} names an exact kernel but not its bound")
     divisor = unit_divisor(unit, shape)
     stationary = Estimate.of(edge - lost[:, 1:].sum(1), unit, shape)
-    method = "the best bound of this kernel's family, by enumeration, less the measured shortfall"
-    limits = {"method": method, "limit": limit / divisor, "stationary_limit": edge / divisor}
+    method = "the best bound of this kernel's family, by enumeration, less the measured kl_to_exact"
+    limits = {"method": method, "limit": limit / divisor, "fixed_first_step_limit": edge / divisor}
     return limit - lost.sum(1), stationary, limits

@@ -72,24 +72,24 @@ def _ours(result: dict[str, Any]) -> dict[str, str]:
         value, error = k["value"], k["standard_error"]
         gain, gain_error = value + result["channels"] * PER_NUMBER, error
     told = {"ours K": format_estimate(value, error, "", result["n"])}
-    if "stationary" in result:
-        edge = result["stationary"]
+    if "fixed_first_step" in result:
+        edge = result["fixed_first_step"]
         told["ours K, first step fixed"] = format_estimate(edge["value"], edge["standard_error"], "", edge["n"])
     return told | {"ours K - L_null": format_estimate(gain, gain_error)}
 
 
 def _table_2(results: dict[str, dict[str, Any]]) -> Rows:
     unit = "bits/pixel, log likelihood, noise s = 0.06"
-    mcgsm = diffusion = lead = ""
+    mcgsm = process = lead = ""
     if "dead-leaves" in results:
         result = results["dead-leaves"]
         other, margin = result["baseline"], result["baseline"]["lead_paired"]
         mcgsm = format_estimate(other["value"], other["standard_error"], "", other["n"])
-        diffusion = format_estimate(result["bound"], result["standard_error"], "", result["n"])
+        process = format_estimate(result["bound"], result["standard_error"], "", result["n"])
         lead = format_estimate(margin["value"], margin["standard_error"], "", margin["n"])
     rows = [
         {"data": "dead leaves", "model": "MCGSM", "paper": "1.244", "ours": mcgsm, "unit": unit},
-        {"data": "dead leaves", "model": "diffusion", "paper": "1.489", "ours": diffusion, "unit": unit},
+        {"data": "dead leaves", "model": "diffusion", "paper": "1.489", "ours": process, "unit": unit},
         {"data": "dead leaves", "model": "lead, same patches", "paper": "0.245", "ours": lead, "unit": "bits/pixel"},
     ]
     ours = {}

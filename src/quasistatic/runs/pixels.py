@@ -13,7 +13,7 @@ from quasistatic.io.image_folders import ENDINGS, image_files
 from quasistatic.io.pixels import write_pixels
 from quasistatic.transforms import Chain, Dequantise, Levels, Transform
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe
 from quasistatic.runs.run import Run
@@ -36,10 +36,10 @@ def background(recipe: Recipe) -> str:
 
 def n_values(model: DiffusionModel) -> int | None:
     """How many values an entry can have; None for real numbers."""
-    if isinstance(model.diffusion, BinomialDiffusion):
+    if isinstance(model.process, BernoulliDiffusion):
         return 2
-    if isinstance(model.diffusion, CategoricalDiffusion):
-        return model.diffusion.n_classes
+    if isinstance(model.process, CategoricalDiffusion):
+        return model.process.n_classes
 
     def find(part: Transform) -> int | None:
         if isinstance(part, Dequantise | Levels):

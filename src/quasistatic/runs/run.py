@@ -49,7 +49,7 @@ from quasistatic.runs.settings import make_recipe, to_plain
 from quasistatic.runs.verdict import warnings_of
 from quasistatic.plots import save_figure
 from quasistatic.storage.atomic import write_text
-from quasistatic.schedules import recut
+from quasistatic.schedules import respaced
 from quasistatic.train import Engine, Scalars, fit
 from quasistatic.train.engine import find_device
 from quasistatic.storage.lock import sole_writer
@@ -76,7 +76,7 @@ _NUMBER = Optional(a_number, required=True)  # null where it was not finite
 _PAIR = {"value": _NUMBER, "standard_error": _NUMBER, "n": Optional(a_whole())}
 _CONFIG: dict[str, Check | Optional] = {"recipe": a_text, "seed": a_whole(), "fingerprint": Optional(a_text)}
 _LINE: dict[str, Check | Optional] = {
-    "step": a_whole(), "seconds": Optional(a_number), "cpu_seconds": Optional(a_number), "validation": _NUMBER,
+    "update": a_whole(), "seconds": Optional(a_number), "cpu_seconds": Optional(a_number), "validation": _NUMBER,
     "validation_se": _NUMBER, "unit": a_text, "waited": Optional(a_whole()),
 }  # fmt: skip
 _FINISHED: dict[str, Check | Optional] = {
@@ -87,7 +87,7 @@ _RESULT: dict[str, Check | Optional] = {
     "recipe": a_text, "split": a_text, "n": a_whole(1), "unit": a_text, "n_steps": a_whole(1), "first_step": a_text,
     "bound": _NUMBER, "standard_error": _NUMBER, "null": _NUMBER, "null_standard_error": _NUMBER, "gain": _NUMBER,
     "gain_standard_error": _NUMBER, "truth": Optional(a_number), "distance": Optional(a_number), "limit": Optional(a_number),
-    "paper": Optional(a_number), "stationary": Optional(a_record(_PAIR)), "distance_paired": Optional(a_record(_PAIR)),
+    "paper": Optional(a_number), "fixed_first_step": Optional(a_record(_PAIR)), "distance_paired": Optional(a_record(_PAIR)),
     "baseline": Optional(a_record({**_PAIR, "name": a_text, "lead_paired": Optional(a_record(_PAIR))})),
     "log_prob": Optional(a_record({**_PAIR, "n_trajectories": a_whole(1), "distance_paired": Optional(a_record(_PAIR))})),
     "converted": Optional(a_record()), "samples": Optional(a_record()),
@@ -175,14 +175,14 @@ def train_run(
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
             augment=recipe.augment(splits), engine=engine, time_budget=time_budget,
             on_evaluation=_look(recipe, model, splits, folder, quiet, scalars) if team.first else None,
-            place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.diffusion,
+            place_steps=lambda model, generator: recipe.place_steps(model, splits, generator) or model.process,
         )  # fmt: skip
         trained = time.perf_counter()
         last = read_metrics(folder)[-1]
         patience = recipe.train.patience
         tired = 0 < patience <= (last.get("waited") or 0)
-        if (step := last["step"]) < recipe.train.steps and not tired:
-            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.steps}
+        if (step := last["update"]) < recipe.train.n_updates and not tired:
+            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.n_updates}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_best(folder) != FINISHED:
             placed = recipe.place_steps(model, splits, seeded(seed + 3))
@@ -223,8 +223,8 @@ def _look(
         with writing(folder):
             if scalars is not None:
                 scalars(told)
-            if not quiet and (figure := recipe.sheet(model, splits, told["step"])) is not None:
-                save_figure(figure, folder / "figures" / f"samples-{told['step']:08d}.png")
+            if not quiet and (figure := recipe.sheet(model, splits, told["update"])) is not None:
+                save_figure(figure, folder / "figures" / f"samples-{told['update']:08d}.png")
 
     return look
 
@@ -346,7 +346,7 @@ def evaluate_run(
     model, here = run.model, find_device(device)
     if n_steps is not None:
         with sentences():
-            model = model.on(model.diffusion.with_beta(recut(model.diffusion.beta[1:], n_steps)))
+            model = model.on(model.process.with_beta(respaced(model.process.beta[1:], n_steps)))
     if run.recipe.exact_kernel(model) is not None:  # it is known on the CPU
         here = find_device("cpu")
     started = time.perf_counter()

@@ -19,7 +19,7 @@ __all__ = ["make_recipe", "parse_words", "to_plain"]
 def make_recipe(name: str, *layers: dict[str, Any], preset: str | None = None) -> Recipe:
     """Build a recipe from its catalogue entry, a preset, and layers of settings, later ones on top.
 
-    Keys may reach into nested records with a dot, such as ``train.steps``.
+    Keys may reach into nested records with a dot, such as ``train.n_updates``.
     """
     entry = find(name)
     module, cls = entry.where.split(":")

@@ -26,7 +26,7 @@ __all__ = ["draw", "rows", "write_run_report"]
 
 CONVENTION = {
     "learned": "first step learned and scored",
-    "stationary": "first step fixed, the paper's convention",
+    "fixed": "first step fixed, the paper's convention",
 }
 
 
@@ -44,8 +44,8 @@ def rows(result: dict[str, Any]) -> list[dict[str, str]]:
         table.append({"": what, unit: cell})
 
     measured(f"bound, {CONVENTION[result['first_step']]}", _headline(result) | {"n": result["n"]})
-    if "stationary" in result:
-        measured(f"bound, {CONVENTION['stationary']}", result["stationary"])
+    if "fixed_first_step" in result:
+        measured(f"bound, {CONVENTION['fixed']}", result["fixed_first_step"])
     for name, pair in result.get("converted", {}).items():
         measured(f"the same in {name}", pair)
     weighted = result.get("log_prob", {})
@@ -96,23 +96,23 @@ def draw(run: Run, generator: Generator | None = None, *, null: float | None = N
 def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> dict[str, Any]:
     """Cost and entropy of every reverse step, on validation rows; of fewer, longer steps where the chain is dear."""
     model = run.model
-    if run.recipe.visits:
+    if run.recipe.n_timesteps:
         model = on_fewer_steps(model, 50)
-    n_steps = model.diffusion.n_steps
-    x = run.splits.validation[: max(4, 2500 // n_steps) if run.recipe.visits else max(50, 200_000 // n_steps)]
+    n_steps = model.process.n_steps
+    x = run.splits.validation[: max(4, 2500 // n_steps) if run.recipe.n_timesteps else max(50, 200_000 // n_steps)]
     if len(x) < 2:
         return {}  # nothing could be said of their error
-    bound = model.bound(x, generator=generator)
+    bound = model.elbo(x, generator=generator)
     cost = torch.cat([-bound.data[:, None], -bound.transitions], 1) / divisor
-    log_snr = model.diffusion.log_snr[1:].numpy()
+    log_snr = model.process.log_snr[1:].numpy()
     error = cost.std(0) / len(cost) ** 0.5
     figures = {"step-costs": step_costs(log_snr, cost.mean(0).numpy(), error.numpy(), unit)}
-    if run.recipe.visits or getattr(model.kernel, "n_components", 1) > 1:
+    if run.recipe.n_timesteps or getattr(model.kernel, "n_components", 1) > 1:
         return figures  # entropies of mixtures are estimates, whose errors are wider than the band
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the figure says it
         z, _ = model.encode(x[:500], generator)
-        band = entropy_band(model.diffusion, model.kernel, z, generator=generator)
+        band = entropy_band(model.process, model.kernel, z, generator=generator)
     lower = torch.minimum(band.lower, band.upper)  # they may cross where the upper limit need not hold
     low, high, own, wrong = ((values / divisor).numpy() for values in (lower, band.upper, band.model, band.model_se))
     figures["entropy-band"] = draw_entropy_band(log_snr[1:], low, high, own, unit=unit, error=wrong, unmet=band.unmet)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from quasistatic.transforms import HistogramToNormal, Whiten
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.transforms import HistogramGaussianizer, Whiten
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reporting.text import format_estimate
 
@@ -23,7 +23,7 @@ def untrained_start(log: Sequence[dict[str, Any]]) -> str | None:
         The lines of ``metrics.jsonl``.
     """
     lines = [line for line in log if line.get("validation") is not None]
-    if len(lines) < 2 or lines[0]["step"] != 0:
+    if len(lines) < 2 or lines[0]["update"] != 0:
         return None
     first, last = lines[0], lines[-1]
     if any(line["validation"] > first["validation"] for line in lines):
@@ -31,7 +31,7 @@ def untrained_start(log: Sequence[dict[str, Any]]) -> str | None:
     end = format_estimate(last["validation"], last.get("validation_se"), last["unit"])
     start = format_estimate(first["validation"], first.get("validation_se"))
     return (
-        f"no update improved the validation bound ({start} at the start, {end} after {last['step']} updates), so the "
+        f"no update improved the validation bound ({start} at the start, {end} after {last['update']} updates), so the "
         "untrained model is kept and used"
     )
 
@@ -64,16 +64,16 @@ def unit_in_words(unit: str) -> str:
 
 def null_in_words(model: DiffusionModel) -> str:
     """What the null model of a trained model is, in a few words."""
-    diffusion = model.diffusion
-    if isinstance(diffusion, MixedDiffusion):
+    process = model.process
+    if isinstance(process, MixedDiffusion):
         return "a Gaussian for numbers, training shares for classes"
-    if isinstance(diffusion, GaussianDiffusion):
+    if isinstance(process, GaussianDiffusion):
         kinds = [type(part) for part in getattr(model.transform, "parts", ())]
         if Whiten not in kinds:
             return "standard normal noise"
-        bent = " after a transform of each column" if HistogramToNormal in kinds else ""
+        bent = " after a transform of each column" if HistogramGaussianizer in kinds else ""
         return f"a Gaussian fitted to the training rows{bent}"
-    if isinstance(diffusion, BinomialDiffusion):
+    if isinstance(process, BernoulliDiffusion):
         return "independent bits"
     return "independent classes"
 

@@ -18,7 +18,16 @@ from quasistatic.errors import InputError
 from quasistatic.storage.atomic import write_text
 from quasistatic.storage.files import Check, Optional, a_record, a_whole, read_json, regular_file, strict
 
-__all__ = ["build", "describe", "load_module", "read_pair", "require_finite_tensors", "save_module", "save_tensors", "saveable"]
+__all__ = [
+    "build",
+    "describe",
+    "load_module",
+    "read_pair",
+    "require_finite_tensors",
+    "save_module",
+    "save_tensors",
+    "saveable",
+]
 
 C = TypeVar("C", bound=type)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.forward import BinomialDiffusion, CategoricalDiffusion, Diffusion, GaussianDiffusion, MixedDiffusion
+from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import MixedDenoiser
@@ -21,7 +21,7 @@ from quasistatic.transforms import (
     Chain,
     Complete,
     Dequantise,
-    HistogramToNormal,
+    HistogramGaussianizer,
     OnColumns,
     Transform,
     Whiten,
@@ -124,7 +124,7 @@ def build(transform: Chain, columns: Sequence[Column], shape: Shape) -> Diffusio
     """Make the untrained model behind a preconditioning; random starts come from torch's global generator."""
     beta = geometric(shape.n_steps, shape.log_snr_max, shape.log_snr_min)
     (complete,) = (part for part in transform.parts if isinstance(part, Complete))
-    parts: list[Diffusion] = []
+    parts: list[ForwardProcess] = []
     blocks: list[list[int]] = []
     if complete.numeric:
         parts.append(GaussianDiffusion(beta))
@@ -132,18 +132,18 @@ def build(transform: Chain, columns: Sequence[Column], shape: Shape) -> Diffusio
     rates = dict(zip(complete.discrete, complete.rates, strict=True))
     bits = [i for i in rates if columns[i].kind == "binary"]
     if bits:
-        parts.append(BinomialDiffusion(beta, torch.stack([rates[i][1] for i in bits])))
+        parts.append(BernoulliDiffusion(beta, torch.stack([rates[i][1] for i in bits])))
         blocks.append(bits)
     for k in sorted({len(rates[i]) for i in rates if i not in bits}):
         block = [i for i in rates if i not in bits and len(rates[i]) == k]
         parts.append(CategoricalDiffusion(beta, k, rho=torch.stack([rates[i] for i in block])))
         blocks.append(block)
-    diffusion = MixedDiffusion(parts, blocks)
-    n_out = MixedDenoiser.n_outputs(diffusion, shape.covariance, shape.n_components)
-    n_in = MixedDenoiser.n_inputs(diffusion)
+    process = MixedDiffusion(parts, blocks)
+    n_out = MixedDenoiser.n_outputs(process, shape.covariance, shape.n_components)
+    n_in = MixedDenoiser.n_inputs(process)
     network = ResidualMLP(n_in, n_out, shape.width, shape.depth, shape.n_fourier, shape.dropout)
-    kernel = MixedDenoiser(diffusion, network, shape.covariance, shape.n_components)
-    return DiffusionModel(transform, diffusion, kernel, (len(columns),))
+    kernel = MixedDenoiser(process, network, shape.covariance, shape.n_components)
+    return DiffusionModel(transform, process, kernel, (len(columns),))
 
 
 def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
@@ -157,7 +157,7 @@ def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
     for levels in sorted(set(ordinal.values())):
         block = [i for i, n in ordinal.items() if n == levels]
         mass = torch.stack([_rates(x[:, i], columns[i]) for i in block])
-        parts.append(Chain(Dequantise(levels), HistogramToNormal(mass)))
+        parts.append(Chain(Dequantise(levels), HistogramGaussianizer(mass)))
         blocks.append(block)
     for i, column in enumerate(columns):
         if column.kind == "integer":

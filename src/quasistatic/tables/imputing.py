@@ -162,8 +162,8 @@ def _filled(
         else:
             told = _particles(density, x, columns, n_draws, n_particles, n_steps, generator)
         each.append(told._replace(log_evidence=told.log_evidence + math.log(weight)))
-    evidence = torch.stack([told.log_evidence for told in each])
-    share = torch.softmax(evidence, 0)
+    observation = torch.stack([told.log_evidence for told in each])
+    share = torch.softmax(observation, 0)
     pick = torch.multinomial(share.T, n_draws, replacement=True, generator=generator).T  # which density each draw is of
     many = torch.stack([told.draws for told in each])
     chosen = many.gather(0, pick[None, :, :, None].expand(1, *many[0].shape))[0]
@@ -171,7 +171,7 @@ def _filled(
     missing = missing_cells(x, columns)
     mean = torch.where(missing, mean, values_of(x, columns))  # no weights, that may not add up to one, touch what is known
     ess = (share * torch.stack([told.ess for told in each])).sum(0)
-    return Filling(chosen, mean, torch.logsumexp(evidence, 0), ess)
+    return Filling(chosen, mean, torch.logsumexp(observation, 0), ess)
 
 
 def _particles(
@@ -194,12 +194,12 @@ def _particles(
     if whiten:
         matrix, shift = whiten[0].parts[0].back, whiten[0].parts[0].mean  # type: ignore[assignment,union-attr]
     known = ~y.isnan()
-    evidence = KnownColumns(known, y.nan_to_num(), matrix, shift)
-    steps = None if n_steps is None else min(n_steps, model.diffusion.n_steps)
+    observation = KnownColumns(known, y.nan_to_num(), matrix, shift)
+    steps = None if n_steps is None else min(n_steps, model.process.n_steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)  # told row by row, as ess
         p = posterior_sample(
-            model.diffusion, model.kernel, evidence, n_particles,
+            model.process, model.kernel, observation, n_particles,
             shape=model.event_shape, n_steps=steps, generator=generator, chunk=4096,
         )  # fmt: skip
     drawn = model.transform.inverse(p.x.reshape(-1, x.shape[1])).view(p.x.shape)
@@ -209,4 +209,4 @@ def _particles(
     kept = systematic(p.log_weights, generator, n=n_draws)
     kept = kept.gather(1, torch.rand(kept.shape, generator=generator).argsort(1))
     draws = q.x[torch.arange(len(x))[:, None], kept].movedim(1, 0)
-    return Filling(draws, mean, p.log_evidence + log_det, torch.minimum(p.ess, p.n_founders))
+    return Filling(draws, mean, p.log_evidence + log_det, torch.minimum(p.ess, p.n_ancestors))

@@ -13,15 +13,15 @@ __all__ = ["TrainConfig"]
 class TrainConfig:
     """Settings of the training loop; the defaults train the toys in minutes on one core."""
 
-    steps: int = 4000
-    """Optimiser steps."""
+    n_updates: int = 4000
+    """Updates of the optimiser."""
     batch_size: int = 512
-    """Examples of one step, over all processes."""
+    """Examples of one update, over all processes."""
     learning_rate: float = 2e-3
     warmup: int = 100
-    """Steps over which the learning rate rises linearly."""
+    """Updates over which the learning rate rises linearly."""
     decay_from: float = 0.4
-    """Share of the steps after which the learning rate falls linearly to zero."""
+    """Share of the updates after which the learning rate falls linearly to zero."""
     weight_decay: float = 0.0
     beta_2: float = 0.99
     """Memory of AdamW's second moment."""
@@ -34,18 +34,18 @@ class TrainConfig:
     importance: bool = True
     """Draw t by the running rms loss, stratified; False for uniform, stratified."""
     place_at: float = 0.25
-    """Share of the steps after which the schedule is placed anew, where a recipe places it; 0 for never in training."""
+    """Share of the updates after which the schedule is placed anew, where a recipe places it; 0 for never in training."""
     amp: bool = False
     """bfloat16 autocast of the network: faster convolutions on machines that have it."""
     evaluate_every: int = 500
-    """Steps between validation bounds, each with a checkpoint."""
+    """Updates between validation bounds, each with a checkpoint."""
     validation_pairs: int = 40000
     """(example, step) pairs of one validation bound, the same draws each time."""
     patience: int = 0
     """Evaluations without improvement beyond noise after which training stops; 0 for never."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every", "validation_pairs"):
+        for name in ("n_updates", "batch_size", "evaluate_every", "validation_pairs"):
             whole_number(name, getattr(self, name), 1)
         for name in ("warmup", "patience"):
             whole_number(name, getattr(self, name), 0)
@@ -58,8 +58,8 @@ class TrainConfig:
         true_or_false("importance", self.importance)
         true_or_false("amp", self.amp)
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of step 0, 1, ..: linear warm-up, constant, linear decay to zero."""
-        rise = min(1.0, (step + 1) / max(1, self.warmup))
-        fall = min(1.0, (self.steps - step) / max(1.0, self.steps * (1.0 - self.decay_from)))
+    def rate_at(self, update: int) -> float:
+        """Learning rate of update 0, 1, ..: linear warm-up, constant, linear decay to zero."""
+        rise = min(1.0, (update + 1) / max(1, self.warmup))
+        fall = min(1.0, (self.n_updates - update) / max(1.0, self.n_updates * (1.0 - self.decay_from)))
         return self.learning_rate * rise * fall

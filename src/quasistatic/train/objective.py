@@ -9,15 +9,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
-from quasistatic.forward import Diffusion
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.forward import ForwardProcess
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.reverse import ReverseKernel
 
 __all__ = ["Batch", "Objective", "draw_batch"]
 
 
 class Batch(NamedTuple):
-    """Examples with the step each visits. The first ``n_first`` rows are at t = 1."""
+    """Examples with the step each n_timesteps. The first ``n_first`` rows are at t = 1."""
 
     x_0: Tensor
     x_t: Tensor
@@ -44,9 +44,9 @@ class Batch(NamedTuple):
 
 
 def draw_batch(
-    diffusion: Diffusion,
+    process: ForwardProcess,
     x_0: Tensor,
-    sampler: StepSampler | None,
+    sampler: TimestepSampler | None,
     n_first: int,
     generator: Generator,
     *,
@@ -65,23 +65,23 @@ def draw_batch(
     else:
         t, weight = torch.ones(len(x_0), dtype=torch.long), torch.full((len(x_0),), 1.0 / max(1, n_first))
     t, weight = t.to(x_0.device, non_blocking=True), weight.to(x_0, non_blocking=True)
-    x_t = diffusion.marginal(x_0, t).sample(noise)
-    x_prev = diffusion.posterior(x_0, x_t, t).sample(noise) if at_draws else None
+    x_t = process.marginal(x_0, t).sample(noise)
+    x_prev = process.posterior(x_0, x_t, t).sample(noise) if at_draws else None
     return Batch(x_0, x_t, t, weight, x_prev, n_first)
 
 
 class Objective(nn.Module):
     """Minus the bound, less its constants: KL of each visited transition, -log p(x_0 | x_1) at t = 1."""
 
-    def __init__(self, diffusion: Diffusion, kernel: ReverseKernel) -> None:
+    def __init__(self, process: ForwardProcess, kernel: ReverseKernel) -> None:
         super().__init__()
-        self.diffusion, self.kernel = diffusion, kernel
+        self.process, self.kernel = process, kernel
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss (a scalar, nats) and what each row has lost, (batch,)."""
         x_0, x_t, t, weight, x_prev, k = batch
         p = self.kernel(x_t, t)
-        back = self.diffusion.posterior(x_0, x_t, t)  # at t = 1 the point x_0
+        back = self.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0
         if x_prev is None:
             each = back.cost(p, k)
         else:

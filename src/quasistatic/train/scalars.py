@@ -35,8 +35,8 @@ class Scalars:
 
     def __call__(self, told: dict[str, Any]) -> None:
         if self._writer is None:
-            self._writer = self._make(str(self.folder), purge_step=told["step"])
+            self._writer = self._make(str(self.folder), purge_step=told["update"])
         for name in ("loss_nats", "validation"):
             if told[name] is not None:
-                self._writer.add_scalar(name, told[name], told["step"])
+                self._writer.add_scalar(name, told[name], told["update"])
         self._writer.flush()

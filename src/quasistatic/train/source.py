@@ -49,7 +49,7 @@ class Source:
     ) -> None:
         self.model, self.augment = model, augment
         self.ahead = Ahead(self._read) if prefetch and not isinstance(rows, Tensor) else None
-        self.device = model.diffusion.beta.device
+        self.device = model.process.beta.device
         self.rows: Tensor | Rows = rows
         self.encoded: Tensor | None = None
         if isinstance(rows, Tensor):

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
-from quasistatic.likelihood.estimators import StepSampler
+from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.storage.atomic import new_folder, write_text
 from quasistatic.storage.files import Check, Optional, a_name, a_number, a_whole, read_json, strict
 from quasistatic.storage.modules import read_pair, require_finite_tensors, save_tensors
@@ -22,7 +22,7 @@ from quasistatic.train.patience import Patience
 __all__ = ["TrainState"]
 
 _SCHEMA: dict[str, Check | Optional] = {
-    "step": a_whole(), "best": Optional(a_number), "seconds": a_number, "cpu_seconds": a_number, "ema_updates": a_whole(),
+    "update": a_whole(), "best": Optional(a_number), "seconds": a_number, "cpu_seconds": a_number, "ema_updates": a_whole(),
     "waited": Optional(a_whole()),
 }  # fmt: skip
 
@@ -39,7 +39,7 @@ class TrainState:
         module: nn.Module,
         optimiser: torch.optim.Optimizer,
         ema: Ema,
-        sampler: StepSampler | None,
+        sampler: TimestepSampler | None,
         generator: Generator,
         noise: Generator | None = None,
         patience: Patience | None = None,
@@ -80,7 +80,7 @@ class TrainState:
         with new_folder(folder / name) as new:
             told = {
                 "bytes": save_tensors(self._tensors(), new / "state.safetensors"),
-                "step": self.step,
+                "update": self.step,
                 "best": self.best,
                 "seconds": self.seconds,
                 "cpu_seconds": self.cpu_seconds,
@@ -143,7 +143,7 @@ class TrainState:
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.step, self.ema.updates = told["step"], told["ema_updates"]
+        self.step, self.ema.updates = told["update"], told["ema_updates"]
         self.best = -float("inf") if told.get("best") is None else told["best"]
         self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
         self.patience.waited = told.get("waited") or 0  # not told by older versions

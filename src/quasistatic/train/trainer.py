@@ -18,8 +18,8 @@ from tqdm import tqdm
 from quasistatic.checks import instance_of, one_of, real_number, require_memory, shown, tensor_of, whole_number
 from quasistatic.errors import InputError, Terminated
 from quasistatic.estimate import UNITS, Estimate
-from quasistatic.forward import Diffusion
-from quasistatic.likelihood.estimators import StepSampler, quick_bound
+from quasistatic.forward import ForwardProcess
+from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
 from quasistatic.model import DiffusionModel, load
 from quasistatic.storage.atomic import clear_half_written, new_folder, write_text
 from quasistatic.storage.files import path_of, regular_file, strict
@@ -53,7 +53,7 @@ def fit(
     augment: Augment | None = None,
     engine: Engine | None = None,
     time_budget: float = math.inf,
-    place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None = None,
+    place_steps: Callable[[DiffusionModel, Generator], ForwardProcess] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
 ) -> DiffusionModel:
     """Train a model's kernel and leave it with the weights of its best validation bound.
@@ -87,7 +87,7 @@ def fit(
         Seconds after which this call stops at a checkpoint; the same call goes on from there.
     place_steps : callable, optional
         Given the model, with its mean weights, and a generator, returns the grid of as many steps on which to train
-        from ``config.place_at`` on, such as :func:`quasistatic.regrid` places them.
+        from ``config.place_at`` on, such as :func:`quasistatic.optimal_schedule` places them.
     on_evaluation : callable, optional
         Told the line of the log after each validation bound; the model then has the weights measured.
 
@@ -106,7 +106,7 @@ def fit(
     folder = None if folder is None else path_of("folder", folder)
     if not validation.dim() or (isinstance(data, Tensor) and not data.dim()):
         raise InputError("data and validation must have an axis of rows")
-    with workers(model.diffusion.beta.device) as team, _own_random_state(model):
+    with workers(model.process.beta.device) as team, _own_random_state(model):
         if not len(data) or not len(validation):
             raise InputError(f"training needs rows, got {len(data)}, and {len(validation)} for validation")
         engine = engine or Engine()
@@ -136,11 +136,11 @@ class _Fit:
         quiet: bool,
         team: Workers,
         time_budget: float,
-        place_steps: Callable[[DiffusionModel, Generator], Diffusion] | None,
+        place_steps: Callable[[DiffusionModel, Generator], ForwardProcess] | None,
         on_evaluation: Callable[[dict[str, Any]], None] | None,
         engine: Engine,
     ) -> None:
-        n_steps = model.diffusion.n_steps
+        n_steps = model.process.n_steps
         if config.batch_size % team.world:
             raise InputError(f"batch_size {config.batch_size} does not divide among {team.world} processes")
         width = math.prod(model.event_shape)
@@ -156,16 +156,16 @@ class _Fit:
         self.model, self.config, self.folder, self.unit, self.team = model, config, folder, unit, team
         self.quiet = quiet or not team.first
         self.place_steps, self.on_evaluation = place_steps, on_evaluation
-        self.place_at = round(config.place_at * config.steps) if place_steps is not None else 0  # 0 is never
+        self.place_at = round(config.place_at * config.n_updates) if place_steps is not None else 0  # 0 is never
         self.seed, self.data, self.time_budget = seed, data, time_budget
         self.generator = Generator().manual_seed(seed)
         # of rows and steps; noise on another device than the CPU is drawn there
         self.noise = self.generator if data.device.type == "cpu" else Generator(data.device).manual_seed(seed)
         self.micro_batch = engine.micro_batch
         self.validation = model.encode(validation, Generator().manual_seed(seed + 1))
-        self.sampler = StepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
+        self.sampler = TimestepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
         self.n_first = _rows_at_one(config, n_steps, model.kernel.first_step)
-        self.objective = Objective(model.diffusion, model.kernel)
+        self.objective = Objective(model.process, model.kernel)
         self.at_draws = getattr(model.kernel, "n_components", 1) > 1
         parameters = [p for p in model.kernel.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -181,7 +181,7 @@ class _Fit:
         self.state = TrainState(
             model.kernel, self.optimiser, self.ema, self.sampler, self.generator, self.noise, self.patience
         )
-        self.state.beta = model.diffusion.beta[1:]
+        self.state.beta = model.process.beta[1:]
 
     def run(self) -> DiffusionModel:
         with termination() if self.folder is not None else nullcontext(bool) as self.told_to_end:
@@ -200,18 +200,18 @@ class _Fit:
         bar_off = True if self.quiet else None  # None: no bar but on a terminal; a log gets a line for each evaluation
         batch = config.batch_size
         with without_bars(), tqdm(
-            total=config.steps * batch, initial=state.step * batch, disable=bar_off, file=progress(),
+            total=config.n_updates * batch, initial=state.step * batch, disable=bar_off, file=progress(),
             unit="examples", unit_scale=True,
         ) as bar:  # fmt: skip
             if not resumed:
                 self._evaluate(bar, started, began)
-            while state.step < config.steps and not self.over:
+            while state.step < config.n_updates and not self.over:
                 if state.step == self.place_at > 0:
                     self._place()
                 self._step(wrapped)
                 bar.update(batch)
                 spent = self._spent(time.perf_counter() - began)
-                if due := state.step % config.evaluate_every == 0 or state.step == config.steps or spent:
+                if due := state.step % config.evaluate_every == 0 or state.step == config.n_updates or spent:
                     self._evaluate(bar, started, began)
                 if self._terminated():
                     self._end(started, saved=due)
@@ -233,7 +233,7 @@ class _Fit:
                 if not saved:
                     self.state.save(self.folder / "checkpoint")
             if not self.quiet:
-                say(f"terminated at step {self.state.step} of {self.config.steps}, with a checkpoint of it")
+                say(f"terminated at step {self.state.step} of {self.config.n_updates}, with a checkpoint of it")
         self.team.wait()
         raise Terminated
 
@@ -253,8 +253,8 @@ class _Fit:
         if self.folder is None:
             return False
         resumed = self.state.restore(self.folder / "checkpoint")
-        if not torch.equal(self.state.beta, self.model.diffusion.beta[1:]):
-            self._move(self.model.diffusion.with_beta(self.state.beta))
+        if not torch.equal(self.state.beta, self.model.process.beta[1:]):
+            self._move(self.model.process.with_beta(self.state.beta))
         if self.team.first:
             with self._writing(self.folder):
                 clear_half_written(self.folder)
@@ -270,21 +270,21 @@ class _Fit:
             placed = self.place_steps(self.model, Generator().manual_seed(self.seed + 4))  # type: ignore[misc]
         self.model.train()
         self._move(placed)
-        self.sampler = self.state.sampler = StepSampler(placed.n_steps, importance=self.config.importance)
+        self.sampler = self.state.sampler = TimestepSampler(placed.n_steps, importance=self.config.importance)
 
-    def _move(self, diffusion: Diffusion) -> None:
+    def _move(self, process: ForwardProcess) -> None:
         """Put the model on another grid of as many steps."""
-        self.model.diffusion = self.objective.diffusion = self.model.kernel.diffusion = diffusion
-        self.state.beta = diffusion.beta[1:]
+        self.model.process = self.objective.process = self.model.kernel.process = process
+        self.state.beta = process.beta[1:]
 
     def _step(self, wrapped: Any) -> None:
         config, state, team = self.config, self.state, self.team
         rows = draw_rows(len(self.data), config.batch_size, self.generator)
         x_0 = self.data.draw(rows, self.noise)
         batch = draw_batch(
-            self.model.diffusion, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws, noise=self.noise
+            self.model.process, x_0, self.sampler, self.n_first, self.generator, at_draws=self.at_draws, noise=self.noise
         )
-        if state.step + 1 < config.steps:  # nothing more is drawn from the generator in this step
+        if state.step + 1 < config.n_updates:  # nothing more is drawn from the generator in this step
             self.data.expect(self.generator, config.batch_size)
         each = team.gather(self._backward(wrapped, batch.rows(team.rank, team.world) if team.world > 1 else batch))
         self.update(config.rate_at(state.step))
@@ -324,7 +324,7 @@ class _Fit:
             self._require_number("validation bound", bound.value, infinite=True)
             self._clock(started)
             line = {
-                "step": state.step,
+                "update": state.step,
                 "seconds": round(state.seconds, 2),
                 "cpu_seconds": round(state.cpu_seconds, 2),
                 "loss_nats": loss,
@@ -337,7 +337,7 @@ class _Fit:
             if bound.value > state.best or state.step == 0:
                 state.best = bound.value
                 self.best_mean = [mean.clone() for mean in self.ema.mean]
-                self.best_diffusion = self.model.diffusion
+                self.best_diffusion = self.model.process
                 if folder is not None:
                     with self._writing(folder):
                         save_best(self.model, folder, f"best-{state.step:08d}", line)
@@ -352,7 +352,7 @@ class _Fit:
                 state.save(folder / "checkpoint")
         bar.set_postfix_str(str(bound))
         if bar.disable and not self.quiet:
-            say(f"step {state.step} of {self.config.steps}: validation bound {bound}{self._pace(began)}")
+            say(f"step {state.step} of {self.config.n_updates}: validation bound {bound}{self._pace(began)}")
         self.team.wait()
 
     def _pace(self, began: float) -> str:
@@ -361,14 +361,15 @@ class _Fit:
         if not done:
             return ""
         seconds = (time.perf_counter() - began) / done
-        left = tqdm.format_interval(seconds * (self.config.steps - self.state.step))
+        left = tqdm.format_interval(seconds * (self.config.n_updates - self.state.step))
         return f", {self.config.batch_size / seconds:.3g} examples/s, {left} left"
 
     def _validation_bounds(self) -> Tensor:
         z, log_det = self.validation
         draws = Generator().manual_seed(self.seed + 2)
         pairs = self.config.validation_pairs
-        total = quick_bound(self.model.diffusion, self.model.kernel, z, n_pairs=pairs, generator=draws)
+        n_timesteps = max(1, pairs // len(z))
+        total = estimate_elbo(self.model.process, self.model.kernel, z, n_timesteps=n_timesteps, generator=draws).total
         return total + log_det
 
     def _require_number(self, name: str, value: float | None, *, infinite: bool = False) -> None:
@@ -395,7 +396,7 @@ class _Fit:
             self.team.wait()
             best = load(self.folder).to(self.data.device)
             self.model.kernel.load_state_dict(best.kernel.state_dict())
-            self._move(best.diffusion)
+            self._move(best.process)
         else:
             self.ema._put(self.best_mean)
             self._move(self.best_diffusion)
@@ -404,7 +405,7 @@ class _Fit:
 
 def _own_random_state(model: DiffusionModel) -> AbstractContextManager[None]:
     """Within the block, draws from torch's global generators leave no trace outside."""
-    device = model.diffusion.beta.device
+    device = model.process.beta.device
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
@@ -412,7 +413,7 @@ def _rows_at_one(config: TrainConfig, n_steps: int, first_step: str) -> int:
     """Rows of a batch that are at t = 1: some but not all, unless there is one step or the first is fixed."""
     if n_steps == 1:
         return config.batch_size
-    if first_step == "stationary":
+    if first_step == "fixed":
         return 0
     share = max(config.first_share, 1.0 / n_steps)
     return max(1, min(config.batch_size - 1, round(config.batch_size * share)))
@@ -444,7 +445,7 @@ def trim_log(log: Path, step: int) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        step = json.loads(line)["step"]
+        step = json.loads(line)["update"]
     except (LookupError, RecursionError, TypeError, ValueError):
         return math.inf
     return step if isinstance(step, int | float) else math.inf

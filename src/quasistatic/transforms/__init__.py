@@ -15,7 +15,7 @@ in data units is a density of the data; ``inverse(z)`` goes back. All work in fl
 
 from quasistatic.transforms.base import Chain, Elementwise, Transform
 from quasistatic.transforms.columns import OnColumns
-from quasistatic.transforms.integers import Dequantise, HistogramToNormal, Levels, bits_per_dim_from_k
+from quasistatic.transforms.integers import Dequantise, HistogramGaussianizer, Levels, bits_per_dim_from_k
 from quasistatic.transforms.linear import Affine, Whiten
 from quasistatic.transforms.missing import Complete
 from quasistatic.transforms.power import YeoJohnson
@@ -26,7 +26,7 @@ __all__ = [
     "Complete",
     "Dequantise",
     "Elementwise",
-    "HistogramToNormal",
+    "HistogramGaussianizer",
     "Levels",
     "OnColumns",
     "Transform",

@@ -12,7 +12,7 @@ from quasistatic.random import uniform
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Elementwise, Transform
 
-__all__ = ["Dequantise", "HistogramToNormal", "Levels", "bits_per_dim_from_k"]
+__all__ = ["Dequantise", "HistogramGaussianizer", "Levels", "bits_per_dim_from_k"]
 
 
 @saveable
@@ -109,7 +109,7 @@ def bits_per_dim_from_k(k: float, sd: float, channels: int = 1) -> float:
 
 
 @saveable
-class HistogramToNormal(Elementwise):
+class HistogramGaussianizer(Elementwise):
     r"""Each column of dequantised integers through its own distribution function to a standard normal.
 
     :math:`z_i = \Phi^{-1}(F_i(x_i))`, where :math:`F_i` is piecewise linear with one piece for each level, so the
@@ -131,7 +131,7 @@ class HistogramToNormal(Elementwise):
         self.register_buffer("below", torch.cat([mass.new_zeros(len(mass), 1), mass.cumsum(1)], 1), persistent=False)
 
     @classmethod
-    def fit(cls, x: Tensor, levels: int, prior: float = 0.5) -> HistogramToNormal:
+    def fit(cls, x: Tensor, levels: int, prior: float = 0.5) -> HistogramGaussianizer:
         """Count levels in rows of integers (n, d), with ``prior`` added to every count."""
         counts = torch.nn.functional.one_hot(x.long(), levels).sum(0).double() + prior
         return cls(counts / counts.sum(1, keepdim=True))

@@ -5,32 +5,33 @@ r"""What is known about x, and kernels multiplied by it.
 :class:`KnownColumns`                     the same of a mixed table, whose numbers are whitened
 :class:`GaussianMeasurement`              y = A x + noise: denoising, deblurring, tomography
 :class:`Blur`, :class:`Downsample`        operators A of images
-:class:`BitFlips`                         bits through a noisy channel
-:class:`LogEvidence`                      any log r(x), with gradient or without
+:class:`BitFlipChannel`                         bits through a noisy channel
+:class:`LogFactor`                      any log r(x), with gradient or without
 ``a & b``, :class:`Product`               all of them at once
 ========================================  ==============================================================
 
-:class:`TiltedKernel` is the chain's kernel multiplied by one of them; :func:`quasistatic.posterior.smc.posterior_sample` runs it
+:class:`TwistedKernel` is the chain's kernel multiplied by one of them;
+:func:`quasistatic.posterior.smc.posterior_sample` runs it
 with weights.
 """
 
-from quasistatic.posterior.observations.base import Evidence, Product, Tilt
+from quasistatic.posterior.observations.base import JointObservation, Observation, Tilt
 from quasistatic.posterior.observations.columns import KnownColumns
-from quasistatic.posterior.observations.flips import BitFlips
-from quasistatic.posterior.observations.function import LogEvidence
+from quasistatic.posterior.observations.flips import BitFlipChannel
+from quasistatic.posterior.observations.function import LogFactor
 from quasistatic.posterior.observations.gaussian import GaussianMeasurement
 from quasistatic.posterior.observations.known import KnownEntries
 from quasistatic.posterior.observations.operators import Blur, Downsample
 
 __all__ = [
-    "BitFlips",
+    "BitFlipChannel",
     "Blur",
     "Downsample",
-    "Evidence",
     "GaussianMeasurement",
+    "JointObservation",
     "KnownColumns",
     "KnownEntries",
-    "LogEvidence",
-    "Product",
+    "LogFactor",
+    "Observation",
     "Tilt",
 ]

@@ -24,9 +24,9 @@ from quasistatic.distributions.weighted_levels import ObservedLevels
 from quasistatic.errors import InputError
 from quasistatic.printing import Described
 
-__all__ = ["Evidence", "Product", "Tilt", "as_evidence"]
+__all__ = ["JointObservation", "Observation", "Tilt", "as_observation"]
 
-E = TypeVar("E", bound="Evidence")
+E = TypeVar("E", bound="Observation")
 
 
 class Tilt(NamedTuple):
@@ -54,7 +54,7 @@ class Tilt(NamedTuple):
         return self.log_z if self.gap is None else self.log_z + self.gap(x)
 
 
-class Evidence(Described, ABC):
+class Observation(Described, ABC):
     """What is known about x, told by log r(x). ``a & b`` is both, if their errors are independent.
 
     It is made of tensors of one event, or of a batch of B observations; :meth:`on` checks them against an event shape.
@@ -129,8 +129,8 @@ class Evidence(Described, ABC):
         Examples
         --------
         >>> from quasistatic.distributions import Bernoulli
-        >>> from quasistatic.posterior.observations import BitFlips
-        >>> law, log_z = BitFlips(torch.tensor([1.0]), rate=0.1).tilt(Bernoulli(torch.tensor([[0.5]])))
+        >>> from quasistatic.posterior.observations import BitFlipChannel
+        >>> law, log_z = BitFlipChannel(torch.tensor([1.0]), rate=0.1).tilt(Bernoulli(torch.tensor([[0.5]])))
         >>> round(law.probs.item(), 4), round(log_z.exp().item(), 4)
         (0.9, 0.5)
         """
@@ -142,11 +142,11 @@ class Evidence(Described, ABC):
         product = here.product(p, share)
         return product.law, product.log_z
 
-    def __and__(self, other: Evidence | Callable[[Tensor], Tensor]) -> Product:
-        return Product(self, as_evidence(other, "what stands after &"))
+    def __and__(self, other: Observation | Callable[[Tensor], Tensor]) -> JointObservation:
+        return JointObservation(self, as_observation(other, "what stands after &"))
 
-    def __rand__(self, other: Callable[[Tensor], Tensor]) -> Product:
-        return Product(as_evidence(other, "what stands before &"), self)
+    def __rand__(self, other: Callable[[Tensor], Tensor]) -> JointObservation:
+        return JointObservation(as_observation(other, "what stands before &"), self)
 
     def _of_mixture(self, p: Mixture, share: float) -> Tilt:
         """Products with each component, in closed form."""
@@ -176,8 +176,8 @@ class Evidence(Described, ABC):
         return Tilt(law, log_z, log_z)
 
 
-def as_evidence(value: Any, name: str = "evidence") -> Evidence:
-    r"""Take evidence as it is, and a function log r(x) as :class:`LogEvidence`.
+def as_observation(value: Any, name: str = "evidence") -> Observation:
+    r"""Take evidence as it is, and a function log r(x) as :class:`LogFactor`.
 
     Parameters
     ----------
@@ -186,17 +186,17 @@ def as_evidence(value: Any, name: str = "evidence") -> Evidence:
     name : str
         What to call it in the message.
     """
-    if isinstance(value, Evidence):
+    if isinstance(value, Observation):
         return value
     if callable(value) and not isinstance(value, type):
-        from quasistatic.posterior.observations.function import LogEvidence  # which needs this module
+        from quasistatic.posterior.observations.function import LogFactor  # which needs this module
 
-        return LogEvidence(value)
+        return LogFactor(value)
     rule = "evidence, such as a GaussianMeasurement or KnownEntries, or a function log r(x)"
     raise InputError(f"{name} must be {rule}, got {type(value).__name__}")
 
 
-class Product(Evidence):
+class JointObservation(Observation):
     """Several pieces of evidence at once.
 
     Parameters
@@ -205,19 +205,19 @@ class Product(Evidence):
         Those with closed forms are multiplied in first, whatever the order.
     """
 
-    def __init__(self, *parts: Evidence) -> None:
+    def __init__(self, *parts: Observation) -> None:
         if not parts:
             raise InputError("a product of evidence needs at least one part")
-        flat: list[Evidence] = []
+        flat: list[Observation] = []
         for part in parts:
-            instance_of("each part", part, Evidence, "evidence")
-            flat.extend(part.parts if isinstance(part, Product) else (part,))
-        self.parts: tuple[Evidence, ...] = tuple(sorted(flat, key=lambda part: not part.closed))
+            instance_of("each part", part, Observation, "evidence")
+            flat.extend(part.parts if isinstance(part, JointObservation) else (part,))
+        self.parts: tuple[Observation, ...] = tuple(sorted(flat, key=lambda part: not part.closed))
         self.vanishes = any(part.vanishes for part in flat)
         self.closed = all(part.closed for part in flat)
 
-    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> Product:
-        product = Product(*(part.on(event, device) for part in self.parts))
+    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> JointObservation:
+        product = JointObservation(*(part.on(event, device) for part in self.parts))
         counts = {part.n_observations for part in product.parts} - {1}
         if len(counts) > 1:
             raise InputError(f"the parts of the evidence hold {sorted(counts)} observations, but must hold as many or one")
@@ -228,8 +228,8 @@ class Product(Evidence):
         _refuse_known_twice(product.parts)
         return product
 
-    def rows(self, index: Tensor) -> Product:
-        product = Product(*(part.rows(index) for part in self.parts))
+    def rows(self, index: Tensor) -> JointObservation:
+        product = JointObservation(*(part.rows(index) for part in self.parts))
         product.event, product.versions = self.event, self.versions
         product.n_observations = len(index) if self.n_observations > 1 else 1
         return product
@@ -250,7 +250,7 @@ class Product(Evidence):
         )
 
 
-def _refuse_known_twice(parts: Sequence[Evidence]) -> None:
+def _refuse_known_twice(parts: Sequence[Observation]) -> None:
     masks: list[Tensor] = [part.mask for part in parts if part.vanishes and hasattr(part, "mask")]
     total = sum(mask.long() for mask in masks)
     if isinstance(total, Tensor) and (total > 1).any():

@@ -11,18 +11,18 @@ from torch import Tensor
 from quasistatic.distributions import (
     LOG_2PI,
     Bernoulli,
-    BlockProduct,
     Categorical,
     Distribution,
-    FullGaussian,
     Gaussian,
+    Joint,
     Mixture,
+    MultivariateGaussian,
 )
 from quasistatic.distributions.conditioning import observe_bits
 from quasistatic.distributions.low_rank import LowRankGaussian
 from quasistatic.distributions.operations import unsupported
 from quasistatic.linalg import cholesky
-from quasistatic.posterior.observations.base import Evidence, Tilt
+from quasistatic.posterior.observations.base import Observation, Tilt
 
 __all__ = ["KnownColumns"]
 
@@ -40,7 +40,7 @@ class _Plane(NamedTuple):
     """(n,), log density of the known numbers."""
 
 
-class KnownColumns(Evidence):
+class KnownColumns(Observation):
     r"""Some entries of the rows of a table are known exactly; numbers are seen through :math:`y = B z + c`.
 
     Whitening mixes numbers, so a known number is an exact linear measurement of z. Its product with a normal law has a
@@ -62,7 +62,7 @@ class KnownColumns(Evidence):
     >>> root = torch.tensor([[1.0, 0.0], [0.8, 0.6]], dtype=torch.float64)
     >>> seen = KnownColumns(torch.tensor([[True, False]]), torch.tensor([[1.0, 0.0]]), root, torch.zeros(2))
     >>> white = Gaussian(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
-    >>> law = seen.product(BlockProduct([white], [torch.tensor([0, 1])])).law
+    >>> law = seen.product(Joint([white], [torch.tensor([0, 1])])).law
     >>> [round(v, 6) for v in (root @ law.parts[0].mean[0]).tolist()]
     [1.0, 0.8]
     """
@@ -96,18 +96,18 @@ class KnownColumns(Evidence):
     def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
         if isinstance(p, Mixture):
             return self._of_mixture(p, share)
-        if not isinstance(p, BlockProduct):
+        if not isinstance(p, Joint):
             raise unsupported(p)
         pairs = [self._of_block(part, *self._about(columns)) for part, columns in zip(p.parts, p.columns, strict=True)]
         total = torch.stack([log_z for _, log_z in pairs]).sum(0)
-        return Tilt(BlockProduct([law for law, _ in pairs], p.columns), total, total)
+        return Tilt(Joint([law for law, _ in pairs], p.columns), total, total)
 
     def lookahead(self, p: Distribution) -> Tensor:
         if isinstance(p, Mixture):
             index = torch.arange(len(p.log_weights)).repeat_interleave(p.n_components)
             inner = self.rows(index).lookahead(p.components)
             return torch.logsumexp(p.log_weights + inner.view_as(p.log_weights), 1)
-        if not isinstance(p, BlockProduct):
+        if not isinstance(p, Joint):
             raise unsupported(p)
         each = []
         for part, columns in zip(p.parts, p.columns, strict=True):
@@ -125,7 +125,7 @@ class KnownColumns(Evidence):
             plane = self._plane(p, known, values)
             root = torch.linalg.solve_triangular(plane.lower, plane.across.mT, upper=False).mT
             return LowRankGaussian(plane.centre, root, torch.zeros_like(plane.centre)), plane.log_z
-        if isinstance(p, FullGaussian):
+        if isinstance(p, MultivariateGaussian):
             return self._of_numbers(p, known, values)
         if isinstance(p, Bernoulli):
             never = torch.full_like(p.probs, -torch.inf)
@@ -164,7 +164,7 @@ class KnownColumns(Evidence):
         )  # fmt: skip
         return _Plane(p.mean + left, across, lower, log_z)
 
-    def _of_numbers(self, p: FullGaussian, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
+    def _of_numbers(self, p: MultivariateGaussian, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
         factor = self.matrix @ p.scale_tril
         cov, mean = factor @ factor.mT, p.mean @ self.matrix.T + self.shift
         known = known.expand(mean.shape)
@@ -183,4 +183,4 @@ class KnownColumns(Evidence):
         left = left + torch.diag_embed(torch.where(known, 1.0, 1e-12 * spread))
         rest = cholesky(left) * hidden
         # a root of the covariance, though not a triangular one: draws, and sums of covariances, ask for no more
-        return FullGaussian((centre - self.shift) @ self.inverse.T, self.inverse @ rest), log_z
+        return MultivariateGaussian((centre - self.shift) @ self.inverse.T, self.inverse @ rest), log_z

@@ -11,12 +11,12 @@ from torch import Tensor
 from quasistatic.checks import tensor_of
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Evidence, Tilt, batch_first
+from quasistatic.posterior.observations.base import Observation, Tilt, batch_first
 
-__all__ = ["BitFlips"]
+__all__ = ["BitFlipChannel"]
 
 
-class BitFlips(Evidence):
+class BitFlipChannel(Observation):
     r"""Each bit was read wrongly with some probability.
 
     .. math:: r(x) = \prod_i \epsilon^{[x_i \ne y_i]}\, (1 - \epsilon)^{[x_i = y_i]}
@@ -30,7 +30,7 @@ class BitFlips(Evidence):
 
     Examples
     --------
-    >>> flips = BitFlips(torch.tensor([1.0, 0.0]), rate=0.1).on((2,))
+    >>> flips = BitFlipChannel(torch.tensor([1.0, 0.0]), rate=0.1).on((2,))
     >>> [round(v, 4) for v in flips.log_r(torch.tensor([[1.0, 0.0], [0.0, 0.0]])).exp().tolist()]
     [0.81, 0.09]
     """
@@ -48,7 +48,7 @@ class BitFlips(Evidence):
                 "for bits that are known take KnownEntries"
             )
 
-    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> BitFlips:
+    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> BitFlipChannel:
         flips = copy.copy(self)
         flips.event = event
         flips.y, flips.batched = batch_first(self.y, event, "y", device)
@@ -58,7 +58,7 @@ class BitFlips(Evidence):
         flips.n_observations = len(flips.y)
         return flips
 
-    def rows(self, index: Tensor) -> BitFlips:
+    def rows(self, index: Tensor) -> BitFlipChannel:
         if self.n_observations == 1:
             return self
         flips = copy.copy(self)

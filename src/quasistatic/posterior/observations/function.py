@@ -12,15 +12,15 @@ from torch import Tensor
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
 from quasistatic.distributions.operations import mean, span, take
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Evidence, Tilt
+from quasistatic.posterior.observations.base import Observation, Tilt
 from quasistatic.posterior.observations.first_order import first_order
 
-__all__ = ["LogEvidence"]
+__all__ = ["LogFactor"]
 
 MOST_STATES = 64  # of bits or classes that are enumerated for an exact product
 
 
-class LogEvidence(Evidence):
+class LogFactor(Observation):
     r"""Evidence that is any function, log r(x), finite everywhere.
 
     Kernels are multiplied by :math:`r(\mu)\, e^{g \cdot (x - \mu)}` with :math:`g = \nabla \log r(\mu)` at their mean, so
@@ -39,7 +39,7 @@ class LogEvidence(Evidence):
     Examples
     --------
     >>> from quasistatic.distributions import Gaussian
-    >>> evidence = LogEvidence(lambda x: 3.0 * x.sum(1))
+    >>> evidence = LogFactor(lambda x: 3.0 * x.sum(1))
     >>> law, log_z = evidence.tilt(Gaussian(torch.zeros(1, 2), torch.full((1, 2), 0.5)))
     >>> law.mean.tolist(), log_z.item()      # exact, for a linear log r: |g|^2 v / 2
     ([[1.5, 1.5]], 4.5)
@@ -52,12 +52,12 @@ class LogEvidence(Evidence):
             raise InputError(f"log_r must be a function of x, got {type(log_r).__name__}")
         self.function, self.differentiable = log_r, differentiable
 
-    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> LogEvidence:
+    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> LogFactor:
         here = copy.copy(self)
         here.event = event
         return here
 
-    def rows(self, index: Tensor) -> LogEvidence:
+    def rows(self, index: Tensor) -> LogFactor:
         return self
 
     def log_r(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from quasistatic.distributions import LOG_2PI, Distribution, Gaussian, Mixture
 from quasistatic.distributions.conditioning import observe_entries, observe_linear
 from quasistatic.distributions.operations import span
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Evidence, Tilt, batch_first, require_finite
+from quasistatic.posterior.observations.base import Observation, Tilt, batch_first, require_finite
 from quasistatic.posterior.observations.first_order import first_order, linear_pull
 
 __all__ = ["GaussianMeasurement"]
@@ -25,7 +25,7 @@ Operator = Callable[[Tensor], Tensor]
 DENSE = 256  # entries of an event, up to which every particle may hold a covariance of all of them
 
 
-class GaussianMeasurement(Evidence):
+class GaussianMeasurement(Observation):
     r"""A noisy linear measurement, :math:`r(x) = \mathcal{N}(y;\, A x,\, s^2 I)`.
 
     Parameters

@@ -13,12 +13,12 @@ from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, Gaussian
 from quasistatic.distributions.conditioning import observe_cells, observe_entries, observe_linear
 from quasistatic.distributions.discretised import DiscretisedGaussian
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Evidence, Tilt, batch_first, require_finite
+from quasistatic.posterior.observations.base import Observation, Tilt, batch_first, require_finite
 
 __all__ = ["KnownEntries", "KnownProjections"]
 
 
-class KnownEntries(Evidence):
+class KnownEntries(Observation):
     r"""Some entries of x are known exactly, :math:`r(x) = \prod_{i \in M} \delta(x_i - v_i)`.
 
     The evidence is the marginal density (for bits, the probability) of the known entries. Samples hold them bit for bit.
@@ -129,7 +129,7 @@ class KnownEntries(Evidence):
         return Tilt(DiscretisedGaussian(at, narrow, p.step, p.low, p.high), log_z, log_z)
 
 
-class KnownProjections(Evidence):
+class KnownProjections(Observation):
     r"""Entries of a linear map of x are known exactly: what known entries are to a model that mixes them.
 
     Parameters

@@ -1,4 +1,6 @@
-r"""Linear operators on images, each with its adjoint, for :class:`~quasistatic.posterior.observations.GaussianMeasurement`."""
+r"""Linear operators on images, each with its adjoint, for
+:class:`~quasistatic.posterior.observations.GaussianMeasurement`.
+"""
 
 from __future__ import annotations
 

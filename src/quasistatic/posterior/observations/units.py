@@ -13,24 +13,24 @@ import torch
 from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Evidence, Product
-from quasistatic.posterior.observations.flips import BitFlips
-from quasistatic.posterior.observations.function import LogEvidence
+from quasistatic.posterior.observations.base import JointObservation, Observation
+from quasistatic.posterior.observations.flips import BitFlipChannel
+from quasistatic.posterior.observations.function import LogFactor
 from quasistatic.posterior.observations.gaussian import GaussianMeasurement
 from quasistatic.posterior.observations.known import KnownEntries, KnownProjections
-from quasistatic.transforms import Affine, Chain, Dequantise, HistogramToNormal, Levels, Transform, Whiten
+from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Levels, Transform, Whiten
 
 __all__ = ["in_model_units", "keep_known"]
 
 
 def in_model_units(
-    evidence: Evidence,
+    observation: Observation,
     transform: Transform,
     event: Sequence[int],
     device: torch.device | str = "cpu",
     generator: Generator | None = None,
     n_particles: int = 1,
-) -> tuple[Evidence, Tensor]:
+) -> tuple[Observation, Tensor]:
     r"""Carry evidence through a transform.
 
     Known entries pass transforms of entries one by one, and after them linear ones, where they become projections that
@@ -46,9 +46,9 @@ def in_model_units(
         To be added to the log evidence of z, to make it that of x.
     """
     parts = _parts(transform)
-    bound = evidence.on(event, device)
+    bound = observation.on(event, device)
     nothing = torch.zeros(1, dtype=torch.float64, device=device)
-    if isinstance(bound, Product):
+    if isinstance(bound, JointObservation):
         return _product(bound, transform, event, device, generator, n_particles)
     if not parts:
         return bound, nothing
@@ -56,16 +56,16 @@ def in_model_units(
         return _known(bound, parts, event, device, generator, n_particles), nothing
     if isinstance(bound, GaussianMeasurement) and all(isinstance(p, Affine | Dequantise | Whiten | Levels) for p in parts):
         return _measured(bound, parts, event, device)
-    if isinstance(bound, GaussianMeasurement | LogEvidence):
+    if isinstance(bound, GaussianMeasurement | LogFactor):
         return _Carried(bound, parts).on(event, device), nothing
-    if isinstance(bound, BitFlips):
+    if isinstance(bound, BitFlipChannel):
         raise InputError("flipped bits are evidence about bits, but this model's data is transformed to numbers")
     raise InputError(f"evidence of type {type(bound).__name__} cannot be carried to the units of the model")
 
 
-def keep_known(evidence: Evidence, x: Tensor) -> Tensor:
+def keep_known(observation: Observation, x: Tensor) -> Tensor:
     """Put known entries into samples (B, N, *event) as they were given, free of rounding."""
-    for part in evidence.parts if isinstance(evidence, Product) else (evidence,):
+    for part in observation.parts if isinstance(observation, JointObservation) else (observation,):
         if isinstance(part, KnownEntries):
             x = torch.where(part.mask.unsqueeze(1), part.values.unsqueeze(1), x)
     return x
@@ -94,10 +94,10 @@ def _to_data(parts: Sequence[Transform], z: Tensor) -> Tensor:
     return z
 
 
-class _Carried(LogEvidence):
+class _Carried(LogFactor):
     """Evidence of any kind about data, asked in model units; rounding has the gradient of none."""
 
-    def __init__(self, inner: Evidence, parts: Sequence[Transform]) -> None:
+    def __init__(self, inner: Observation, parts: Sequence[Transform]) -> None:
         super().__init__(self._ask, getattr(inner, "differentiable", True))
         self.inner, self.parts = inner, parts
         self.n_observations, self.batched = inner.n_observations, inner.batched
@@ -117,19 +117,19 @@ class _Carried(LogEvidence):
 
 
 def _product(
-    product: Product,
+    product: JointObservation,
     transform: Transform,
     event: Sequence[int],
     device: torch.device | str,
     generator: Generator | None,
     n_particles: int,
-) -> tuple[Evidence, Tensor]:
+) -> tuple[Observation, Tensor]:
     carried = [in_model_units(part, transform, event, device, generator, n_particles) for part in product.parts]
     about = [part for part, _ in carried]
     if any(part.versions > 1 for part in about):
         each = torch.arange(product.n_observations * n_particles, device=device) // n_particles
         about = [part if part.versions > 1 else part.rows(each) for part in about]
-    together = Product(*about).on(event, device)
+    together = JointObservation(*about).on(event, device)
     together.batched = product.batched
     return together, torch.stack([factor for _, factor in carried]).sum(0)
 
@@ -141,11 +141,11 @@ def _known(
     device: torch.device | str,
     generator: Generator | None,
     n_particles: int,
-) -> Evidence:
+) -> Observation:
     mixing = next((i for i, part in enumerate(parts) if isinstance(part, Whiten)), len(parts))
     before, behind = parts[:mixing], parts[mixing:]
     for part in parts:
-        if not isinstance(part, Affine | Dequantise | HistogramToNormal | Levels | Whiten):
+        if not isinstance(part, Affine | Dequantise | HistogramGaussianizer | Levels | Whiten):
             raise InputError(f"known entries cannot pass the transform {type(part).__name__} of this model")
     if any(part.random for part in before):
         every = torch.arange(known.n_observations * n_particles, device=device) // n_particles
@@ -176,7 +176,7 @@ def _known(
 
 def _measured(
     seen: GaussianMeasurement, parts: list[Transform], event: Sequence[int], device: torch.device | str
-) -> tuple[Evidence, Tensor]:
+) -> tuple[Observation, Tensor]:
     d = math.prod(event)
     mixed = any(isinstance(part, Whiten) for part in parts)
     zero = _to_data(parts, torch.zeros(1, *event, dtype=torch.float64, device=device))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from torch import Generator, Tensor
 
-import quasistatic.likelihood.elbo
+import quasistatic.likelihood.bound
 from chance import FALSE_ALARM, check_mean, check_same_mean, standard_error
 from oracles import (
     ExactGaussianData,
@@ -27,25 +27,25 @@ from oracles import (
     roughen,
     white,
 )
-from quasistatic.distributions import Distribution, FullGaussian, Gaussian, Mixture
-from quasistatic.forward import BinomialDiffusion, GaussianDiffusion
-from quasistatic.likelihood.elbo import (
+from quasistatic.distributions import Distribution, Gaussian, Mixture, MultivariateGaussian
+from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
+from quasistatic.likelihood.bound import (
     Bound,
-    elbo_terms,
-    log_prob_estimate,
+    elbo,
+    importance_weighted_log_prob,
     null_log_prob,
     paper_k,
     stacked_rows,
     step_log_ratio,
 )
-from quasistatic.likelihood.exact import ExactBits
+from quasistatic.likelihood.exact import ExactBernoulliKernel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import (
     BernoulliDenoiser,
+    FixedFirstStep,
     GaussianDenoiser,
-    PerturbationKernel,
+    PaperKernel,
     ReverseKernel,
-    StationaryFirstStep,
 )
 from quasistatic.schedules import beta_from_log_snr, constant_erasure, geometric
 from quasistatic.transforms import Affine
@@ -54,17 +54,17 @@ from strategies import rates
 METHODS = ("marginal", "trajectory")
 
 
-def one_bit() -> tuple[BinomialDiffusion, ReverseKernel, Tensor, Tensor]:
+def one_bit() -> tuple[BernoulliDiffusion, ReverseKernel, Tensor, Tensor]:
     """P(1) = 0.1 and nineteen steps 1/20 .. 1/2 towards rate 1/2, with the true reversal."""
-    q = BinomialDiffusion(1.0 / torch.arange(20, 1, -1, dtype=torch.float64), 0.5)
+    q = BernoulliDiffusion(1.0 / torch.arange(20, 1, -1, dtype=torch.float64), 0.5)
     states, weights = all_bits(1), torch.tensor([0.9, 0.1], dtype=torch.float64)
-    return q, ExactBits(q, states, weights, factorised=True), states, weights
+    return q, ExactBernoulliKernel(q, states, weights, factorised=True), states, weights
 
 
-def random_denoiser(d: int = 3, n_steps: int = 4, seed: int = 0, m: int = 1) -> tuple[BinomialDiffusion, BernoulliDenoiser]:
+def random_denoiser(d: int = 3, n_steps: int = 4, seed: int = 0, m: int = 1) -> tuple[BernoulliDiffusion, BernoulliDenoiser]:
     """An untrained model of bits with random weights: some law of 2^d states, none in particular."""
     torch.manual_seed(seed)
-    q = BinomialDiffusion(constant_erasure(n_steps), 0.4)
+    q = BernoulliDiffusion(constant_erasure(n_steps), 0.4)
     network = roughen(ResidualMLP(d, BernoulliDenoiser.n_outputs(d, m), width=8, depth=1), seed, 0.6).double()
     rate = torch.linspace(0.2, 0.6, d, dtype=torch.float64)
     kernel = BernoulliDenoiser(q, network, rate, m).double().requires_grad_(False)
@@ -101,7 +101,7 @@ def test_one_bit_by_draws(method: str, generator: Generator) -> None:
     q, kernel, _, _ = one_bit()
     x = torch.zeros(400, 100, dtype=torch.float64)
     x[:, :10] = 1.0
-    total = elbo_terms(q, kernel, x.view(-1, 1), generator=generator, method=method).total.view(400, 100)
+    total = elbo(q, kernel, x.view(-1, 1), generator=generator, method=method).total.view(400, 100)
     check_mean(total.mean(1), -0.325883186861, resolves=0.015)
 
 
@@ -120,8 +120,8 @@ def test_the_true_reversal_of_a_bit_is_exact_but_for_the_end() -> None:
 def test_the_bound_is_below_log_p_for_every_state_and_closes_with_the_number_of_steps(d: int) -> None:
     weights, states, gaps = random_weights(2**d, seed=d), all_bits(d), []
     for n_steps in (2, 4, 8, 16):
-        q = BinomialDiffusion(constant_erasure(n_steps), 0.5)
-        kernel = ExactBits(q, states, weights, factorised=True)
+        q = BernoulliDiffusion(constant_erasure(n_steps), 0.5)
+        kernel = ExactBernoulliKernel(q, states, weights, factorised=True)
         bound, log_p = enumerated_bound(q, kernel, states), model_log_prob(q, kernel, states)
         assert (bound <= log_p + 1e-12).all()
         gaps.append((weights @ (weights.log() - bound)).item())
@@ -138,7 +138,7 @@ def test_the_estimators_have_the_enumerated_mean_for_every_state(m: int, method:
     q, kernel = random_denoiser(m=m)
     states = all_bits(3)
     n = 3000
-    total = elbo_terms(q, kernel, states.repeat(n, 1), generator=generator, method=method).total.view(n, 8)
+    total = elbo(q, kernel, states.repeat(n, 1), generator=generator, method=method).total.view(n, 8)
     check_mean(total, enumerated_bound(q, kernel, states), resolves=0.3)
 
 
@@ -156,13 +156,13 @@ def test_any_network_is_a_normalised_model_and_its_bound_is_below(m: int, seed: 
 def test_the_exact_mixture_leaves_no_variance(generator: Generator) -> None:
     # total erasure: q(x_T) is pi, and every path then scores log p(x_0) itself
     d, weights = 3, random_weights(8, seed=2)
-    q = BinomialDiffusion(constant_erasure(5), torch.tensor([0.3, 0.5, 0.6]))
-    kernel = ExactBits(q, all_bits(d), weights)
+    q = BernoulliDiffusion(constant_erasure(5), torch.tensor([0.3, 0.5, 0.6]))
+    kernel = ExactBernoulliKernel(q, all_bits(d), weights)
     x = all_bits(d).repeat(20, 1)
-    bound = elbo_terms(q, kernel, x, generator=generator, method="trajectory")
+    bound = elbo(q, kernel, x, generator=generator, method="trajectory")
     assert bound.transitions.std().item() > 0.1  # the parts do vary
     torch.testing.assert_close(bound.total, weights.log().repeat(20), rtol=0, atol=1e-10)
-    estimate = log_prob_estimate(q, kernel, x[:8], n_trajectories=3, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, x[:8], n_trajectories=3, generator=generator)
     torch.testing.assert_close(estimate, weights.log(), rtol=0, atol=1e-10)
 
 
@@ -174,7 +174,7 @@ def test_gaussian_data_with_its_true_reversal_loses_the_terminal_kl_and_no_more(
     # 1e-6; log p of the same points is subtracted, which takes most of the variance
     q, kernel = gaussian_data(low=-1.0)
     x = kernel.data(8000, generator)
-    total = elbo_terms(q, kernel, x, generator=generator, method=method).total
+    total = elbo(q, kernel, x, generator=generator, method=method).total
     check_mean(total - kernel.log_prob(x), -kernel.terminal_kl(), resolves=kernel.terminal_kl())
 
 
@@ -184,7 +184,7 @@ def test_along_a_path_the_true_reversal_varies_only_with_the_end(generator: Gene
     for low in (-2.0, -6.0, -10.0):
         q, kernel = gaussian_data(low=low)
         x = kernel.data(500, generator)
-        total = elbo_terms(q, kernel, x, generator=generator, method="trajectory").total
+        total = elbo(q, kernel, x, generator=generator, method="trajectory").total
         spreads.append((total - kernel.log_prob(x)).std().item())
     # where little is left, it is sqrt(alpha_bar) times the data's mean that still shows: e^2 less from one to the next
     assert spreads[1] / spreads[2] == pytest.approx(math.exp(2), rel=0.15)
@@ -196,7 +196,7 @@ def test_white_data_leaves_no_variance_for_any_rates(beta: Tensor) -> None:
     q = GaussianDiffusion(beta)
     kernel = ExactGaussianData(q, torch.zeros(2), torch.eye(2))
     x = 2.0 * torch.randn(20, 2, generator=Generator().manual_seed(1), dtype=torch.float64)
-    total = elbo_terms(q, kernel, x, generator=Generator().manual_seed(2), method="trajectory").total
+    total = elbo(q, kernel, x, generator=Generator().manual_seed(2), method="trajectory").total
     torch.testing.assert_close(total, white(x), rtol=1e-9, atol=1e-9)
 
 
@@ -206,7 +206,7 @@ def test_the_terminal_term_is_paid_per_example() -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]], dtype=torch.float64)
     a = q.alpha_bar[-1]
     expected = -0.5 * (a * x.square().sum(1) - 3 * a - 3 * torch.log1p(-a))
-    torch.testing.assert_close(elbo_terms(q, kernel, x).terminal, expected)
+    torch.testing.assert_close(elbo(q, kernel, x).terminal, expected)
 
 
 def test_the_two_estimators_agree_for_a_kernel_that_is_wrong(generator: Generator) -> None:
@@ -215,7 +215,7 @@ def test_the_two_estimators_agree_for_a_kernel_that_is_wrong(generator: Generato
     network = roughen(ResidualMLP(2, 4, width=8, depth=1), scale=0.15)
     kernel = GaussianDenoiser(q, network, 2).requires_grad_(False)
     x = torch.randn(1, 2, generator=generator, dtype=torch.float64).expand(20_000, 2)
-    a, b = (elbo_terms(q, kernel, x, generator=generator, method=m).total for m in METHODS)
+    a, b = (elbo(q, kernel, x, generator=generator, method=m).total for m in METHODS)
     assert abs(white(x)[0] - a.mean()) > 0.1
     check_same_mean(a, b)
 
@@ -224,7 +224,7 @@ def test_an_only_step_has_no_transitions(generator: Generator) -> None:
     q = GaussianDiffusion(torch.tensor([0.999]))
     kernel = ExactGaussianData(q, torch.zeros(2), torch.eye(2))
     for method in METHODS:
-        bound = elbo_terms(q, kernel, torch.zeros(3, 2, dtype=torch.float64), generator=generator, method=method)
+        bound = elbo(q, kernel, torch.zeros(3, 2, dtype=torch.float64), generator=generator, method=method)
         assert bound.transitions.shape == (3, 0)
         assert torch.isfinite(bound.total).all()
 
@@ -244,7 +244,7 @@ def test_a_step_is_scored_by_kl_or_at_a_draw(generator: Generator) -> None:
 # --------------------------------------------------------------------------------------- the paper's first step
 
 
-def paper_excess(q: BinomialDiffusion | GaussianDiffusion, x: Tensor) -> Tensor:
+def paper_excess(q: BernoulliDiffusion | GaussianDiffusion, x: Tensor) -> Tensor:
     """Mean of paper_k - direct sum given x_0, derived by hand, (batch,).
 
     Gaussian: (alpha_bar_T + beta_1) (|x|^2 - d) / 2; bits: (alpha_bar_T + beta_1) sum of (rho - x) logit rho.
@@ -259,10 +259,10 @@ def paper_excess(q: BinomialDiffusion | GaussianDiffusion, x: Tensor) -> Tensor:
 def test_the_papers_entropy_form_for_gaussians(scale: float, generator: Generator) -> None:
     # 1e-6 each: equal to the direct sum at unit mean square, above it by a known amount beyond
     q, _ = gaussian_data()
-    kernel = StationaryFirstStep(ExactGaussianData(q, torch.zeros(3), torch.eye(3)), q)
+    kernel = FixedFirstStep(ExactGaussianData(q, torch.zeros(3), torch.eye(3)), q)
     x = torch.randn(12_000, 3, generator=generator, dtype=torch.float64)
     x = scale * x / x.square().mean().sqrt()  # mean square exactly scale^2
-    bound = elbo_terms(q, kernel, x, generator=generator)
+    bound = elbo(q, kernel, x, generator=generator)
     difference = paper_k(q, bound, x) - bound.total
     expected = paper_excess(q, x)
     if scale == 1.0:
@@ -275,10 +275,10 @@ def test_the_papers_entropy_form_for_gaussians(scale: float, generator: Generato
 @pytest.mark.parametrize("rate", [0.25, 0.5])
 def test_the_papers_entropy_form_for_bits(rate: float, generator: Generator) -> None:
     # 1e-6 each: equal at mean rate rho, above it for more ones than that (rho < 1/2)
-    q = BinomialDiffusion(torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64), 0.25)
+    q = BernoulliDiffusion(torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64), 0.25)
     x = (torch.arange(4000).view(-1, 1) % 4 < 4 * rate).double().expand(-1, 2)
-    kernel = StationaryFirstStep(RandomBits(q, 2), q)
-    bound = elbo_terms(q, kernel, x, generator=generator)
+    kernel = FixedFirstStep(RandomBits(q, 2), q)
+    bound = elbo(q, kernel, x, generator=generator)
     difference, expected = paper_k(q, bound, x) - bound.total, paper_excess(q, x)
     if rate == 0.25:
         assert expected.mean().item() == pytest.approx(0.0, abs=1e-12)
@@ -293,11 +293,11 @@ def test_a_stationary_first_step_cannot_pass_minus_the_entropy_of_x_1(total_eras
     # K = -sum I + .. = -H(X_1) + H(X_T) - H_p
     d, states, weights = 3, all_bits(3), random_weights(8, seed=4)
     beta = torch.tensor([0.05, 0.2, 0.5, 1.0 if total_erasure else 0.9], dtype=torch.float64)
-    q = BinomialDiffusion(beta, weights @ states)
+    q = BernoulliDiffusion(beta, weights @ states)
     first = weights @ marginal_matrix(q, states, 1)
     minus_entropy = (first * first.log()).sum().item()
-    best = weights @ enumerated_bound(q, StationaryFirstStep(ExactBits(q, states, weights), q), states)
-    worse = weights @ enumerated_bound(q, StationaryFirstStep(RandomBits(q, d), q), states)
+    best = weights @ enumerated_bound(q, FixedFirstStep(ExactBernoulliKernel(q, states, weights), q), states)
+    worse = weights @ enumerated_bound(q, FixedFirstStep(RandomBits(q, d), q), states)
     assert worse < best - 0.1
     assert best.item() <= minus_entropy + 1e-12
     if total_erasure:
@@ -310,14 +310,14 @@ def test_the_ceiling_of_a_stationary_first_step_for_gaussians(generator: Generat
     cov = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     exact = ExactGaussianData(q, torch.zeros(3), cov)
     x = exact.data(6000, generator)
-    bound = elbo_terms(q, StationaryFirstStep(exact, q), x, generator=generator, method="trajectory")
+    bound = elbo(q, FixedFirstStep(exact, q), x, generator=generator, method="trajectory")
 
     def entropy(t: int) -> float:
         return 0.5 * torch.logdet(2 * math.pi * math.e * exact.moments(t).cov).item()
 
     noise = 1.5 * math.log(2 * math.pi * math.e)
     check_mean(bound.total, -entropy(1) + entropy(q.n_steps) - noise, resolves=0.2)
-    assert bound.first_step == "stationary"
+    assert bound.first_step == "fixed"
 
 
 # ---------------------------------------------------------------------------------------- importance weighting
@@ -327,7 +327,7 @@ def test_the_importance_weighted_estimate_is_unbiased_for_the_probability(genera
     # 1e-6 for the 8 states together; p itself by matrices
     q, kernel = random_denoiser()
     states, n = all_bits(3), 1500
-    estimate = log_prob_estimate(q, kernel, states.repeat(n, 1), n_trajectories=3, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, states.repeat(n, 1), n_trajectories=3, generator=generator)
     ratio = (estimate.view(n, 8) - model_log_prob(q, kernel, states)).exp()
     check_mean(ratio, torch.ones(8), resolves=0.25)
 
@@ -339,7 +339,9 @@ def test_it_starts_at_the_bound_rises_and_meets_log_p(generator: Generator) -> N
     log_p, bound = model_log_prob(q, kernel, states), enumerated_bound(q, kernel, states)
     means, errors = [], []
     for n_trajectories, n in [(1, 2000), (4, 1000), (16, 500), (256, 40)]:
-        each = log_prob_estimate(q, kernel, states.repeat(n, 1), n_trajectories=n_trajectories, generator=generator)
+        each = importance_weighted_log_prob(
+            q, kernel, states.repeat(n, 1), n_trajectories=n_trajectories, generator=generator
+        )
         short = log_p - each.view(n, 8)
         if n_trajectories == 1:
             check_mean(short, log_p - bound)
@@ -356,7 +358,7 @@ def test_an_exact_gaussian_chain_needs_one_trajectory(n_trajectories: int, gener
     q = GaussianDiffusion(geometric(5))
     kernel = ExactGaussianData(q, torch.zeros(2), torch.eye(2))
     x = torch.randn(7, 2, generator=generator, dtype=torch.float64)
-    estimate = log_prob_estimate(q, kernel, x, n_trajectories=n_trajectories, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, x, n_trajectories=n_trajectories, generator=generator)
     torch.testing.assert_close(estimate, white(x), rtol=1e-9, atol=1e-9)
 
 
@@ -365,7 +367,7 @@ def test_improbable_data_does_not_underflow(generator: Generator) -> None:
     q = GaussianDiffusion(geometric(5))
     kernel = ExactGaussianData(q, torch.zeros(2), torch.eye(2))
     x = torch.full((1, 2), 707.0, dtype=torch.float64)
-    estimate = log_prob_estimate(q, kernel, x, n_trajectories=9, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, x, n_trajectories=9, generator=generator)
     torch.testing.assert_close(estimate, white(x), rtol=1e-9, atol=0)
 
 
@@ -383,12 +385,12 @@ class Spy(ReverseKernel):
 
 
 def test_memory_does_not_grow_with_the_number_of_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quasistatic.likelihood.elbo, "stacked_rows", lambda x: 32)
+    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: 32)
     q, kernel = random_denoiser()
     sizes = []
     for n_trajectories in (40, 400):
         spy = Spy(kernel)
-        log_prob_estimate(q, spy, all_bits(3), n_trajectories=n_trajectories)
+        importance_weighted_log_prob(q, spy, all_bits(3), n_trajectories=n_trajectories)
         sizes.append(spy.most)
     assert sizes == [32, 32]
 
@@ -396,36 +398,36 @@ def test_memory_does_not_grow_with_the_number_of_trajectories(monkeypatch: pytes
 @pytest.mark.parametrize("rows", [3, 7, 10_000])
 def test_chunks_do_not_change_the_law(rows: int, monkeypatch: pytest.MonkeyPatch, generator: Generator) -> None:
     # 1e-6 for each of the three
-    monkeypatch.setattr(quasistatic.likelihood.elbo, "stacked_rows", lambda x: rows)
+    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: rows)
     q, kernel = random_denoiser(d=2, n_steps=3)
     states, n = all_bits(2), 150
     expected = enumerated_bound(q, kernel, states)
     for method in METHODS:
-        total = elbo_terms(q, kernel, states.repeat(n, 1), generator=generator, method=method).total
+        total = elbo(q, kernel, states.repeat(n, 1), generator=generator, method=method).total
         check_mean(total.view(n, 4), expected)
-    estimate = log_prob_estimate(q, kernel, states.repeat(100, 1), n_trajectories=5, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, states.repeat(100, 1), n_trajectories=5, generator=generator)
     check_mean((estimate.view(100, 4) - model_log_prob(q, kernel, states)).exp(), torch.ones(4))
 
 
 @pytest.mark.parametrize("rows", [3, 7, 10_000])
 def test_chunks_do_not_mix_examples(rows: int, monkeypatch: pytest.MonkeyPatch, generator: Generator) -> None:
-    monkeypatch.setattr(quasistatic.likelihood.elbo, "stacked_rows", lambda x: rows)
+    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: rows)
     weights = random_weights(8, seed=2)
-    q = BinomialDiffusion(constant_erasure(4), 0.5)
-    kernel, x = ExactBits(q, all_bits(3), weights), all_bits(3).repeat(3, 1)
-    total = elbo_terms(q, kernel, x, generator=generator, method="trajectory").total
+    q = BernoulliDiffusion(constant_erasure(4), 0.5)
+    kernel, x = ExactBernoulliKernel(q, all_bits(3), weights), all_bits(3).repeat(3, 1)
+    total = elbo(q, kernel, x, generator=generator, method="trajectory").total
     torch.testing.assert_close(total, weights.log().repeat(3), rtol=0, atol=1e-10)
-    estimate = log_prob_estimate(q, kernel, x, n_trajectories=11, generator=generator)
+    estimate = importance_weighted_log_prob(q, kernel, x, n_trajectories=11, generator=generator)
     torch.testing.assert_close(estimate, weights.log().repeat(3), rtol=0, atol=1e-10)
 
 
 def test_whole_paths_are_chunked_too(generator: Generator) -> None:
     # 2^22 numbers of paths at once: with T = 3 and 2^10 entries 1024 examples, so 1100 need two chunks
-    q = BinomialDiffusion(constant_erasure(3), 0.5)
+    q = BernoulliDiffusion(constant_erasure(3), 0.5)
     x = torch.zeros(1100, 1024)
     x[:, 0] = torch.arange(1100) % 2
-    kernel = ExactBits(q, torch.stack([x[0], x[1]]), torch.tensor([0.25, 0.75]))
-    total = elbo_terms(q, kernel, x, generator=generator, method="trajectory").total
+    kernel = ExactBernoulliKernel(q, torch.stack([x[0], x[1]]), torch.tensor([0.25, 0.75]))
+    total = elbo(q, kernel, x, generator=generator, method="trajectory").total
     expected = torch.where(x[:, 0] > 0, math.log(0.75), math.log(0.25))
     torch.testing.assert_close(total, expected, rtol=0, atol=1e-3)
 
@@ -446,7 +448,7 @@ def test_multiplying_the_data_moves_the_bound_by_the_log_of_the_factor(c: float)
 
     def told(data: Tensor, transform: Affine) -> Tensor:
         z, log_det = transform(data)
-        return elbo_terms(q, kernel, z, generator=Generator().manual_seed(2)).plus_log_det(log_det).total
+        return elbo(q, kernel, z, generator=Generator().manual_seed(2)).plus_log_det(log_det).total
 
     shift = torch.tensor(0.3, dtype=torch.float64)
     before, after = told(x, Affine(shift, scale)), told(c * x, Affine(c * shift, c * scale))
@@ -459,19 +461,19 @@ def test_the_null_model_is_the_noise(generator: Generator) -> None:
     rho = torch.tensor([0.2, 0.7], dtype=torch.float64)
     states = all_bits(2)
     expected = (states * rho.log() + (1 - states) * (1 - rho).log()).sum(1)
-    torch.testing.assert_close(null_log_prob(BinomialDiffusion(constant_erasure(4), rho), states), expected)
+    torch.testing.assert_close(null_log_prob(BernoulliDiffusion(constant_erasure(4), rho), states), expected)
 
 
 def test_a_chain_that_only_forgets_is_the_null_model(generator: Generator) -> None:
     # the step is in detailed balance with the noise, so along every path log p - log q telescopes to log pi(x_0)
-    q, states = BinomialDiffusion(torch.tensor([0.1, 0.3, 0.2]), torch.tensor([0.2, 0.7, 0.5])), all_bits(3)
+    q, states = BernoulliDiffusion(torch.tensor([0.1, 0.3, 0.2]), torch.tensor([0.2, 0.7, 0.5])), all_bits(3)
     null = null_log_prob(q, states)
     torch.testing.assert_close(model_log_prob(q, ForwardKernel(q), states), null, rtol=0, atol=1e-12)
-    total = elbo_terms(q, ForwardKernel(q), states, generator=generator, method="trajectory").total
+    total = elbo(q, ForwardKernel(q), states, generator=generator, method="trajectory").total
     torch.testing.assert_close(total, null, rtol=0, atol=1e-12)
     gaussian = GaussianDiffusion(geometric(4, 2.0, -1.0))
     x = torch.randn(9, 2, generator=generator, dtype=torch.float64)
-    total = elbo_terms(gaussian, ForwardKernel(gaussian), x, generator=generator, method="trajectory").total
+    total = elbo(gaussian, ForwardKernel(gaussian), x, generator=generator, method="trajectory").total
     torch.testing.assert_close(total, null_log_prob(gaussian, x), rtol=1e-9, atol=1e-9)
 
 
@@ -485,18 +487,18 @@ def test_the_total_is_the_sum_of_the_parts_in_any_unit() -> None:
 
 
 def test_a_change_of_variables_goes_to_the_data_term_and_keeps_the_rest() -> None:
-    bound = Bound(torch.zeros(2), torch.zeros(2, 1), torch.zeros(2), (3,), "stationary")
+    bound = Bound(torch.zeros(2), torch.zeros(2, 1), torch.zeros(2), (3,), "fixed")
     moved = bound.plus_log_det(torch.tensor([1.0, 2.0]))
     assert moved.data.tolist() == [1.0, 2.0]
-    assert (moved.event_shape, moved.first_step) == ((3,), "stationary")
+    assert (moved.event_shape, moved.first_step) == ((3,), "fixed")
 
 
 def test_a_bound_knows_its_event_and_its_convention(generator: Generator) -> None:
-    q = BinomialDiffusion(constant_erasure(3), 0.5)
+    q = BernoulliDiffusion(constant_erasure(3), 0.5)
     x = torch.zeros(4, 2, 3)
-    assert elbo_terms(q, ForwardKernel(q), x).event_shape == (2, 3)
-    assert elbo_terms(q, ForwardKernel(q), x).first_step == "learned"
-    assert elbo_terms(q, StationaryFirstStep(ForwardKernel(q), q), x).first_step == "stationary"
+    assert elbo(q, ForwardKernel(q), x).event_shape == (2, 3)
+    assert elbo(q, ForwardKernel(q), x).first_step == "learned"
+    assert elbo(q, FixedFirstStep(ForwardKernel(q), q), x).first_step == "fixed"
 
 
 # --------------------------------------------------------------------------------------- steps, grids, gradients
@@ -510,14 +512,14 @@ def test_the_columns_of_the_transitions_are_the_steps(generator: Generator) -> N
     class WrongAt3(ReverseKernel):
         def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
             p = exact(x_t, t)
-            assert isinstance(p, FullGaussian)
+            assert isinstance(p, MultivariateGaussian)
             at = torch.as_tensor(t).expand(len(x_t)) == 3
-            return FullGaussian(p.mean + 9.0 * at.unsqueeze(1), p.scale_tril)
+            return MultivariateGaussian(p.mean + 9.0 * at.unsqueeze(1), p.scale_tril)
 
     x = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     for method in METHODS:
-        right = elbo_terms(q, exact, x, generator=Generator().manual_seed(1), method=method).transitions
-        wrong = elbo_terms(q, WrongAt3(), x, generator=Generator().manual_seed(1), method=method).transitions
+        right = elbo(q, exact, x, generator=Generator().manual_seed(1), method=method).transitions
+        wrong = elbo(q, WrongAt3(), x, generator=Generator().manual_seed(1), method=method).transitions
         loses = (right - wrong).abs().amax(0) > 1e-9
         assert loses.tolist() == [False, True, False, False]  # t = 2, 3, 4, 5
 
@@ -525,9 +527,9 @@ def test_the_columns_of_the_transitions_are_the_steps(generator: Generator) -> N
 def test_the_kernel_is_moved_to_the_grid_of_the_process(generator: Generator) -> None:
     q, kernel = random_denoiser(n_steps=6)
     coarse = q.respaced(2)
-    total = elbo_terms(coarse, kernel, all_bits(3).repeat(3000, 1), generator=generator).total.view(3000, 8)
+    total = elbo(coarse, kernel, all_bits(3).repeat(3000, 1), generator=generator).total.view(3000, 8)
     check_mean(total, enumerated_bound(coarse, kernel.on(coarse), all_bits(3)))  # 1e-6
-    assert kernel.diffusion is q
+    assert kernel.process is q
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -539,7 +541,7 @@ def test_the_gradient_of_the_bound_by_the_rates(method: str) -> None:
 
     def total(levels: Tensor) -> Tensor:
         q = GaussianDiffusion(beta_from_log_snr(levels))
-        return elbo_terms(q, kernel, x, generator=Generator().manual_seed(1), method=method).total.sum()
+        return elbo(q, kernel, x, generator=Generator().manual_seed(1), method=method).total.sum()
 
     levels = torch.tensor([4.0, 1.5, -0.5, -3.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(total, (levels,), eps=1e-5, atol=1e-5, rtol=1e-5)
@@ -549,9 +551,12 @@ def test_draws_repeat_with_their_generator_and_leave_the_global_one_alone() -> N
     q, kernel = random_denoiser()
     before = torch.get_rng_state()
     for method in METHODS:
-        a, b = (elbo_terms(q, kernel, all_bits(3), generator=Generator().manual_seed(1), method=method) for _ in "ab")
+        a, b = (elbo(q, kernel, all_bits(3), generator=Generator().manual_seed(1), method=method) for _ in "ab")
         assert torch.equal(a.total, b.total)
-    c, d = (log_prob_estimate(q, kernel, all_bits(3), n_trajectories=3, generator=Generator().manual_seed(1)) for _ in "cd")
+    c, d = (
+        importance_weighted_log_prob(q, kernel, all_bits(3), n_trajectories=3, generator=Generator().manual_seed(1))
+        for _ in "cd"
+    )
     assert torch.equal(c, d)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -560,24 +565,24 @@ def test_draws_repeat_with_their_generator_and_leave_the_global_one_alone() -> N
 def test_the_precision_is_that_of_the_data(dtype: torch.dtype) -> None:
     # a float32 network in float64 arithmetic
     q = GaussianDiffusion(geometric(4))
-    kernel = PerturbationKernel(q, ResidualMLP(2, 4, width=8, depth=1))
+    kernel = PaperKernel(q, ResidualMLP(2, 4, width=8, depth=1))
     x = torch.zeros(3, 2, dtype=dtype)
     for method in METHODS:
-        bound = elbo_terms(q, kernel, x, method=method)
+        bound = elbo(q, kernel, x, method=method)
         assert {bound.terminal.dtype, bound.transitions.dtype, bound.data.dtype} == {dtype}
-    assert log_prob_estimate(q, kernel, x, n_trajectories=2).dtype == dtype
+    assert importance_weighted_log_prob(q, kernel, x, n_trajectories=2).dtype == dtype
 
 
 def test_only_two_methods() -> None:
     q, kernel = random_denoiser()
     with pytest.raises(ValueError, match='method must be "marginal" or "trajectory", got \'both\''):
-        elbo_terms(q, kernel, all_bits(3), method="both")
+        elbo(q, kernel, all_bits(3), method="both")
 
 
 def test_at_least_one_trajectory() -> None:
     q, kernel = random_denoiser()
     with pytest.raises(ValueError, match="n_trajectories must be at least 1, got 0"):
-        log_prob_estimate(q, kernel, all_bits(3), n_trajectories=0)
+        importance_weighted_log_prob(q, kernel, all_bits(3), n_trajectories=0)
 
 
 def test_the_oracles_agree_with_each_other() -> None:
@@ -589,9 +594,9 @@ def test_the_oracles_agree_with_each_other() -> None:
     exact = ExactGaussianData(*(lambda g: (g[0], g[1].mean, g[1].cov))(gaussian_data()))
     x = exact.data(4, Generator().manual_seed(0))
     # Bayes by hand: p(x_0 | x_1) q(x_1) = q(x_1 | x_0) p(x_0)
-    x_1 = exact.diffusion.marginal(x, 1).sample(Generator().manual_seed(1))
+    x_1 = exact.process.marginal(x, 1).sample(Generator().manual_seed(1))
     mean, cov = exact.moments(1)
     left = exact(x_1, 1).log_prob(x) + torch.distributions.MultivariateNormal(mean, cov).log_prob(x_1)
-    right = exact.diffusion.marginal(x, 1).log_prob(x_1) + exact.log_prob(x)
+    right = exact.process.marginal(x, 1).log_prob(x_1) + exact.log_prob(x)
     torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-9)
     assert FALSE_ALARM == 1e-6  # the rate that the comments of these tests state

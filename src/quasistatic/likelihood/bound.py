@@ -11,7 +11,7 @@ With :math:`p(x_T) = \pi` and any normalised reverse kernels, Jensen's inequalit
 
 (Sohl-Dickstein et al. 2015, Section 2.4 and Appendix B, summed directly: the paper's entropy form is the same number
 only for data of unit mean square, or of mean rate rho). With ``first_step = "learned"`` the data term is scored; with
-``"stationary"`` it belongs to the forward kernel run backwards, the paper's convention of K.
+``"fixed"`` it belongs to the forward kernel run backwards, the paper's convention of K.
 
 Two estimators of the same sum: ``marginal`` draws :math:`x_t` on its own for each step and takes the KL in closed
 form; ``trajectory`` draws whole forward paths and sums log-ratios, whose variance falls to zero as the kernels
@@ -29,14 +29,14 @@ from torch import Generator, Tensor
 from quasistatic.checks import one_of, whole_number
 from quasistatic.distributions import Distribution
 from quasistatic.estimate import Estimate
-from quasistatic.forward import Diffusion
+from quasistatic.forward import ForwardProcess
 from quasistatic.reverse import ReverseKernel
 from quasistatic.streams import bar
 
 __all__ = [
     "Bound",
-    "elbo_terms",
-    "log_prob_estimate",
+    "elbo",
+    "importance_weighted_log_prob",
     "null_log_prob",
     "paper_k",
     "path_scores",
@@ -60,7 +60,7 @@ class Bound:
     event_shape : tuple of int
         Shape of one example, for the units.
     first_step : str
-        "learned" or "stationary", the convention of the data term.
+        "learned" or "fixed", the convention of the data term.
 
     Examples
     --------
@@ -114,8 +114,8 @@ def step_log_ratio(q: Distribution, p: Distribution, generator: Generator | None
     return p.log_prob(x) - q.log_prob(x)
 
 
-def elbo_terms(
-    diffusion: Diffusion,
+def elbo(
+    process: ForwardProcess,
     kernel: ReverseKernel,
     x_0: Tensor,
     *,
@@ -151,16 +151,16 @@ def elbo_terms(
     >>> q, x = GaussianDiffusion(geometric(8)), torch.zeros(1, 2, dtype=torch.float64)
     >>> kernel = GaussianDenoiser(q, ResidualMLP(2, 4), 2)
     >>> with torch.no_grad():
-    ...     bound = elbo_terms(q, kernel, x, method="trajectory")
+    ...     bound = elbo(q, kernel, x, method="trajectory")
     >>> round(bound.total.item(), 5), round(-math.log(2 * math.pi), 5)
     (-1.83788, -1.83788)
     """
-    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
+    kernel = kernel.on(process) if isinstance(kernel, ReverseKernel) else kernel
     one_of("method", method, ("marginal", "trajectory"))
     terms = _by_trajectory if method == "trajectory" else _by_marginal
-    transitions, data = terms(diffusion, kernel, x_0, generator)
-    n_steps = diffusion.n_steps
-    last = diffusion.marginal(x_0, n_steps).kl(diffusion.stationary(x_0.shape, x_0.dtype))
+    transitions, data = terms(process, kernel, x_0, generator)
+    n_steps = process.n_steps
+    last = process.marginal(x_0, n_steps).kl(process.stationary(x_0.shape, x_0.dtype))
     if method == "trajectory":
         # the path's own end is scored too, so that an exact model leaves no variance
         transitions, end = transitions[:, :-1], transitions[:, -1]
@@ -169,46 +169,46 @@ def elbo_terms(
 
 
 def _by_marginal(
-    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, generator: Generator | None
+    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Steps on their own: (example, step) pairs stacked into batches that keep the network busy."""
-    n, n_steps, rows = len(x_0), diffusion.n_steps, stacked_rows(x_0)
+    n, n_steps, rows = len(x_0), process.n_steps, stacked_rows(x_0)
     scores = []
     for start in bar(range(0, n * (n_steps - 1), rows), "bound"):
         pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x_0.device)
         x, t = x_0[pair // (n_steps - 1)], pair % (n_steps - 1) + 2
-        x_t = diffusion.marginal(x, t).sample(generator)
-        scores.append(step_log_ratio(diffusion.posterior(x, x_t, t), kernel(x_t, t), generator))
+        x_t = process.marginal(x, t).sample(generator)
+        scores.append(step_log_ratio(process.posterior(x, x_t, t), kernel(x_t, t), generator))
     transitions = torch.cat(scores).view(n, n_steps - 1) if scores else x_0.new_zeros(n, 0)
     data = []
     for x in x_0.split(rows):
         one = torch.ones(len(x), dtype=torch.long, device=x.device)
-        data.append(kernel(diffusion.marginal(x, 1).sample(generator), one).log_prob(x))
+        data.append(kernel(process.marginal(x, 1).sample(generator), one).log_prob(x))
     return transitions, torch.cat(data)
 
 
 def _by_trajectory(
-    diffusion: Diffusion, kernel: ReverseKernel, x_0: Tensor, generator: Generator | None
+    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Whole forward paths: log p - log q of each step back along them.
 
     The last column of the transitions is log pi(x_T) - log q(x_T | x_0).
     """
-    n_steps = diffusion.n_steps
+    n_steps = process.n_steps
     per_path = (n_steps + 1) * x_0[0].numel()
     transitions: list[Tensor] = []
     data: list[Tensor] = []
     for x in x_0.split(max(1, 2**22 // per_path)):
         path = [x]
         for t in range(1, n_steps + 1):  # cheap: no network here
-            path.append(diffusion.step(path[-1], t).sample(generator))
-        scored, log_data = path_scores(diffusion, kernel, torch.stack(path, 1))
+            path.append(process.step(path[-1], t).sample(generator))
+        scored, log_data = path_scores(process, kernel, torch.stack(path, 1))
         transitions.append(scored)
         data.append(log_data)
     return torch.cat(transitions), torch.cat(data)
 
 
-def path_scores(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> tuple[Tensor, Tensor]:
+def path_scores(process: ForwardProcess, kernel: ReverseKernel, states: Tensor) -> tuple[Tensor, Tensor]:
     """Score whole forward paths x_0 .. x_T, (batch, T + 1, *event).
 
     Returns
@@ -218,16 +218,16 @@ def path_scores(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> 
     data : Tensor, shape (batch,)
         log p(x_0 | x_1). The sum of both is the log weight of the path, whose exponential is unbiased for p(x_0).
     """
-    x, n, n_steps, rows = states[:, 0], len(states), diffusion.n_steps, stacked_rows(states[:, 0])
-    end = diffusion.marginal(x, n_steps)
+    x, n, n_steps, rows = states[:, 0], len(states), process.n_steps, stacked_rows(states[:, 0])
+    end = process.marginal(x, n_steps)
     last = states[:, -1]
-    log_end = diffusion.stationary(x.shape, x.dtype).log_prob(last) - end.log_prob(last)
+    log_end = process.stationary(x.shape, x.dtype).log_prob(last) - end.log_prob(last)
     scores = []
     for start in bar(range(0, n * (n_steps - 1), rows), "bound"):
         pair = torch.arange(start, min(start + rows, n * (n_steps - 1)), device=x.device)
         i, at = pair // (n_steps - 1), pair % (n_steps - 1) + 2
         x_t, x_prev = states[i, at], states[i, at - 1]
-        back = diffusion.posterior(x[i], x_t, at)
+        back = process.posterior(x[i], x_t, at)
         scores.append(kernel(x_t, at).log_prob(x_prev) - back.log_prob(x_prev))
     inner = torch.cat(scores).view(n, n_steps - 1) if scores else x.new_zeros(n, 0)
     one = torch.ones(n, dtype=torch.long, device=x.device)
@@ -238,8 +238,8 @@ def path_scores(diffusion: Diffusion, kernel: ReverseKernel, states: Tensor) -> 
     return torch.cat([inner, log_end.unsqueeze(1)], 1), torch.cat(data)
 
 
-def log_prob_estimate(
-    diffusion: Diffusion,
+def importance_weighted_log_prob(
+    process: ForwardProcess,
     kernel: ReverseKernel,
     x_0: Tensor,
     *,
@@ -270,41 +270,41 @@ def log_prob_estimate(
     >>> q, x = GaussianDiffusion(geometric(8)), torch.zeros(1, 2, dtype=torch.float64)
     >>> kernel = GaussianDenoiser(q, ResidualMLP(2, 4), 2)
     >>> with torch.no_grad():
-    ...     round(log_prob_estimate(q, kernel, x, n_trajectories=3).item(), 5)
+    ...     round(importance_weighted_log_prob(q, kernel, x, n_trajectories=3).item(), 5)
     -1.83788
     """
     whole_number("n_trajectories", n_trajectories, 1)
-    kernel = kernel.on(diffusion) if isinstance(kernel, ReverseKernel) else kernel
+    kernel = kernel.on(process) if isinstance(kernel, ReverseKernel) else kernel
     copies = max(1, min(n_trajectories, 2 * stacked_rows(x_0) // max(1, len(x_0))))
     log_sum = x_0.new_full((len(x_0),), -math.inf)
     done = 0
     while done < n_trajectories:
         m = min(copies, n_trajectories - done)
-        transitions, data = _by_trajectory(diffusion, kernel, x_0.repeat_interleave(m, 0), generator)
+        transitions, data = _by_trajectory(process, kernel, x_0.repeat_interleave(m, 0), generator)
         log_weight = (transitions.sum(1) + data).view(len(x_0), m)
         log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weight, 1))
         done += m
     return log_sum - math.log(n_trajectories)
 
 
-def null_log_prob(diffusion: Diffusion, x_0: Tensor) -> Tensor:
+def null_log_prob(process: ForwardProcess, x_0: Tensor) -> Tensor:
     """Log likelihood of the null model, the noise end pi taken as a model of the data, (batch,), nats.
 
     The paper's L_null; K - L_null is what diffusion has learned. Where pi holds no data (an absorbing process), the
     base rates stand for it.
     """
-    return diffusion.null(x_0.shape, x_0.dtype).log_prob(x_0)
+    return process.null(x_0.shape, x_0.dtype).log_prob(x_0)
 
 
-def paper_k(diffusion: Diffusion, bound: Bound, x_0: Tensor) -> Tensor:
+def paper_k(process: ForwardProcess, bound: Bound, x_0: Tensor) -> Tensor:
     r"""K by the paper's entropy form (14), per example, nats.
 
     .. math:: K = -\sum_{t=2}^T \mathrm{KL}_t + H_q(X_T \mid X_0) - H_q(X_1 \mid X_0) - H_p(X_T)
 
-    It equals the direct sum under ``first_step="stationary"`` only in the mean over data of unit mean square (Gaussian)
+    It equals the direct sum under ``first_step="fixed"`` only in the mean over data of unit mean square (Gaussian)
     or mean rate rho (binomial). Above that mean square it over-reports and is no bound, so nothing but a comparison
     should use it.
     """
-    last = diffusion.marginal(x_0, diffusion.n_steps).entropy()
-    first = diffusion.marginal(x_0, 1).entropy()
-    return bound.transitions.sum(1) + last - first - diffusion.stationary(x_0.shape, x_0.dtype).entropy()
+    last = process.marginal(x_0, process.n_steps).entropy()
+    first = process.marginal(x_0, 1).entropy()
+    return bound.transitions.sum(1) + last - first - process.stationary(x_0.shape, x_0.dtype).entropy()
