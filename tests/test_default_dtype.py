@@ -15,8 +15,9 @@ import pictures
 import small
 from little_tables import mixed_table, quick
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.runs.run import draw_samples, evaluate_run, open_run, train_run
+from quasistatic.runs.run import draw_samples, evaluate_run, open_run
 from quasistatic.runs.summary import draw
+from quasistatic.runs.training import train_run
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def test_every_recipe(name: str, tmp_path: Path) -> None:
     """Train, evaluate, sample and draw; the first steps clip, and all later ones too."""
     small.train(name, tmp_path / "run", **small.own_rows(name, tmp_path))
     run = open_run(tmp_path / "run")
-    assert math.isfinite(evaluate_run(run)["bound"])
+    assert math.isfinite(evaluate_run(run).to_json()["bound"])
     assert torch.isfinite(draw_samples(run, 3)).all()
     assert draw(run)
 
@@ -39,9 +40,9 @@ def test_every_recipe(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist-binary", "cifar10"])
 def test_recipes_of_images(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures.install(monkeypatch, tmp_path)
-    train_run(name, tmp_path / "run", settings=pictures.SMALL[name] | {"sheet_every": 0}, quiet=True)
+    train_run(name, tmp_path / "run", settings=pictures.SMALL[name] | {"samples_every": 0}, quiet=True)
     run = open_run(tmp_path / "run")
-    assert math.isfinite(evaluate_run(run)["bound"])
+    assert math.isfinite(evaluate_run(run).to_json()["bound"])
     assert torch.isfinite(draw_samples(run, 2).double()).all()
 
 

@@ -19,7 +19,7 @@ from quasistatic import cli
 from quasistatic.recipes.catalogue import CATALOGUE
 from quasistatic.runs.run import open_run
 
-OWN = pictures.TRAINING | pictures.CHAIN | pictures.UNET | {"sheet_every": 0}
+OWN = pictures.TRAINING | pictures.CHAIN | pictures.UNET | {"samples_every": 0}
 
 # kinds of runs that have data of the user's, by name: recipe, settings, and shape and type of the data
 OWNED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,7 +69,7 @@ def run(home: Path, command: Callable[..., Told]) -> Callable[[str], Path]:
         if not folder.exists():
             settings = small.SMALL.get(kind) or pictures.SMALL.get(kind) or OWNED[kind][1]
             if kind in pictures.SMALL:
-                settings = settings | {"sheet_every": 0} | FIGURES.get(kind, {})
+                settings = settings | {"samples_every": 0} | FIGURES.get(kind, {})
             words = [f"{name}={json.dumps(value).replace(' ', '')}".replace('"', "") for name, value in settings.items()]
             data: list[object] = []
             if kind in OWNED:
@@ -140,7 +140,7 @@ def test_sample_writes_arrays_tables_and_pictures(run, command, tmp_path, kind):
         assert table.status == 0
         assert (tmp_path / "x.csv").read_text().count("\n") == 4
     else:
-        assert "which is no row of a table: write a .npy file" in table.sentence()
+        assert "not that of a table's row: write a .npy file" in table.sentence()
     drawn, one = command(*words, "--out", tmp_path / "x"), command("sample", run(kind), "-n", 1, "--out", tmp_path / "x.png")
     if kind in PICTURES:
         assert (drawn.status, one.status) == (0, 0)
@@ -151,10 +151,10 @@ def test_sample_writes_arrays_tables_and_pictures(run, command, tmp_path, kind):
                 top = {"digits": 16, "images-levels": 3, "mnist-binary": 1, "mnist-binary-flip": 1}.get(kind, 255)
                 pixels = np.asarray(image).reshape(*image.size[::-1], -1).transpose(2, 0, 1)
                 assert np.array_equal(np.round(pixels * (top / 255)), x[2].reshape(pixels.shape))
-        assert "is one picture, but 3 samples are asked for" in command(*words, "--out", tmp_path / "y.png").sentence()
+        assert "is one picture, but -n is 3" in command(*words, "--out", tmp_path / "y.png").sentence()
     else:
-        assert "are no pictures: write a .npy" in drawn.sentence()
-        assert "are no pictures: write a .npy" in one.sentence()
+        assert "are not pictures: write a .npy" in drawn.sentence()
+        assert "are not pictures: write a .npy" in one.sentence()
 
 
 @pytest.mark.parametrize("verb", ["denoise", "inpaint"])
@@ -166,14 +166,17 @@ def test_denoise_and_inpaint_leave_samples_and_pictures(run, command, blank, tmp
         verb, run(kind), "--input", seen, *words, "--particles", 4, "--draws", 2, "--out", tmp_path / "out", "--json"
     )
     if kind == "table":
-        assert told.sentence() == f"{verb} is for arrays and pictures: fill the gaps of a table with quasistatic impute"
+        assert (
+            told.sentence()
+            == f"{verb} is for arrays and pictures: fill the missing entries of a table with quasistatic impute"
+        )
         return
     assert told.status == 0, told.err
     found = inside(tmp_path / "out")
     of_pictures = {f"pictures/{kind}-{name}.png" for name in ("mean", "sample-1", "sample-2")}
     assert found == {"posterior.npz", "answer.json", "picture.png"} | (of_pictures if seen.suffix == ".png" else set())
     with np.load(tmp_path / "out" / "posterior.npz") as file:
-        samples, y = file["samples"], file["seen"]
+        samples, y = file["samples"], file["observed"]
     assert samples.shape == (1, 2, *y.shape[1:])
     if verb == "inpaint":
         known = ~np.isnan(y[0])

@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_sentence():
     full = command(["recipes"], "> /dev/full")
     assert full.returncode == 2
     assert full.stderr == (
-        "quasistatic: the answer could not be written to standard output: No space left on device\n"
+        "quasistatic: the result could not be written to standard output: No space left on device\n"
     )  # fmt: skip
 
 

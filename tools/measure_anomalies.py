@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 RECORDS = Path(__file__).parent.parent / "records"
 

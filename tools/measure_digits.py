@@ -18,7 +18,7 @@ import torch
 from quasistatic.datasets.digits import load_digits
 from quasistatic.estimate import Estimate
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 RECORDS = Path(__file__).parent.parent / "records"
 

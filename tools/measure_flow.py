@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from measure_tables import RECORDS, SETTINGS, Split, cost
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 BUDGET = {"checkerboard": 150.0, "swiss-roll-half": 150.0, "breast-cancer": 60.0}  # CPU seconds
 SHAPE: dict[str, Any] = {"transforms": 3, "bins": 8, "hidden_features": (128, 128)}

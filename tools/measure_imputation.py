@@ -31,7 +31,7 @@ from sklearn.impute import IterativeImputer, KNNImputer
 
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.io.tables import read_cells
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 RECORDS = Path(__file__).parent.parent / "records"
 Rows = NDArray[np.float64]

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.plots import save_figure
 from quasistatic.plots.style import DATA, MODEL, TRUTH, drawn, new_figure
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 HOME = Path(__file__).resolve().parent.parent
 RECORD, PICTURE = HOME / "records" / "table-scaling" / "result.json", HOME / "docs" / "pictures" / "table-scaling.png"

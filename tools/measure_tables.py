@@ -26,7 +26,7 @@ from sklearn.mixture import GaussianMixture
 
 from quasistatic.estimate import Estimate, paired_difference
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 from quasistatic.transforms import Transform
 
 RECORDS = Path(__file__).parent.parent / "records"

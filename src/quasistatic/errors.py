@@ -1,16 +1,20 @@
-"""Exceptions for bad input and for SIGTERM, and text made safe to print."""
+"""Exceptions for bad input and for SIGTERM, and printable text."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["InputError", "Terminated", "printable"]
+__all__ = ["InputError", "Terminated", "as_input_error", "printable"]
 
 _LONGEST = 2000  # characters of a message
 
 
 class InputError(ValueError):
-    """Bad input, described in one sentence that names the value and the rule.
+    """Invalid input of the user.
+
+    The message is one sentence with the value, the rule and what to do.
 
     The command prints the sentence and exits with status 2; nothing is written. Control characters of the sentence, which
     come from names in a user's file, are escaped.
@@ -28,14 +32,16 @@ class InputError(ValueError):
 
 
 class Terminated(SystemExit):
-    """SIGTERM came. The exit status is 143, as shells have it."""
+    """Termination by SIGTERM, with the exit status 143 of shells."""
 
     def __init__(self) -> None:
         super().__init__(143)
 
 
 def printable(text: str) -> str:
-    r"""Escape what would move the cursor, change the direction of writing, or cannot be encoded.
+    r"""Escape control characters of a text.
+
+    These are the characters that move the cursor, change the direction of writing or cannot be encoded.
 
     Examples
     --------
@@ -48,5 +54,16 @@ def printable(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    """Control, format and surrogate characters, and the separators of lines and paragraphs."""
+    """Return whether a character is a control, format or surrogate character, or separates lines."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@contextmanager
+def as_input_error() -> Iterator[None]:
+    """Re-raise ValueError from this block as InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(" ".join(str(error).split())) from error

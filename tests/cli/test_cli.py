@@ -78,8 +78,8 @@ def test_a_training_out_of_time_says_so_and_comes_to_the_same_end(command, tmp_p
     run = tmp_path / "run"
     words = ("train", "swiss-roll", "--out", run, *ROLL)
     answer = command(*words, "--time-budget", "0.0001s", "--json").json()
-    assert (answer["stopped_at"], answer["steps"]) == (1, 6)
-    assert "stopped at step 2 of 6; the same command goes on from there" in command(*words, "--time-budget", "0.0001s").out
+    assert (answer["stopped_at"], answer["n_updates"]) == (1, 6)
+    assert "stopped at update 2 of 6; the same command goes on from there" in command(*words, "--time-budget", "0.0001s").out
     assert f"next: quasistatic evaluate {run}" in command(*words).out
     again, at_once = (command("evaluate", folder, "--json").json() for folder in (run, small.trained("swiss-roll")))
     assert again["bound"] == at_once["bound"]
@@ -115,7 +115,7 @@ def test_an_evaluation_is_a_table_for_people(command):
 
 
 def test_a_number_that_json_does_not_have_is_null(command, monkeypatch):
-    monkeypatch.setattr(cli.Recipes, "run", lambda self: {"a": float("nan"), "b": [float("-inf"), 1.5]})
+    monkeypatch.setattr(cli.COMMANDS["recipes"], "run", lambda self: {"a": float("nan"), "b": [float("-inf"), 1.5]})
     assert command("recipes", "--json").json() == {"a": None, "b": [None, 1.5]}
 
 
@@ -162,8 +162,8 @@ def test_a_break_by_the_keyboard_says_how_to_go_on(command, monkeypatch):
     def stop(self: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.Train, "run", stop)
-    monkeypatch.setattr(cli.Report, "run", stop)
+    monkeypatch.setattr(cli.COMMANDS["train"], "run", stop)
+    monkeypatch.setattr(cli.COMMANDS["report"], "run", stop)
     told = command("train", "swiss-roll")
     assert (told.status, told.out) == (130, "")
     assert told.err == "stopped; the same command goes on from the last checkpoint\n"
@@ -255,7 +255,7 @@ def test_a_run_is_taken_up_from_another_folder(command, tmp_path, monkeypatch):
         (["train", "array"], "the array recipe needs a file of numbers: give --data PATH"),
         (["train", "array", "--data", "none.csv"], "there is no file .*none.csv"),
         (["evaluate", "run"], "run is not a run folder: it holds no config.yaml"),
-        (["evaluate", "run", "--split", "all"], "--split must be train, validation or test, got 'all'"),
+        (["evaluate", "run", "--split", "all"], '--split must be "train", "validation" or "test", got \'all\''),
         (["evaluate", "run", "--trajectories", "-1"], "--trajectories must be at least 0, got -1"),
         (["report", "run"], "run is not a run folder: it holds no config.yaml"),
         (["sample", "run"], "run is not a run folder: it holds no config.yaml"),
@@ -362,7 +362,7 @@ def test_a_split_without_rows_is_one_sentence(command, tmp_path):
     run = tmp_path / "run"
     small.train("array", run, data=str(small.table(tmp_path / "table.csv")), test=0.0)
     said = command("evaluate", run).sentence("measuring array on test rows")
-    assert said == "there are no test rows to measure"
+    assert said == "there are no test rows to evaluate"
     assert not (run / "result.json").exists()
     assert command("evaluate", run, "--split", "validation", "--json").json()["n"] == 12
 
@@ -427,7 +427,7 @@ def test_a_full_disk_is_one_sentence_and_no_file_is_half_written(command, copy, 
 
 
 def test_a_disk_that_is_full_at_the_very_end_is_one_sentence_and_the_same_command_goes_on(command, tmp_path, monkeypatch):
-    from quasistatic.runs import run as run_module
+    from quasistatic.runs import training
 
     run = tmp_path / "run"
     words = ["train", "swiss-roll", "--out", run, *ROLL]
@@ -436,7 +436,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_one_sentence_and_the_same_comman
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "save_best", full)
+        patch.setattr(training, "save_best", full)
         assert (
             command(*words).err.splitlines()[-1]
             == f"quasistatic: cannot write the run folder {run}: No space left on device"

@@ -39,7 +39,7 @@ def test_denoising_writes_samples_moments_evidence_and_a_picture(command, y, tmp
     assert found["samples"].shape == (2, 16, 2)
     assert found["mean"].shape == found["std"].shape == (2, 2)
     np.testing.assert_allclose(found["log_evidence"], answer["log_evidence"])
-    np.testing.assert_array_equal(found["seen"], np.load(y))
+    np.testing.assert_array_equal(found["observed"], np.load(y))
     assert all(1.0 <= ess <= 200.0 for ess in answer["ess"])
     assert json.loads((out / "answer.json").read_text()) == answer
     with Image.open(out / "picture.png") as image:
@@ -73,7 +73,7 @@ def test_inpainting_keeps_what_is_known_and_takes_a_mask_or_nan(command, tmp_pat
         assert (found["samples"][0, :, 0] == 0.3).all()
         assert (found["samples"][1, :, 1] == 0.9).all()
         assert found["samples"][0, :, 1].std() > 0.01
-        np.testing.assert_array_equal(np.isnan(found["seen"]), [[False, True], [True, False]])
+        np.testing.assert_array_equal(np.isnan(found["observed"]), [[False, True], [True, False]])
     a, b = arrays(tmp_path / "nan"), arrays(tmp_path / "mask")
     assert (a["samples"] == b["samples"]).all()
 
@@ -178,7 +178,7 @@ BAD: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     ),
     "nan": (
         lambda f: ["denoise", "--input", f / "nan.npy", "--noise-std", 1],
-        "holds nan: entries that were not seen go with",
+        "holds nan: for entries that were not observed use",
     ),
     "infinity": (lambda f: ["denoise", "--input", f / "inf.npy", "--noise-std", 1], r"an infinite number at index \[0, 1\]"),
     "pickle": (lambda f: ["denoise", "--input", f / "object.npy", "--noise-std", 1], "which are never loaded"),
@@ -194,7 +194,7 @@ BAD: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "masks": (lambda f: ["inpaint", "--input", f / "y.npy", "--mask", f / "masks.npy"], "holds 3 masks, but there are 2"),
     "known nan": (
         lambda f: ["inpaint", "--input", f / "nan.npy", "--mask", f / "one.npy"],
-        "nan at an entry that the mask calls",
+        "nan at an entry that the mask marks",
     ),
 }
 
@@ -225,7 +225,7 @@ def test_levels_must_be_whole_numbers(command, tmp_path):
     np.save(tmp_path / "mask.npy", np.arange(20) < 3)
     words = ("--input", tmp_path / "y.npy", "--mask", tmp_path / "mask.npy", "--out", tmp_path / "out")
     said = command("inpaint", small.trained("heartbeat"), *words).sentence()
-    assert "must hold whole numbers from 0 to 1, which is what this model knows" in said
+    assert "must hold whole numbers from 0 to 1, as in the training data of this model" in said
 
 
 def test_the_default_folder_lies_in_the_run(command, y, tmp_path):

@@ -18,8 +18,9 @@ from gpu.shards import pack, unpack
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import seeded
-from quasistatic.runs.run import open_run, train_run
+from quasistatic.runs.run import open_run
 from quasistatic.runs.settings import make_recipe
+from quasistatic.runs.training import train_run
 from quasistatic.train.trainer import _Fit
 
 NAME = "mnist"  # 8 x 8 pixels on a Gaussian base

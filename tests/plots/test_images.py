@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from quasistatic.errors import InputError
-from quasistatic.plots import image_sheet
+from quasistatic.plots import image_grid
 from quasistatic.plots.images import montage
 
 
@@ -39,7 +39,7 @@ def test_every_image_can_be_cut_back_out_of_the_sheet_and_the_rest_is_white(n, s
 def test_the_scale_is_common_to_all_images():
     # Two flat images, 0 and 4, on the sheet of one row: black and white, whatever each alone would be.
     images = np.stack([np.zeros((8, 8)), np.full((8, 8), 4.0)])
-    sheet = shown(image_sheet(images, columns=2))
+    sheet = shown(image_grid(images, columns=2))
     gap = 1
     assert (sheet[gap : gap + 8, gap : gap + 8] == 0).all()
     assert (sheet[gap : gap + 8, 2 * gap + 8 : 2 * gap + 16] == 1).all()
@@ -47,36 +47,36 @@ def test_the_scale_is_common_to_all_images():
 
 def test_values_are_scaled_between_vmin_and_vmax_and_clipped_beyond():
     image = np.array([[[-5.0, 0.0], [1.0, 9.0]]])
-    sheet = shown(image_sheet(image, vmin=-1, vmax=3))
+    sheet = shown(image_grid(image, vmin=-1, vmax=3))
     assert sheet[1:3, 1:3, 0].tolist() == [[0.0, 0.25], [0.5, 1.0]]
 
 
 def test_missing_pixels_are_neither_grey_nor_in_the_way_of_the_scale():
     image = np.array([[[0.0, np.nan], [1.0, 2.0]]])
-    red, green, blue = shown(image_sheet(image))[1, 2]
+    red, green, blue = shown(image_grid(image))[1, 2]
     assert red < green < blue
-    assert shown(image_sheet(image))[2, 1:3, 0].tolist() == [0.5, 1.0]
+    assert shown(image_grid(image))[2, 1:3, 0].tolist() == [0.5, 1.0]
 
 
 def test_colour_keeps_its_channels():
     image = np.zeros((1, 2, 2, 3))
     image[0, 0, 1] = (1.0, 0.5, 0.0)
-    assert shown(image_sheet(image))[1, 2].tolist() == [1.0, 0.5, 0.0]
+    assert shown(image_grid(image))[1, 2].tolist() == [1.0, 0.5, 0.0]
 
 
 def test_grey_with_and_without_a_channel_axis_look_the_same():
     images = np.random.default_rng(0).random((3, 4, 5))
-    assert (shown(image_sheet(images)) == shown(image_sheet(images[..., None]))).all()
+    assert (shown(image_grid(images)) == shown(image_grid(images[..., None]))).all()
 
 
 def test_titles_are_shown_in_order():
-    figure = image_sheet(np.zeros((3, 8, 8)), titles=["a", "b", "c"])
+    figure = image_grid(np.zeros((3, 8, 8)), titles=["a", "b", "c"])
     assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c"]
 
 
 def test_a_heading_says_which_sheet_it_is_and_moves_no_pixel():
     x = np.random.default_rng(0).random((1, 4, 4))
-    plain, named = image_sheet(x), image_sheet(x, heading="Samples of the model", caption="Drawn.")
+    plain, named = image_grid(x), image_grid(x, heading="Samples of the model", caption="Drawn.")
     assert [text.get_text() for text in named.texts] == ["Samples of the model"]
     assert (shown(plain) == shown(named)).all()
     assert (plain.get_label(), named.get_label()) == ("1 images, 4 × 4 pixels, on one scale of brightness.", "Drawn.")
@@ -86,7 +86,7 @@ def test_a_heading_says_which_sheet_it_is_and_moves_no_pixel():
 
 
 def test_a_title_too_long_for_its_place_is_cut():
-    figure = image_sheet(np.zeros((12, 8, 8)), columns=12, titles=["a very long title"] * 12)
+    figure = image_grid(np.zeros((12, 8, 8)), columns=12, titles=["a very long title"] * 12)
     text = figure.axes[0].texts[0].get_text()
     assert text.endswith("…")
     assert "a very long title".startswith(text[:-1])
@@ -104,9 +104,9 @@ def test_a_title_too_long_for_its_place_is_cut():
 )
 def test_bad_sheets_are_named(arguments, sentence):
     with pytest.raises(InputError, match=sentence):
-        image_sheet(**arguments)
+        image_grid(**arguments)
 
 
 def test_flat_images_and_images_without_a_pixel_are_drawn():
-    assert (shown(image_sheet(np.full((1, 2, 2), 7.0)))[1:3, 1:3] == 0).all()
-    assert np.isfinite(shown(image_sheet(np.full((1, 2, 2), np.nan)))).all()
+    assert (shown(image_grid(np.full((1, 2, 2), 7.0)))[1:3, 1:3] == 0).all()
+    assert np.isfinite(shown(image_grid(np.full((1, 2, 2), np.nan)))).all()

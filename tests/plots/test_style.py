@@ -24,7 +24,7 @@ bits, x = np.eye(5), np.random.default_rng(0).normal(size=(9, 2))
 rows = [("a", x)] * 3
 drawn = [
     report.swiss_roll_figure(rows, rows, [("a", x, x)] * 3), report.heartbeat_figure([("a", bits)]),
-    report.image_sheet(bits[None]), report.pair_plot(x, x), report.bit_rates(bits, bits),
+    report.image_grid(bits[None]), report.pair_plot(x, x), report.bit_rates(bits, bits),
     report.learning_curve([]), report.step_costs([1, 0], [1, 1], [0, 0]),
     report.entropy_band([1, 0], [0, 0], [1, 1], [1, 1]),
 ]

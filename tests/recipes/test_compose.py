@@ -11,7 +11,7 @@ from quasistatic.forward import GaussianDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import UNet
 from quasistatic.recipes.compose import compose
-from quasistatic.recipes.pictures import on_fewer_steps, walk_back
+from quasistatic.recipes.pictures import on_fewer_steps, sample_from_state
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase
 from quasistatic.schedules import geometric
@@ -71,7 +71,7 @@ def test_walking_back_from_a_noisy_image_draws_from_its_posterior(generator):
     t = int(model.process.log_snr[1:].abs().argmin()) + 1
     a = model.process.alpha_bar[t].item()
     noisy = torch.full((600, 1, SIDE, SIDE), 0.8)
-    x = walk_back(model, noisy, t, generator)
+    x = sample_from_state(model, noisy, t, generator)
     # of x_0 ~ N(0, 1) seen as sqrt(a) x_0 + noise: mean sqrt(a) x_t and variance 1 - a; 9600 draws at 4.5 errors
     n = x.numel()
     assert abs(x.mean().item() - a**0.5 * 0.8) < 4.5 * ((1 - a) / n) ** 0.5

@@ -18,8 +18,9 @@ from quasistatic.baselines import parzen_log_prob
 from quasistatic.errors import InputError
 from quasistatic.recipes.mnist import BinaryMnist
 from quasistatic.recipes.mnist8 import parzen
-from quasistatic.runs.run import Run, evaluate_run, open_run, train_run
+from quasistatic.runs.run import Run, evaluate_run, open_run
 from quasistatic.runs.settings import make_recipe
+from quasistatic.runs.training import train_run
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("name", list(pictures.SMALL))
 def test_a_recipe_trains_and_is_measured_in_its_unit(trained, name):
     run = trained(name)
-    told = evaluate_run(run)
+    told = evaluate_run(run).to_json()
     assert (told["n"], told["unit"], told["n_timesteps"]) == (16, run.recipe.unit, 2)
     assert math.isfinite(told["bound"])
     assert sum(told["terms"].values()) == pytest.approx(told["bound"], rel=1e-9)
-    assert ("fixed_first_step" in told) == run.recipe.has_edge
+    assert ("fixed_first_step" in told) == run.recipe.has_fixed_first_step
     channels = run.splits.test.shape[1]
     for unit, pair in told.get("converted", {}).items():  # an error is scaled as its value is, and not shifted
         scale = channels if unit == "bits_per_pixel_at_unit_variance" else 1 / channels
@@ -74,7 +75,7 @@ def test_the_papers_network_starts_as_the_forward_kernel_and_both_first_steps_ar
     beta = fresh.process.beta[3].item()
     assert torch.allclose(back.var, torch.full_like(x, beta), rtol=1e-5)
     assert torch.allclose(back.mean, math.sqrt(1.0 - beta) * x, rtol=1e-5)  # the forward kernel itself
-    told = evaluate_run(run)
+    told = evaluate_run(run).to_json()
     edge = told["fixed_first_step"]
     assert edge["n"] == told["n"]
     # the paper's first step has a ceiling for each number: its density cannot be above that of its own noise
@@ -140,7 +141,7 @@ def test_the_null_model_of_levels_is_a_mass_as_the_bound_is(trained, name):
     flat = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(256, *shape)
     each = run.recipe.null_log_prob(run.model, flat, torch.Generator()) / math.prod(shape)  # all numbers are of one law
     assert each.exp().sum().item() == pytest.approx(1.0, abs=1e-9)
-    told = evaluate_run(run)
+    told = evaluate_run(run).to_json()
     assert told["gain"] == pytest.approx(told["bound"] - told["null"], abs=1e-9)
 
 
@@ -168,12 +169,12 @@ def test_a_model_is_trained_on_rows_drawn_anew(trained, tmp_path):
     trained("mnist-binary")
     settings = pictures.SMALL["mnist-binary"] | {"binarisation": "dynamic"}
     train_run("mnist-binary", tmp_path / "run", settings=settings, quiet=True)
-    assert math.isfinite(evaluate_run(open_run(tmp_path / "run"))["bound"])
+    assert math.isfinite(evaluate_run(open_run(tmp_path / "run")).to_json()["bound"])
 
 
 def test_samples_of_digits_are_given_the_parzen_number(trained):
     run = trained("mnist")
-    told = evaluate_run(run, n_samples=20)["samples"]
+    told = evaluate_run(run, n_samples=20).to_json()["samples"]
     assert (told["n"], told["parzen"]["n"]) == (20, 16)
     assert "no likelihood" in told["parzen_unit"]
     splits = run.splits
@@ -187,16 +188,16 @@ def test_samples_of_digits_are_given_the_parzen_number(trained):
 @pytest.mark.parametrize("name", ["cifar10", "mnist-paper"])
 def test_sheets_of_samples_are_left_while_it_trains_unless_it_is_quiet(trained, tmp_path, monkeypatch, name):
     trained(name)
-    settings = pictures.SMALL[name] | {"sheet_every": 1}
+    settings = pictures.SMALL[name] | {"samples_every": 1}
     drawn = []
-    monkeypatch.setattr("quasistatic.runs.run.save_figure", lambda figure, path: drawn.append(path.name))
+    monkeypatch.setattr("quasistatic.runs.training.save_figure", lambda figure, path: drawn.append(path.name))
     train_run(name, tmp_path / "quiet", settings=settings, quiet=True)
     assert drawn == []
     train_run(name, tmp_path / "told", settings=settings)
     assert drawn == [f"samples-{step:08d}.png" for step in (0, 2, 4)]
     weights = Path("checkpoint", "best-finished", "model.safetensors")
     assert (tmp_path / "quiet" / weights).read_bytes() == (tmp_path / "told" / weights).read_bytes()
-    assert make_recipe(name, settings, {"sheet_every": 0}).sheet(None, None, 0) is None  # type: ignore[arg-type]
+    assert make_recipe(name, settings, {"samples_every": 0}).progress_figure(None, None, 0) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", list(pictures.SMALL))

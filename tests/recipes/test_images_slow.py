@@ -15,7 +15,8 @@ import torch
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
 from quasistatic.recipes.base import seeded
-from quasistatic.runs.run import open_run, train_run
+from quasistatic.runs.run import open_run
+from quasistatic.runs.training import train_run
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,9 @@ from quasistatic import cli
 from quasistatic.errors import InputError
 from quasistatic.reverse.cosine import CosineBase
 from quasistatic.reverse.wiener import WienerBase
-from quasistatic.runs.run import evaluate_run, open_run, train_run
+from quasistatic.runs.run import evaluate_run, open_run
 from quasistatic.runs.settings import make_recipe
+from quasistatic.runs.training import train_run
 
 SETTINGS = pictures.TRAINING | pictures.CHAIN | pictures.UNET
 
@@ -39,7 +40,7 @@ def test_a_folder_and_its_array_give_the_same_rows_and_a_model_that_is_measured(
     assert (len(a.train), len(a.validation), len(a.test)) == (32, 4, 4)
     assert a.source is None
     train_run("images", tmp_path / "run", settings=SETTINGS | {"data": str(folder)}, quiet=True)
-    told = evaluate_run(open_run(tmp_path / "run"))
+    told = evaluate_run(open_run(tmp_path / "run")).to_json()
     assert (told["n"], told["unit"]) == (4, "bits_per_dim")
     assert np.isfinite(told["bound"])
 
@@ -66,7 +67,7 @@ def test_crops_are_taken_anywhere_in_training_and_in_the_middle_else(tmp_path):
     corners = drawn[:, 0, 0, 0].unique()
     assert corners.tolist() == [12 * i + j for i in range(5) for j in range(5)]  # 480 draws of 25: none is missed
     train_run("images", tmp_path / "run", settings=SETTINGS | {"data": str(tmp_path / "x.npy"), "crop": 8}, quiet=True)
-    assert evaluate_run(open_run(tmp_path / "run"))["n"] == 3
+    assert evaluate_run(open_run(tmp_path / "run")).to_json()["n"] == 3
 
 
 def test_pictures_of_many_sizes_are_cropped_from_the_square_that_all_have(tmp_path):
@@ -145,8 +146,8 @@ def test_a_folder_that_has_changed_is_refused(tmp_path):
     folder = folder_of(tmp_path / "pictures")
     train_run("images", tmp_path / "run", settings=SETTINGS | {"data": str(folder)}, quiet=True)
     (folder / "000.png").unlink()
-    with pytest.raises(InputError, match=r"the data of .*run has changed since then"):
-        evaluate_run(open_run(tmp_path / "run"))
+    with pytest.raises(InputError, match=r"the data of .*run has changed since the training"):
+        evaluate_run(open_run(tmp_path / "run")).to_json()
 
 
 def test_a_pixel_inked_for_the_first_time_costs_thousands_of_bits_and_no_millions(tmp_path):
@@ -178,7 +179,7 @@ def test_transparent_pixels_lie_on_the_background_that_is_set_and_the_command_sa
     splits = recipe(folder, **settings).splits(0)
     hidden = [rows for rows in torch.cat([splits.train, splits.validation, splits.test]) if (rows == 128).all()]
     assert len(hidden) >= 19
-    words = [f"{key}={value}".replace(" ", "") for key, value in (SETTINGS | settings | {"sheet_every": 0}).items()]
+    words = [f"{key}={value}".replace(" ", "") for key, value in (SETTINGS | settings | {"samples_every": 0}).items()]
     cli.main(["train", "images", "--data", str(folder), "--out", str(tmp_path / "run"), "--set", *words])
     said = "20 of 20 pictures may have transparent pixels, which are blended with grey (background=grey)"
     assert capsys.readouterr().err.splitlines()[0] == said

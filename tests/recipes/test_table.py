@@ -53,7 +53,7 @@ def test_columns_are_inferred_and_may_be_said() -> None:
 
 
 def test_a_run_with_holes_is_measured() -> None:
-    result = evaluate_run(small.opened("table"))
+    result = evaluate_run(small.opened("table")).to_json()
     assert math.isfinite(result["bound"])
     assert result["first_step"] == "learned"
     assert "fixed_first_step" not in result

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from quasistatic.plots import heartbeat_figure, image_sheet, learning_curve
+from quasistatic.plots import heartbeat_figure, image_grid, learning_curve
 from quasistatic.reporting.html import Section, write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -42,7 +42,7 @@ def figures():
     return (
         learning_curve([{"update": 1, "train": 0.0}]),
         heartbeat_figure([("a", np.eye(5))]),
-        image_sheet(np.eye(4)[None]),
+        image_grid(np.eye(4)[None]),
     )
 
 

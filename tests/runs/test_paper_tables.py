@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from evaluations import evaluation
+
 from quasistatic.recipes.catalogue import CATALOGUE
-from quasistatic.runs.paper_tables import _TABLE_1, PER_NUMBER, SAMPLES, TABLES, compared
+from quasistatic.runs.paper_tables import PER_NUMBER, SAMPLES, TABLES, _TABLE_1, compared
 
 RESULT = {"bound": 1.25, "standard_error": 0.01, "gain": 3.3, "gain_standard_error": 0.02, "n": 7}
 
@@ -41,7 +43,7 @@ def test_bits_of_levels_are_told_as_k_with_the_null_model_of_unit_variance():
     k = {"bits_per_pixel_at_unit_variance": {"value": 7.81, "standard_error": 0.03, "n": 9}}
     levels = RESULT | {"bound": -3.4, "channels": 3, "converted": k}
     other = {"bits_per_dim_of_levels": {"value": -4.0, "standard_error": 0.01, "n": 9}}
-    rows = compared("table-1", {"cifar10": levels, "bark": RESULT | {"converted": other}})
+    rows = compared("table-1", {"cifar10": evaluation(levels), "bark": evaluation(RESULT | {"converted": other})})
     told = {row["recipe"]: row for row in rows}
     assert told["cifar10"]["ours K"].startswith("7.81 ± 0.03")
     assert told["cifar10"]["ours K - L_null"].startswith("13.95 ± 0.03")
@@ -51,7 +53,7 @@ def test_bits_of_levels_are_told_as_k_with_the_null_model_of_unit_variance():
 
 def test_the_first_step_of_the_paper_has_a_column_of_its_own():
     edge = RESULT | {"fixed_first_step": {"value": 1.125, "standard_error": 0.02, "n": 5}}
-    told = {row["recipe"]: row for row in compared("table-1", {"mnist-paper": edge})}["mnist-paper"]
+    told = {row["recipe"]: row for row in compared("table-1", {"mnist-paper": evaluation(edge)})}["mnist-paper"]
     assert told["ours K, first step fixed"].startswith("1.12")
     assert "n = 5" in told["ours K, first step fixed"]
 
@@ -60,7 +62,7 @@ def test_a_lead_and_a_parzen_number_are_told_with_what_they_are():
     pair = {"value": 0.2, "standard_error": 0.01, "n": 9}
     leaves = RESULT | {"baseline": {"name": "MCGSM", "lead_paired": pair} | pair}
     samples = {"n": 50, "parzen": pair, "parzen_sd": 0.2, "training_images_instead": 300.0}
-    rows = compared("table-2", {"dead-leaves": leaves, "mnist": RESULT | {"samples": samples}})
+    rows = compared("table-2", {"dead-leaves": evaluation(leaves), "mnist": evaluation(RESULT | {"samples": samples})})
     lead = next(row for row in rows if "lead" in row["model"])
     assert (lead["paper"], lead["ours"][:11]) == ("0.245", "0.20 ± 0.01")
     digits = [row for row in rows if row["data"] == "MNIST"]

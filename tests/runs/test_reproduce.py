@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import small
+from evaluations import evaluation
 from quasistatic.errors import InputError
 from quasistatic.recipes.catalogue import CATALOGUE
 from quasistatic.reporting.text import format_estimate
@@ -44,11 +45,11 @@ def test_each_recipe_is_run_once_with_the_preset_it_has(tmp_path, monkeypatch):
     done: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "train_run", lambda name, folder, **kwargs: done.append((name, kwargs["preset"])))
     monkeypatch.setattr(module, "open_run", lambda folder: folder.name)
-    monkeypatch.setattr(module, "evaluate_run", lambda run, n_samples: {"recipe": run})
+    monkeypatch.setattr(module, "evaluate_run", lambda run, n_samples: evaluation({"recipe": run}))
     monkeypatch.setattr(module, "write_run_report", lambda run: None)
-    monkeypatch.setattr(module, "_leave", lambda *_: None)
+    monkeypatch.setattr(module, "_copy_items", lambda *_: None)
     results = reproduce(["figure-1", "table-1", "swiss-roll"], tmp_path, preset="demo", quiet=True)
-    assert [result["recipe"] for result in results] == [name for name, _ in done]
+    assert [result.recipe for result in results] == [name for name, _ in done]
     names = list(dict.fromkeys([*ITEMS["figure-1"], *ITEMS["table-1"]]))
     assert [name for name, _ in done] == names
     for name, preset in done:
@@ -65,14 +66,14 @@ def test_what_is_measured_but_not_drawn_is_measured_again(tmp_path, monkeypatch)
     first = reproduce(["heartbeat-mixture"], tmp_path, quiet=True)
     again = reproduce(["heartbeat-mixture"], tmp_path, quiet=True)
     assert drawn == ["heartbeat-mixture"] * 2
-    assert first[0]["bound"] == again[0]["bound"]
+    assert first[0].bound == again[0].bound
 
 
 def test_a_finished_run_is_taken_up_whatever_its_settings_unless_a_preset_is_asked_for(tmp_path, monkeypatch):
     shutil.copytree(small.trained("heartbeat-mixture"), tmp_path / "heartbeat-mixture")
     monkeypatch.setattr(module, "write_run_report", lambda run: None)
     (told,) = reproduce(["heartbeat-mixture"], tmp_path, quiet=True)  # its catalogue entry trains for 16,000 steps
-    assert told["n"] == small.BEAT["n_test"]
+    assert told.n == small.BEAT["n_test"]
     with pytest.raises(InputError, match="holds a run with another"):
         reproduce(["heartbeat-mixture"], tmp_path, preset="demo", quiet=True)
     with pytest.raises(InputError, match="holds a run with another"):
@@ -91,7 +92,7 @@ def test_figures_and_tables_that_were_asked_for_are_left_where_they_are_found(tm
     (told,) = reproduce(["figure-2", "table-1"], tmp_path, quiet=True)
     assert (tmp_path / "figure-2.png").read_bytes() == b"drawn"
     table = (tmp_path / "table-1.md").read_text()
-    assert format_estimate(told["bound"], told["standard_error"], "", told["n"]) in table
+    assert format_estimate(told.bound.value, told.bound.standard_error, "", told.n) in table
     assert "-2.414" in table
 
 
@@ -100,7 +101,7 @@ def test_samples_that_a_table_needs_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_run_report", lambda run: (run.folder / "report.html").write_text(""))
     monkeypatch.setitem(ITEMS, "table-2", ("heartbeat",))
     monkeypatch.setitem(module.SAMPLES, "table-2", {"heartbeat": 30})
-    assert "samples" not in reproduce(["heartbeat"], tmp_path, quiet=True)[0]
-    assert reproduce(["table-2"], tmp_path, quiet=True)[0]["samples"]["n"] == 30
+    assert not reproduce(["heartbeat"], tmp_path, quiet=True)[0].samples
+    assert reproduce(["table-2"], tmp_path, quiet=True)[0].samples["n"] == 30
     monkeypatch.setattr(module, "evaluate_run", lambda *_, **__: pytest.fail("measured once more"))
-    assert reproduce(["table-2", "heartbeat"], tmp_path, quiet=True)[0]["samples"]["n"] == 30
+    assert reproduce(["table-2", "heartbeat"], tmp_path, quiet=True)[0].samples["n"] == 30

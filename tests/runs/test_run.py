@@ -15,8 +15,10 @@ import small
 from quasistatic.errors import InputError
 from quasistatic.model import load
 from quasistatic.recipes.base import Recipe
-from quasistatic.runs import run as run_module
-from quasistatic.runs.run import evaluate_run, open_run, read_metrics, train_run
+from quasistatic.runs import training
+from quasistatic.runs.run import evaluate_run, open_run
+from quasistatic.storage.run_folder import RunFolder
+from quasistatic.runs.training import train_run
 from quasistatic.runs.settings import make_recipe, to_plain
 from quasistatic.storage.modules import save_module
 
@@ -40,9 +42,9 @@ def test_the_configuration_is_resolved_and_enough_to_train_again():
 def test_a_run_is_taken_up_with_its_best_model():
     run = small.opened("swiss-roll")
     assert (run.name, run.seed, run.fingerprint) == ("swiss-roll", 0, None)
-    lines = read_metrics(run.folder)
+    lines = run.folder.read_metrics()
     assert [line["update"] for line in lines] == [0, 3, 6]
-    held = load(run.folder)
+    held = load(run.folder.path)
     assert all(torch.equal(a, held.state_dict()[k]) for k, a in run.model.state_dict().items())
 
 
@@ -52,7 +54,7 @@ def test_a_finished_run_knows_its_versions_seconds_and_parameters():
     assert told["versions"]["torch"] == torch.__version__
     assert told["n_parameters"] == sum(p.numel() for p in load(run).parameters())
     assert told["seconds"] >= 0
-    result = evaluate_run(open_run(run))
+    result = evaluate_run(open_run(run)).to_json()
     assert result["versions"] == told["versions"]
 
 
@@ -68,7 +70,7 @@ def test_the_same_seed_gives_the_same_model_and_torchs_random_state_has_no_say(t
 def test_a_run_stopped_by_its_time_is_told_and_continued_to_the_same_bytes(tmp_path):
     run, words = tmp_path / "run", small.SMALL["swiss-roll"]
     told = train_run("swiss-roll", run, settings=words, quiet=True, time_budget=1e-9)
-    assert told["stopped_at"] < told["steps"] == 6
+    assert told["stopped_at"] < told["n_updates"] == 6
     assert not (run / "checkpoint" / "finished.json").exists()
     train_run("swiss-roll", run, settings=words, quiet=True)
     name = Path("checkpoint", "best-finished", "model.safetensors")
@@ -78,7 +80,7 @@ def test_a_run_stopped_by_its_time_is_told_and_continued_to_the_same_bytes(tmp_p
 def test_steps_placed_at_the_end_are_not_placed_once_more_after_a_break(tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "versions", lambda: 1 / 0)  # between placing the steps and saying so
+        patch.setattr(training, "versions", lambda: 1 / 0)  # between placing the steps and saying so
         with pytest.raises(ZeroDivisionError):
             small.train("heartbeat-mixture", run)
     monkeypatch.setattr(Recipe, "place_steps", lambda *_: pytest.fail("placed once more"))
@@ -104,10 +106,10 @@ def test_a_file_that_has_changed_is_refused(own, change):
     else:
         text = table.read_text()
         table.write_text(text.replace("1", "2", 1) if change == "a cell" else text + "1,2,3\n")
-        said = "the data of .*run has changed since then: train on it into a new --out"
+        said = "the data of .*run has changed since the training: train on it into a new --out"
     for opened in (before, open_run(run)):  # the rows are read when they are asked for
         with pytest.raises(InputError, match=said):
-            evaluate_run(opened)
+            evaluate_run(opened).to_json()
     said = said if change == "gone" else "holds a run on this file as it was before it changed; give a new --out"
     with pytest.raises(InputError, match=said):
         small.train("array", run, data=str(table))
@@ -120,7 +122,7 @@ def test_a_file_of_the_same_bytes_at_another_time_is_the_same(own):
     text = table.read_bytes()
     table.unlink()
     table.write_bytes(text)
-    assert evaluate_run(open_run(run))["n"] == 12
+    assert evaluate_run(open_run(run)).to_json()["n"] == 12
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "recipe: swiss-roll", "recipe: [", "seed: 1\nrecipe"])
@@ -146,7 +148,7 @@ def test_a_configuration_of_another_version_is_one_sentence(tmp_path, text, said
 def test_a_damaged_log_is_one_sentence(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.jsonl is damaged: "):
-        read_metrics(tmp_path)
+        RunFolder(tmp_path).read_metrics()
 
 
 def test_a_folder_with_something_else_than_a_model_is_refused(tmp_path):
@@ -177,5 +179,5 @@ def test_a_run_whose_patience_is_over_is_finished(tmp_path):
     settings = {"train.n_updates": 60, "train.patience": 2, "train.learning_rate": 1e-12}
     told = small.train("swiss-roll", tmp_path / "run", **settings)
     assert "stopped_at" not in told
-    assert read_metrics(tmp_path / "run")[-1]["update"] < 60
+    assert RunFolder(tmp_path / "run").read_metrics()[-1]["update"] < 60
     assert small.train("swiss-roll", tmp_path / "run", **settings) == told

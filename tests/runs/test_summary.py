@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import small
+from evaluations import evaluation
 from quasistatic.runs.evaluation import evaluate
 from quasistatic.runs.run import open_run
 from quasistatic.runs.summary import draw, rows
@@ -19,7 +20,7 @@ RESULT: dict[str, Any] = {
 
 
 def table(**more: Any) -> dict[str, str]:
-    return {row[""]: row["bits"] for row in rows(RESULT | more)}
+    return {row[""]: row["bits"] for row in rows(evaluation(RESULT | more))}
 
 
 def test_a_plain_result_has_the_bound_twice_the_null_and_the_gain():
@@ -64,7 +65,7 @@ def test_a_result_of_every_recipe_makes_a_table():
         run = small.opened(name)
         told = evaluate(run.recipe, run.model, run.splits)
         lines = rows(told)
-        assert all(row.keys() == {"", told["unit"]} and row[told["unit"]] for row in lines)
+        assert all(row.keys() == {"", told.unit} and row[told.unit] for row in lines)
 
 
 @pytest.mark.parametrize("family", ["gaussian", "binomial"])

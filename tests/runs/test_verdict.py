@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import small
+from evaluations import evaluation
 from quasistatic.runs.run import open_run
 from quasistatic.runs.summary import write_run_report
 from quasistatic.runs.verdict import below_null, null_in_words, untrained_start, verdict, warnings_of
@@ -54,8 +55,8 @@ def test_a_bound_below_the_null_model_is_said() -> None:
 
 def test_both_may_be_wrong_at_once() -> None:
     result = {"bound": -11.5, "null": -3.8, "unit": "bits_per_dim", "split": "test"}
-    assert len(warnings_of(result, log(-11.5, -12.0))) == 2
-    assert warnings_of(result | {"bound": -3.0}, log(-11.5, -3.0)) == []
+    assert len(warnings_of(evaluation(result), log(-11.5, -12.0))) == 2
+    assert warnings_of(evaluation(result | {"bound": -3.0}), log(-11.5, -3.0)) == []
 
 
 NULL, ROWS = "the null model (independent bits)", "on 400 held-out rows"
@@ -91,8 +92,8 @@ AGAIN = "train longer or check the data"
 def test_a_report_begins_with_whether_the_model_is_good(gain: float | None, lead: float | None, said: str) -> None:
     result: dict[str, Any] = {"gain": gain, "gain_standard_error": 0.1, "unit": "bits", "n": 400, "split": "test"}
     if lead is not None:
-        result["baseline"] = {"name": "a mixture", "lead_paired": {"value": lead, "standard_error": 0.1}}
-    assert verdict(result, "independent bits") == said
+        result["baseline"] = {"name": "a mixture", "value": 1.0, "standard_error": 0.1, "lead_paired": {"value": lead, "standard_error": 0.1}}
+    assert verdict(evaluation(result), "independent bits") == said
 
 
 @pytest.mark.parametrize(
@@ -105,13 +106,13 @@ def test_a_report_begins_with_whether_the_model_is_good(gain: float | None, lead
 )
 def test_the_truth_is_compared_where_it_is_known(distance: float, error: float | None, said: str) -> None:
     result = {"gain": 2.0, "gain_standard_error": 0.1, "unit": "bits_per_sequence", "n": 400, "split": "test"}
-    assert verdict(result | {"distance_paired": {"value": distance, "standard_error": error, "n": 400}}).endswith(said)
+    assert verdict(evaluation(result | {"distance_paired": {"value": distance, "standard_error": error, "n": 400}})).endswith(said)
 
 
 @pytest.mark.parametrize("error", [None, float("nan")])
 def test_without_an_error_nothing_is_known(error: float | None) -> None:
     result = {"gain": 2.0, "gain_standard_error": error, "unit": "bits", "n": 1, "split": "train"}
-    assert verdict(result) == "Not known: the difference from the null model has no standard error, on 1 training row."
+    assert verdict(evaluation(result)) == "Not known: the difference from the null model has no standard error, on 1 training row."
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import small
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.model import load
-from quasistatic.runs.run import open_run, read_metrics, read_result
+from quasistatic.runs.results import Evaluation
+from quasistatic.runs.run import open_run
 from quasistatic.storage.files import (
     Check,
     Optional,
@@ -36,6 +37,7 @@ from quasistatic.storage.files import (
     regular_file,
     strict,
 )  # fmt: skip
+from quasistatic.storage.run_folder import RunFolder
 from quasistatic.train.trainer import append_line
 
 SCHEMA: dict[str, Check | Optional] = {
@@ -222,10 +224,10 @@ def test_a_pointer_stays_in_its_folder(run, folder):
 def test_logs_and_results_of_other_types_are_refused(run):
     (run / "metrics.jsonl").write_text('{"update": 1, "unit": "bits", "validation": "high", "validation_se": 1}\n')
     with pytest.raises(InputError, match="line 1: the key 'validation' must be a number"):
-        read_metrics(run)
+        RunFolder(run).read_metrics()
     (run / "result.json").write_text('{"bound": 1}')
     with pytest.raises(InputError, match=r"result\.json is damaged: the key 'recipe' is missing"):
-        read_result(run / "result.json")
+        Evaluation.read(run / "result.json")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from quasistatic.recipes.base import Splits
-from quasistatic.runs.run import Run, open_run, train_run
+from quasistatic.runs.run import Run, open_run
+from quasistatic.runs.training import train_run
 
 TRAINING = {"train.n_updates": 6, "train.batch_size": 16, "train.evaluate_every": 3, "train.validation_pairs": 300}
 MEASURING = {"n_trajectories": 2, "log_prob_rows": 20}

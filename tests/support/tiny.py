@@ -248,7 +248,7 @@ def measure(folder: Path) -> None:
     from quasistatic.runs.run import evaluate_run, open_run
 
     blocks.NUMBERS = 40 * 64
-    evaluate_run(open_run(folder), device="cpu")
+    evaluate_run(open_run(folder), device="cpu").to_json()
 
 
 def images_and_measures(folder: Path) -> None:

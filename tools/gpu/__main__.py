@@ -27,15 +27,16 @@ from gpu.training import EVALUATION, measure, resume, train
 from gpu.variants import best_way, measure_ways
 from quasistatic.errors import InputError
 from quasistatic.reporting.text import text_table
-from quasistatic.runs.run import read_metrics, versions
 from quasistatic.runs.settings import make_recipe, parse_words
+from quasistatic.runs.versions import versions
+from quasistatic.storage.run_folder import RunFolder
 from quasistatic.train import Engine
 from quasistatic.train.engine import find_device
 
 PARTS = ("check", "ceilings", "ways", "train")
 TINY = {
     "train.n_updates": 4, "train.batch_size": 4, "train.evaluate_every": 2, "train.validation_pairs": 30,
-    "n_validation": 12, "n_test": 16, "n_timesteps": 2, "sample_steps": 6, "sheet_every": 0,
+    "n_validation": 12, "n_test": 16, "n_timesteps": 2, "sample_steps": 6, "samples_every": 0,
 }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _train(
     engine = Engine(device=str(device), compile=compiled)  # type: ignore[arg-type]
     told = train(which.recipe, run, deadline, engine=engine, **how)
     numbers.put("training", told)
-    numbers.put("log", read_metrics(run)[-1])
+    numbers.put("log", RunFolder(run).read_metrics()[-1])
     _pack(numbers, home, asked.out)
     if told["finished"] and numbers.get("measured") is None and deadline.left() > (0 if asked.tiny else EVALUATION):
         numbers.put("measured", measure(run, device, rows=2 if asked.tiny else 16))

@@ -11,8 +11,9 @@ import torch
 from gpu.clock import Deadline
 from gpu.shards import unpack
 from quasistatic.recipes.base import Recipe, seeded
-from quasistatic.runs.run import Run, evaluate_run, open_run, train_run
+from quasistatic.runs.run import Run, evaluate_run, open_run
 from quasistatic.runs.settings import make_recipe
+from quasistatic.runs.training import train_run
 from quasistatic.train import Engine
 
 __all__ = ["EVALUATION", "RESERVE", "measure", "rates", "resume", "train"]
@@ -49,7 +50,7 @@ def train(
 def measure(run: Path, device: torch.device, *, rows: int = 16) -> dict[str, Any]:
     """The test-set bound of a finished run with all that belongs to it, and how fast its model draws and is measured."""
     opened = open_run(run)
-    return {"result": evaluate_run(opened, device=str(device)), "rates": rates(opened, device, rows=rows)}
+    return {"result": evaluate_run(opened, device=str(device)).to_json(), "rates": rates(opened, device, rows=rows)}
 
 
 def rates(run: Run, device: torch.device, *, rows: int = 16, draws: int = 100) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from quasistatic.model import DiffusionModel, load
 from quasistatic.posterior.result import PosteriorSamples
-from quasistatic.runs.run import versions
+from quasistatic.runs.versions import versions
 
 RECORDS = Path(__file__).resolve().parent.parent.parent / "records"
 

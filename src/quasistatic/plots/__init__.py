@@ -18,7 +18,7 @@ from quasistatic.plots.calibration import (
 from quasistatic.plots.extremes import extreme_rows
 from quasistatic.plots.figures import align_to_first_one, heartbeat_figure, swiss_roll_figure
 from quasistatic.plots.files import save_figure
-from quasistatic.plots.images import image_sheet
+from quasistatic.plots.images import image_grid
 from quasistatic.plots.intervals import coverage_curve
 from quasistatic.plots.learning import learning_curve
 from quasistatic.plots.marginals import column_marginals
@@ -38,8 +38,8 @@ __all__ = [
     "entropy_band",
     "extreme_rows",
     "heartbeat_figure",
+    "image_grid",
     "image_panels",
-    "image_sheet",
     "learning_curve",
     "outside_band",
     "pair_plot",

@@ -25,7 +25,7 @@ Field = tuple[str, ArrayLike, ArrayLike]
 
 @drawn
 def swiss_roll_figure(forward: Sequence[Snapshot], reverse: Sequence[Snapshot], drift: Sequence[Field]) -> Figure:
-    r"""Two-dimensional data dissolving into noise, coming back, and the drift that brings it back.
+    r"""Two-dimensional data forward_figure into noise, coming back, and the drift that brings it back.
 
     The rows are :math:`q(x_t)`, :math:`p(x_t)` and :math:`f_\mu(x_t, t) - x_t`; the columns are
     :math:`t = 0, T/2, T` from left to right, so the second row is read from right to left.

@@ -16,7 +16,7 @@ from quasistatic.plots.style import drawn, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["colours", "image_sheet", "image_stack", "montage"]
+__all__ = ["colours", "image_grid", "image_stack", "montage"]
 
 # A missing pixel (nan) must look like neither black, white nor grey.
 HEADING = 0.32  # inches
@@ -60,7 +60,7 @@ def image_stack(images: ArrayLike, name: str) -> Floats:
 
 
 @drawn
-def image_sheet(
+def image_grid(
     images: ArrayLike,
     columns: int | None = None,
     *,
@@ -100,7 +100,7 @@ def image_sheet(
     Examples
     --------
     >>> import numpy as np
-    >>> figure = image_sheet(np.random.default_rng(0).random((12, 8, 8)), columns=6)
+    >>> figure = image_grid(np.random.default_rng(0).random((12, 8, 8)), columns=6)
     """
     stack = image_stack(images, "images")
     n, height, width, _ = stack.shape

@@ -27,7 +27,7 @@ def image_panels(panels: Sequence[tuple[str, ArrayLike]], caption: str, columns:
     Parameters
     ----------
     panels : sequence of pairs (title, images)
-        Images as in :func:`~quasistatic.plots.images.image_sheet`; those of one panel go from left to right, then down.
+        Images as in :func:`~quasistatic.plots.images.image_grid`; those of one panel go from left to right, then down.
     caption : str
         The figure's label.
     columns : int, optional

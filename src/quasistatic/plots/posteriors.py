@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from quasistatic.errors import InputError
 from quasistatic.plots.arrays import table
-from quasistatic.plots.images import image_sheet
+from quasistatic.plots.images import image_grid
 from quasistatic.plots.style import DATA, INK, MODEL, drawn, new_figure
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def posterior_images(seen: ArrayLike, samples: ArrayLike, mean: ArrayLike, sprea
     columns = np.asarray(samples).shape[1] + 3
     caption = "A line for each observation: what was seen, samples, their mean, and their spread (standard deviation)."
     stack = np.clip(np.asarray(lines, dtype=np.float64), 0, 1)
-    return image_sheet(stack, columns, vmin=0, vmax=1, titles=titles, caption=caption)
+    return image_grid(stack, columns, vmin=0, vmax=1, titles=titles, caption=caption)
 
 
 @drawn

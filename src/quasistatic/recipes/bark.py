@@ -58,7 +58,7 @@ class Bark(UnitVariance, UNetRecipe):
 
     def splits(self, seed: int) -> Splits:
         cut = load_bark(self.size, self.n_train)
-        return self.parted(cut.train, cut.validation, cut.test, cut.mean, cut.sd)
+        return self.limited(cut.train, cut.validation, cut.test, cut.mean, cut.sd)
 
     def augment(self, splits: Splits) -> Augment | None:
         return random_flip if self.flips == "yes" else None

@@ -29,7 +29,7 @@ LEAST = {
     "n_trajectories": 0, "log_prob_rows": 1, "n_timesteps": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
     "n_draws": 1, "n_steps": 2, "n_components": 1, "members": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
-    "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "sheet_every": 0, "crop": 0, "levels": 2,
+    "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "samples_every": 0, "crop": 0, "levels": 2,
     "picture": 8, "hole": 1,
     "n_train": 2, "n_validation": 2, "n_test": 2, "split_seed": 0,
 }  # fmt: skip
@@ -75,7 +75,7 @@ class Recipe(ABC):
     """Of every number that is told."""
     scaled_by_data: ClassVar[bool] = False
     """Whether pictures of rows need the mean and scale of the splits."""
-    has_edge: ClassVar[bool] = True
+    has_fixed_first_step: ClassVar[bool] = True
     """Whether the paper's fixed first step makes sense for this process: not for masks, nor for levels."""
 
     def __post_init__(self) -> None:
@@ -94,6 +94,10 @@ class Recipe(ABC):
             elif name == "widths":
                 for width in instance_of(name, value, (tuple, list), "a list of whole numbers"):
                     whole_number("each of widths", width, 1, MOST_WIDTH)
+
+    def note(self) -> str:
+        """Return a line about the data to print before the training."""
+        return ""
 
     def fingerprint(self) -> str | None:
         """Digest of a file of the user's that the rows come from: another one would be parted otherwise."""
@@ -163,11 +167,15 @@ class Recipe(ABC):
         """Turn rows in data units into 8-bit values, (n, channels, h, w), 0 to 255; None where they are no pictures."""
         return None
 
+    def background_colour(self) -> str:
+        """Return the colour behind transparent pixels."""
+        return "white"
+
     def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
         """Turn 8-bit values, 0 to 255, into data units; the inverse of :meth:`to_grey`."""
         return pixels
 
-    def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
+    def progress_figure(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
         """Draw what a model half trained makes, if it is this step's turn to be looked at."""
         return None
 

@@ -25,7 +25,7 @@ class Cifar10(LevelRecipe):
 
     def splits(self, seed: int) -> Splits:
         images = load_cifar10()
-        return self.parted(images.train, images.validation, images.test)
+        return self.limited(images.train, images.validation, images.test)
 
     def augment(self, splits: Splits) -> Augment:
         return random_flip

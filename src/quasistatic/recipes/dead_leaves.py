@@ -56,7 +56,7 @@ class DeadLeaves(UNetRecipe):
         clean = load_dead_leaves(n_train=self.n_images)
         cut = noisy_patches(*clean, size=self.size, noise=self.noise)
         mixed = np.random.default_rng(0)
-        return self.parted(cut.train, mixed.permutation(cut.validation), mixed.permutation(cut.test))
+        return self.limited(cut.train, mixed.permutation(cut.validation), mixed.permutation(cut.test))
 
     def augment(self, splits: Splits) -> Augment | None:
         return random_symmetry if self.symmetries == "yes" else None

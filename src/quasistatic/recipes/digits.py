@@ -84,15 +84,15 @@ class Digits(Recipe):
         return (x / (LEVELS - 1)).view(-1, 8, 8).numpy()
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.plots import image_sheet
+        from quasistatic.plots import image_grid
 
         made = model.sample(64, generator=generator).view(-1, 8, 8).numpy()
         real = splits.test[:64].view(-1, 8, 8).numpy()
         return {
-            "samples": image_sheet(
+            "samples": image_grid(
                 made, columns=8, vmin=0, vmax=LEVELS - 1, heading="Samples of the model", caption="Drawn by the model."
             ),
-            "test-digits": image_sheet(
+            "test-digits": image_grid(
                 real,
                 columns=8,
                 vmin=0,

@@ -44,17 +44,17 @@ class ImageRecipe(Recipe):
     """Test rows at most."""
     n_timesteps: int = 8
 
-    has_edge = False
+    has_fixed_first_step = False
     denoised: ClassVar[str] = "denoised"
     """Name of the figure of denoised images."""
 
     n_trajectories: int = 0
     sample_steps: int = 200
     """Steps of the chain that pictures are drawn with."""
-    sheet_every: int = 1
+    samples_every: int = 1
     """Evaluations in training from one sheet of samples to the next; 0 for none."""
 
-    def parted(
+    def limited(
         self,
         train: NDArray,  # type: ignore[type-arg]
         validation: NDArray,  # type: ignore[type-arg]
@@ -81,16 +81,16 @@ class ImageRecipe(Recipe):
             parts = [model.sample(min(100, n - k), generator=generator, n_steps=steps) for k in range(0, n, 100)]
         return torch.cat(parts)
 
-    def sheet(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
-        if not self.sheet_every or step % (self.sheet_every * self.train.evaluate_every):
+    def progress_figure(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
+        if not self.samples_every or step % (self.samples_every * self.train.evaluate_every):
             return None
-        from quasistatic.plots import image_sheet
+        from quasistatic.plots import image_grid
 
-        drawn = self.draw(model, 25, seeded(0), self._sheet_steps())
+        drawn = self.draw(model, 25, seeded(0), self._preview_steps())
         heading = f"Samples after {step} updates"
-        return image_sheet(self.shown(drawn, splits), columns=5, vmin=0, vmax=1, heading=heading)
+        return image_grid(self.shown(drawn, splits), columns=5, vmin=0, vmax=1, heading=heading)
 
-    def _told_steps(self) -> str:
+    def _steps_in_words(self) -> str:
         taken = min(self.sample_steps, self.n_steps)
         return (
             f"25 samples in {self.n_steps} steps"
@@ -98,13 +98,13 @@ class ImageRecipe(Recipe):
             else (f"25 samples in {taken} of the chain's {self.n_steps} steps")
         )
 
-    def _sheet_steps(self) -> int:
+    def _preview_steps(self) -> int:
         """Steps of a quick look."""
         return 25
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.plots import image_sheet
-        from quasistatic.recipes.pictures import denoised_figure, dissolving, on_fewer_steps, returning
+        from quasistatic.plots import image_grid
+        from quasistatic.recipes.pictures import denoised_figure, forward_figure, on_fewer_steps, reverse_figure
 
         def show(x: Tensor) -> NDArray:  # type: ignore[type-arg]
             return self.shown(x, splits)
@@ -112,9 +112,9 @@ class ImageRecipe(Recipe):
         some = on_fewer_steps(model, self.sample_steps)
         samples, held_out = self.draw(model, 25, generator), splits.test[:25]
         figures = {
-            name: image_sheet(show(x), columns=5, vmin=0, vmax=1, heading=heading, caption=caption)
+            name: image_grid(show(x), columns=5, vmin=0, vmax=1, heading=heading, caption=caption)
             for name, x, heading, caption in (
-                ("samples", samples, "Samples of the model", f"Drawn by the model: {self._told_steps()}."),
+                ("samples", samples, "Samples of the model", f"Drawn by the model: {self._steps_in_words()}."),
                 ("test-images", held_out, "Test pictures, for comparison", "Pictures of the data, held out of training."),
             )
         }
@@ -123,8 +123,8 @@ class ImageRecipe(Recipe):
                 figures[self.denoised] = denoised_figure(
                     model, self.sample_steps, held_out[:16], samples[:16], show, generator
                 )
-            figures["forward"] = dissolving(some, held_out, show, generator)
-            figures["reverse"] = returning(some, show, generator)
+            figures["forward"] = forward_figure(some, held_out, show, generator)
+            figures["reverse"] = reverse_figure(some, show, generator)
         return figures
 
 

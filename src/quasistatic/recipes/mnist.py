@@ -44,12 +44,12 @@ class BinaryMnist(UNetRecipe):
     def splits(self, seed: int) -> Splits:
         images = load_binarised_mnist()
         if self.binarisation == "static":
-            return self.parted(images.train, images.validation, images.test)
+            return self.limited(images.train, images.validation, images.test)
         # the static validation rows are of images that the grey training set holds too, so they would not do here
         grey = load_mnist()
         once = Generator().manual_seed(0)
         train, validation = (binarise(torch.tensor(x), once).numpy() for x in (grey.train, grey.validation))
-        return replace(self.parted(train, validation, images.test), source=grey.train)
+        return replace(self.limited(train, validation, images.test), source=grey.train)
 
     def augment(self, splits: Splits) -> Augment | None:
         return binarise if self.binarisation == "dynamic" else None

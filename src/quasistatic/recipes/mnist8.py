@@ -31,7 +31,7 @@ class Mnist(LevelRecipe):
         images = load_mnist()
         # the first half of the test set is the easier one, so that a prefix would not stand for it
         mixed = np.random.default_rng(0).permutation(len(images.test))
-        return self.parted(images.train, images.validation, images.test[mixed])
+        return self.limited(images.train, images.validation, images.test[mixed])
 
     def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
         """Parzen windows round the samples, beside the same round as many training images: no likelihood of anything."""

@@ -59,6 +59,9 @@ class OwnImages(LevelRecipe):
             )
         return Path(self.data)
 
+    def background_colour(self) -> str:
+        return self.background
+
     def n_levels(self) -> int:
         return self.levels
 
@@ -83,11 +86,11 @@ class OwnImages(LevelRecipe):
         common, channels = self.crop > 0 and not crop, self.channels or None
         return open_images(self._path(), crop or None, channels, common=common, background=self.background)
 
-    def note(self) -> str | None:
-        """What becomes of transparent pixels, where there may be some."""
+    def note(self) -> str:
+        """Return how transparent pixels are blended, where there are some."""
         whole = self._opened()
         if not whole.n_transparent:
-            return None
+            return ""
         return (
             f"{whole.n_transparent} of {len(whole)} pictures may have transparent pixels, which are blended with "
             f"{self.background} (background={self.background})"

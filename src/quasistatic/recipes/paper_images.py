@@ -52,7 +52,7 @@ class PaperImages(UnitVariance, ImageRecipe):
     pixel_width: int = 20
     n_bumps: int = 10
     sample_steps: int = 1000
-    sheet_every: int = 4
+    samples_every: int = 4
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             n_updates=16_000,
@@ -66,11 +66,11 @@ class PaperImages(UnitVariance, ImageRecipe):
     )
 
     unit = "bits_per_pixel"
-    has_edge = True
+    has_fixed_first_step = True
 
     def splits(self, seed: int) -> Splits:
         scaled = unit_variance(load_mnist() if self.images == "mnist" else load_cifar10())
-        return self.parted(scaled.train, scaled.validation, scaled.test, scaled.mean, scaled.sd)
+        return self.limited(scaled.train, scaled.validation, scaled.test, scaled.mean, scaled.sd)
 
     def augment(self, splits: Splits) -> Augment:
         """Draw the noise that dequantises anew; a value within rounding of a whole number may move by a level."""
@@ -113,7 +113,7 @@ class PaperImages(UnitVariance, ImageRecipe):
     def paper(self) -> float | None:
         return 5.4 if self.images == "cifar10" else None  # Table 1, from version 8 on
 
-    def _sheet_steps(self) -> int:
+    def _preview_steps(self) -> int:
         return self.n_steps  # the read-outs belong to the steps of the whole chain
 
     def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:

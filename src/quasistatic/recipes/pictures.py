@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Show = Callable[[Tensor], NDArray]  # type: ignore[type-arg]
 
-__all__ = ["denoised_figure", "dissolving", "on_fewer_steps", "returning", "walk_back"]
+__all__ = ["denoised_figure", "forward_figure", "on_fewer_steps", "reverse_figure", "sample_from_state"]
 
 TIMES, ROWS = 8, 4
 
@@ -35,7 +35,7 @@ def on_fewer_steps(model: DiffusionModel, n_steps: int, keep: int | None = None)
         return model
 
 
-def walk_back(model: DiffusionModel, x_t: Tensor, t: int, generator: Generator | None = None) -> Tensor:
+def sample_from_state(model: DiffusionModel, x_t: Tensor, t: int, generator: Generator | None = None) -> Tensor:
     """Draw x_0 given a state at step t, in model units: a noisy image is such a state, and this its exact posterior."""
     with torch.inference_mode():
         for step in range(t, 0, -1):
@@ -47,7 +47,7 @@ def _times(n_steps: int) -> list[int]:
     return sorted({round(k * n_steps / (TIMES - 1)) for k in range(TIMES)})
 
 
-def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generator) -> Figure:
+def forward_figure(model: DiffusionModel, x: Tensor, show: Show, generator: Generator) -> Figure:
     """Rows of data at steps 0 to T of the forward process."""
     from quasistatic.plots import image_panels
 
@@ -59,7 +59,7 @@ def dissolving(model: DiffusionModel, x: Tensor, show: Show, generator: Generato
     return image_panels(panels, "Held-out data dissolves into noise, q(x_t | x_0), from left to right.", columns=1)
 
 
-def returning(model: DiffusionModel, show: Show, generator: Generator) -> Figure:
+def reverse_figure(model: DiffusionModel, show: Show, generator: Generator) -> Figure:
     """Rows of samples at steps T to 0 of the reverse chain."""
     from quasistatic.plots import image_panels
 
@@ -84,7 +84,7 @@ def denoised_figure(
     t = int((model.process.log_snr[1:] - wanted).abs().argmin()) + 1
     ratio = variance * model.process.log_snr[t].exp().item()
     noisy = model.process.marginal(z, t).sample(generator)
-    clean = walk_back(model, noisy.float(), t, generator)
+    clean = sample_from_state(model, noisy.float(), t, generator)
     pixels = model.transform.inverse(noisy / model.process.alpha_bar[t].sqrt())
     panels = [
         ("held out", show(x)),

@@ -22,7 +22,7 @@ from quasistatic.storage.files import digest_of
 from quasistatic.tables.build import Shape, build, preconditioned, shape_for
 from quasistatic.tables.cells import cell_type, decoded, encoded
 from quasistatic.tables.coded import coded_columns, hide, missing_cells, modelled, values_of
-from quasistatic.tables.columns import KINDS, NUMERIC, Column, infer
+from quasistatic.tables.columns import KINDS, NUMERIC, Column, infer, told
 from quasistatic.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -68,12 +68,16 @@ class Table(Recipe):
     n_trajectories: int = 20
     log_prob_rows: int = 500
 
-    has_edge: ClassVar[bool] = False
+    has_fixed_first_step: ClassVar[bool] = False
 
     def _file(self) -> str:
         if not self.data:
             raise InputError("the table recipe needs a file: give --data PATH (.csv, .npy, .npz or .parquet)")
         return self.data
+
+    def note(self) -> str:
+        """Return the kinds of the columns in words."""
+        return told(self.columns())
 
     def fingerprint(self) -> str:
         return digest_of(self._file())

@@ -1,4 +1,4 @@
-"""Rows by blocks, each with a random stream of its own: bounded memory, and the same draws on any number of processes."""
+"""Work on rows in blocks with independent random streams."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from quasistatic.train.workers import Workers
 __all__ = ["blocks", "by_blocks"]
 
 NUMBERS = 2**19
-"""Numbers in the rows of one block: 668 images of 28 x 28 pixels, and the whole of any toy."""
+"""Maximum count of numbers in a block, such as 668 images of 28 x 28 pixels."""
 
 
 def blocks(n: int, event_shape: Sequence[int], seed: int) -> Iterator[tuple[slice, Generator]]:
-    """Cut n rows into blocks, with a generator for each; the first one's is that of the seed itself.
+    """Split n rows into blocks, with a generator for each.
+
+    The generator of the first block has the seed itself.
+
+    Parameters
+    ----------
+    n : int
+    event_shape : sequence of int
+        Shape of one row, which sets the size of a block.
+    seed : int
 
     Examples
     --------
@@ -34,18 +43,23 @@ def blocks(n: int, event_shape: Sequence[int], seed: int) -> Iterator[tuple[slic
 def by_blocks(
     x: Tensor, measure: Callable[[Tensor, Generator], Tensor], n_columns: int, *, seed: int, team: Workers
 ) -> Tensor:
-    r"""Measure rows block by block, each block by one process, and put all together on all of them.
+    r"""Measure rows in blocks that processes share.
 
     Parameters
     ----------
     x : Tensor, shape (n, \*event)
     measure : callable
-        Rows and a generator to (rows, n_columns); what it says of a row may depend on no other block.
+        Function of rows and a generator, with the result (rows, n_columns). The result of a row may not depend on other
+        blocks.
+    n_columns : int
+    seed : int
+    team : Workers
+        The processes.
 
     Returns
     -------
     Tensor, shape (n, n_columns), float64
-        On the CPU, the same to the last bit whatever the number of processes.
+        On the CPU; the same to the last bit for any number of processes.
     """
     found = torch.zeros(len(x), n_columns, dtype=torch.float64)
     for number, (rows, generator) in enumerate(blocks(len(x), x.shape[1:], seed)):

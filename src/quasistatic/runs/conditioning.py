@@ -1,4 +1,4 @@
-"""What a trained run makes of observations: denoise and inpaint, with weights, evidence and a picture."""
+"""Posteriors of a trained run given observations in files."""
 
 from __future__ import annotations
 
@@ -16,44 +16,76 @@ from torch import Tensor
 
 from quasistatic.io.observations import read_mask, read_observed
 from quasistatic.io.pixels import write_pixels
-from quasistatic.errors import InputError
-from quasistatic.posterior.observations import Observation, GaussianMeasurement, KnownEntries
+from quasistatic.errors import InputError, as_input_error
+from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, Observation
 from quasistatic.storage.files import strict
 from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.recipes.base import seeded
 from quasistatic.runs.pixels import as_integers, background, has_pictures, n_values, pixels, to_data
-from quasistatic.runs.run import Run, sentences
+from quasistatic.runs.run import Run
 from quasistatic.storage.atomic import new_folder, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["condition", "seen_through_mask", "seen_through_noise"]
+__all__ = ["condition", "masked_observation", "noisy_observation"]
 
-SHOWN = 4  # samples in a line of the picture
-LINES = 8  # observations in it
+MAX_SAMPLES = 4  # in a row of the picture
+MAX_ROWS = 8  # observations in the picture
 
 
-def seen_through_noise(run: Run, path: Path, noise_std: float) -> tuple[Observation, Tensor]:
-    """Evidence of a file whose every entry has noise of this deviation, in data units, and its rows."""
+def noisy_observation(run: Run, path: Path, noise_std: float) -> tuple[Observation, Tensor]:
+    """Read an observation with Gaussian noise on every entry.
+
+    Parameters
+    ----------
+    run : Run
+    path : Path
+        File or folder of observations.
+    noise_std : float
+        Standard deviation of the noise, in data units.
+
+    Returns
+    -------
+    Observation
+        In data units.
+    Tensor
+        The observed rows.
+    """
     if not (math.isfinite(noise_std) and noise_std > 0):
         raise InputError(f"--noise-std must be positive and finite, got {noise_std}")
     rows = _rows(run, path)
     if rows.isnan().any():
-        raise InputError(f"{path} holds nan: entries that were not seen go with inpaint and a mask")
+        raise InputError(f"{path} holds nan: for entries that were not observed use inpaint with a mask")
     return GaussianMeasurement(rows, noise_std), rows
 
 
-def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Observation, Tensor]:
-    """Evidence of a file of which the entries in a mask (without one, those that are not nan) are exact; others are nan."""
+def masked_observation(run: Run, path: Path, mask: Path | None) -> tuple[Observation, Tensor]:
+    """Read an observation with some entries known exactly.
+
+    Parameters
+    ----------
+    run : Run
+    path : Path
+        File or folder of observations.
+    mask : Path, optional
+        File of the known entries; without it these are the entries that are not nan.
+
+    Returns
+    -------
+    Observation
+        In data units.
+    Tensor
+        The observed rows, nan where an entry is not known.
+    """
     rows = _rows(run, path, whole=True)
     if mask is None and not rows.isnan().any():
         raise InputError(f"every entry of {path} is known: give a --mask, or nan for what is missing")
     known = ~rows.isnan() if mask is None else torch.as_tensor(read_mask(mask, run.model.event_shape, len(rows)).copy())
     if (known & rows.isnan()).any():
-        raise InputError(f"{path} holds nan at an entry that the mask calls known")
+        raise InputError(f"{path} holds nan at an entry that the mask marks as known")
     if not known.any():
-        raise InputError("the mask leaves no entry known: then take quasistatic sample")
+        raise InputError("the mask leaves no entry known: use quasistatic sample instead")
     nan = torch.tensor(float("nan"), dtype=rows.dtype)
     return KnownEntries(known, rows.nan_to_num(nan=0.0)), torch.where(known, rows, nan)
 
@@ -61,66 +93,102 @@ def seen_through_mask(run: Run, path: Path, mask: Path | None) -> tuple[Observat
 def condition(
     run: Run,
     observation: Observation,
-    seen: Tensor,
+    observed: Tensor,
     out: Path,
     *,
     n_particles: int = 200,
     n_steps: int | None = None,
     seed: int = 0,
-    draws: int = 16,
+    n_draws: int = 16,
     names: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Sample the posterior and write a folder with ``posterior.npz``, ``answer.json`` and ``picture.png``.
+    """Sample a posterior and write it into a folder.
 
-    With ``names``, one for each observation, ``pictures/`` holds each sample and each mean as a PNG file. The samples are
-    kept if a picture cannot be drawn.
+    The folder holds ``posterior.npz``, ``answer.json`` and ``picture.png``. The samples are kept if a picture cannot be
+    drawn.
+
+    Parameters
+    ----------
+    run : Run
+    observation : Observation
+        In data units.
+    observed : Tensor
+        The observed rows.
+    out : Path
+        The folder.
+    n_particles : int
+        Particles of each observation.
+    n_steps : int, optional
+        Use a subset of the steps of the chain.
+    seed : int
+    n_draws : int
+        Samples of equal weight of each observation.
+    names : list of str, optional
+        One name for each observation; every sample and every mean is then written as a PNG file in ``pictures/``.
+
+    Returns
+    -------
+    dict
+        The contents of ``answer.json``.
     """
-    for name, value in (("--particles", n_particles), ("--draws", draws)):
+    for name, value in (("--particles", n_particles), ("--draws", n_draws)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
     generator = seeded(seed)
-    with warnings.catch_warnings(record=True) as caught, sentences():
+    with warnings.catch_warnings(record=True) as caught, as_input_error():
         warnings.simplefilter("always", PosteriorWarning)
         with torch.autocast(run.model.process.beta.device.type, torch.bfloat16, run.recipe.train.amp):
             p = run.model.posterior(observation, n_particles, n_steps=n_steps, generator=generator)
-    complaints = [str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)]
-    samples = p.resample(draws, generator=generator)
-    files = ["answer.json", "picture.png", "posterior.npz"] + ["pictures"] * (names is not None)
+    samples = p.resample(n_draws, generator=generator)
     answer = {
-        "recipe": run.name, "n": len(seen), "particles": n_particles, "n_steps": n_steps or run.model.process.n_steps,
+        "recipe": run.name, "n": len(observed), "particles": n_particles, "n_steps": n_steps or run.model.process.n_steps,
         "seed": seed, "unit": "nats", "log_evidence": p.log_evidence.tolist(),
-        "log_evidence_error": p.log_evidence_error.tolist(), "ess": p.ess.tolist(), "lines": p.n_ancestors.tolist(),
-        "warnings": complaints, "folder": str(out), "files": files,
+        "log_evidence_error": p.log_evidence_error.tolist(), "ess": p.ess.tolist(), "ancestors": p.n_ancestors.tolist(),
+        "warnings": [str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)],
+        "folder": str(out), "files": ["answer.json", "picture.png", "posterior.npz"] + ["pictures"] * (names is not None),
     }  # fmt: skip
+    _write(run, p, observed, samples, answer, out, names)
+    return answer
+
+
+def _write(
+    run: Run,
+    p: PosteriorSamples,
+    observed: Tensor,
+    samples: Tensor,
+    answer: dict[str, Any],
+    out: Path,
+    names: list[str] | None,
+) -> None:
+    """Write samples, answer and pictures, the samples even if the pictures fail."""
     from quasistatic.plots import save_figure
 
-    undrawn: BaseException | None = None
+    failure: BaseException | None = None
     try:
         with new_folder(out) as folder:
             arrays = {
-                "seen": seen.numpy(), "samples": as_integers(run, samples), "mean": p.mean.numpy(), "std": p.std.numpy(),
-                "log_evidence": p.log_evidence.numpy(), "ess": p.ess.numpy(),
+                "observed": observed.numpy(), "samples": as_integers(run, samples), "mean": p.mean.numpy(),
+                "std": p.std.numpy(), "log_evidence": p.log_evidence.numpy(), "ess": p.ess.numpy(),
             }  # fmt: skip
             with open(folder / "posterior.npz", "wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
             _write_answer(folder, answer)
-            try:  # the samples took long: they are kept whatever happens to their pictures
+            try:
                 if names is not None:
                     _write_pictures(run, folder / "pictures", names, samples, p.mean)
-                save_figure(_picture(run, p, seen, samples), folder / "picture.png")
-            except BaseException as error:
-                undrawn = error
-                answer["files"] = sorted(name for name in files if (folder / name).exists())
+                save_figure(_picture(run, p, observed, samples), folder / "picture.png")
+            except BaseException as error:  # sampling took long: the samples are kept whatever happens
+                failure = error
+                answer["files"] = sorted(name for name in answer["files"] if (folder / name).exists())
                 _write_answer(folder, answer)
             _clear(out, {entry.name for entry in folder.iterdir()})
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from error
-    if isinstance(undrawn, OSError):
+    if isinstance(failure, OSError):
         kept = "the samples are in posterior.npz there"
-        raise InputError(f"cannot draw into {out}: {undrawn.strerror or undrawn}; {kept}") from undrawn
-    if undrawn is not None:
-        raise undrawn
-    return answer
+        raise InputError(f"cannot draw into {out}: {failure.strerror or failure}; {kept}") from failure
+    if failure is not None:
+        raise failure
 
 
 def _write_answer(folder: Path, answer: dict[str, Any]) -> None:
@@ -128,7 +196,7 @@ def _write_answer(folder: Path, answer: dict[str, Any]) -> None:
 
 
 def _write_pictures(run: Run, folder: Path, names: list[str], samples: Tensor, mean: Tensor) -> None:
-    """Write each sample, and the mean, of each observation as a PNG file."""
+    """Write each sample and each mean as a PNG file."""
     folder.mkdir()
     width = len(str(samples.shape[1]))
     for name, draws, middle in zip(names, samples, mean, strict=True):
@@ -138,7 +206,7 @@ def _write_pictures(run: Run, folder: Path, names: list[str], samples: Tensor, m
 
 
 def _clear(out: Path, kept: set[str]) -> None:
-    """Remove what an earlier answer left in its folder, but for the names that are written anew."""
+    """Remove files of an earlier answer, except those that are written again."""
     if not (out / "answer.json").is_file():
         return
     for name in {"picture.png", "pictures"} - kept:
@@ -149,21 +217,21 @@ def _clear(out: Path, kept: set[str]) -> None:
 
 
 def _rows(run: Run, path: Path, whole: bool = False) -> Tensor:
-    """Rows of a file in the model's data units; 8-bit pictures are converted to them."""
+    """Read rows of a file in data units; 8-bit pictures are converted."""
     read = read_observed(path, run.model.event_shape, background(run.recipe))
     rows, top = torch.as_tensor(read.rows), n_values(run.model)
     if read.pictures:
         rows = to_data(run, rows, whole=whole)
     if whole and top is not None and not (rows.isnan() | ((rows == rows.round()) & (rows >= 0) & (rows < top))).all():
-        raise InputError(f"{path} must hold whole numbers from 0 to {top - 1}, which is what this model knows")
+        raise InputError(f"{path} must hold whole numbers from 0 to {top - 1}, as in the training data of this model")
     return rows
 
 
-def _picture(run: Run, p: PosteriorSamples, seen: Tensor, samples: Tensor) -> Figure:
+def _picture(run: Run, p: PosteriorSamples, observed: Tensor, samples: Tensor) -> Figure:
     from quasistatic.plots import posterior_images, posterior_intervals, posterior_points
 
-    event, few = run.model.event_shape, slice(0, LINES)
-    seen, samples, mean, std = seen[few], samples[few, :SHOWN], p.mean[few], p.std[few]
+    event, few = run.model.event_shape, slice(0, MAX_ROWS)
+    observed, samples, mean, std = observed[few], samples[few, :MAX_SAMPLES], p.mean[few], p.std[few]
     if has_pictures(run.recipe):
         splits = run.splits if run.recipe.scaled_by_data else None
 
@@ -171,12 +239,12 @@ def _picture(run: Run, p: PosteriorSamples, seen: Tensor, samples: Tensor) -> Fi
             return np.asarray(run.recipe.shown(x, splits))
 
         drawn = show(samples.reshape(-1, *event))
-        # the spread in the units of the picture, whether it is drawn light on dark or dark on light
-        spread = np.abs(show(std) - show(torch.zeros_like(std)))
-        return posterior_images(show(seen), drawn.reshape(*samples.shape[:2], *drawn.shape[1:]), show(mean), spread)
+        # in the units of the picture, whether it is drawn light on dark or dark on light
+        deviation = np.abs(show(std) - show(torch.zeros_like(std)))
+        return posterior_images(show(observed), drawn.reshape(*samples.shape[:2], *drawn.shape[1:]), show(mean), deviation)
     if event == (2,):
         prior = run.model.sample(1500, generator=seeded(0)).numpy()
-        return posterior_points(list(seen.numpy()), [x.numpy() for x in p.x[few]], prior)
-    seen, low, middle, high = (x.flatten(1) for x in (seen, p.quantile(0.05)[few], mean, p.quantile(0.95)[few]))
+        return posterior_points(list(observed.numpy()), [x.numpy() for x in p.x[few]], prior)
+    observed, low, middle, high = (x.flatten(1) for x in (observed, p.quantile(0.05)[few], mean, p.quantile(0.95)[few]))
     names = [str(i + 1) for i in range(math.prod(event))]
-    return posterior_intervals(seen.numpy(), low.numpy(), middle.numpy(), high.numpy(), names)
+    return posterior_intervals(observed.numpy(), low.numpy(), middle.numpy(), high.numpy(), names)

@@ -1,16 +1,19 @@
-"""Tables 1 and 2 of the paper, its numbers beside ours, each with its unit and its convention."""
+"""Tables 1 and 2 of the paper beside our results."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from quasistatic.estimate import Estimate
 from quasistatic.reporting.text import format_estimate
+from quasistatic.runs.results import Evaluation
 
 __all__ = ["SAMPLES", "TABLES", "compared"]
 
 SAMPLES = {"table-2": {"mnist": 2000}}
-"""Samples that a table needs of a recipe."""
+"""Number of samples of a recipe that a table needs."""
 
 PER_NUMBER = 0.5 * math.log2(2.0 * math.pi * math.e)  # bits that a standard normal costs at unit variance
 
@@ -47,54 +50,60 @@ _PARZEN = (
 )
 
 Rows = list[dict[str, str]]
+Results = Mapping[str, Evaluation]
 
 
-def compared(item: str, results: dict[str, dict[str, Any]]) -> Rows:
-    """Lay out a table of the paper with the results of recipes, by name; rows whose recipe was not run stay empty."""
+def compared(item: str, results: Results) -> Rows:
+    """Return a table of the paper with our results beside.
+
+    Parameters
+    ----------
+    item : {"table-1", "table-2"}
+    results : mapping of str to Evaluation
+        Results by name of the recipe. Rows of other recipes stay empty.
+    """
     return TABLES[item](results)
 
 
-def _table_1(results: dict[str, dict[str, Any]]) -> Rows:
+def _table_1(results: Results) -> Rows:
     rows = []
     for line in _TABLE_1:
-        told = {"data": line.data, "unit": line.unit, "paper K": line.k, "paper K - L_null": line.gain}
-        told |= {"recipe": line.recipe, "ours K": "", "ours K, first step fixed": "", "ours K - L_null": ""}
+        row = {"data": line.data, "unit": line.unit, "paper K": line.k, "paper K - L_null": line.gain}
+        row |= {"recipe": line.recipe, "ours K": "", "ours K, first step fixed": "", "ours K - L_null": ""}
         if line.recipe in results:
-            told |= _ours(results[line.recipe])
-        rows.append(told | {"note": line.note})
+            row |= _ours(results[line.recipe])
+        rows.append(row | {"note": line.note})
     return rows
 
 
-def _ours(result: dict[str, Any]) -> dict[str, str]:
-    value, error, gain, gain_error = (result[k] for k in ("bound", "standard_error", "gain", "gain_standard_error"))
-    k = result.get("converted", {}).get("bits_per_pixel_at_unit_variance")
-    if k is not None:  # bits of levels, so many of them to a pixel
-        value, error = k["value"], k["standard_error"]
-        gain, gain_error = value + result["channels"] * PER_NUMBER, error
-    told = {"ours K": format_estimate(value, error, "", result["n"])}
-    if "fixed_first_step" in result:
-        edge = result["fixed_first_step"]
-        told["ours K, first step fixed"] = format_estimate(edge["value"], edge["standard_error"], "", edge["n"])
-    return told | {"ours K - L_null": format_estimate(gain, gain_error)}
+def _ours(result: Evaluation) -> dict[str, str]:
+    bound, gain = result.bound, result.gain
+    k = result.converted.get("bits_per_pixel_at_unit_variance")
+    if k is not None:  # bits of levels; a pixel has as many of them as channels
+        gain = Estimate(k.value + result.channels * PER_NUMBER, k.standard_error, k.n)
+        bound = k
+    ours = {"ours K": format_estimate(bound.value, bound.standard_error, "", result.n)}
+    if (fixed := result.fixed_first_step) is not None:
+        ours["ours K, first step fixed"] = format_estimate(fixed.value, fixed.standard_error, "", fixed.n)
+    return ours | {"ours K - L_null": format_estimate(gain.value, gain.standard_error)}
 
 
-def _table_2(results: dict[str, dict[str, Any]]) -> Rows:
+def _table_2(results: Results) -> Rows:
     unit = "bits/pixel, log likelihood, noise s = 0.06"
-    mcgsm = process = lead = ""
-    if "dead-leaves" in results:
-        result = results["dead-leaves"]
-        other, margin = result["baseline"], result["baseline"]["lead_paired"]
-        mcgsm = format_estimate(other["value"], other["standard_error"], "", other["n"])
-        process = format_estimate(result["bound"], result["standard_error"], "", result["n"])
-        lead = format_estimate(margin["value"], margin["standard_error"], "", margin["n"])
+    mcgsm = diffusion = lead = ""
+    result = results.get("dead-leaves")
+    if result is not None and result.baseline is not None and result.lead is not None:
+        mcgsm, diffusion, lead = (
+            format_estimate(e.value, e.standard_error, "", e.n) for e in (result.baseline, result.bound, result.lead)
+        )
     rows = [
         {"data": "dead leaves", "model": "MCGSM", "paper": "1.244", "ours": mcgsm, "unit": unit},
-        {"data": "dead leaves", "model": "diffusion", "paper": "1.489", "ours": process, "unit": unit},
+        {"data": "dead leaves", "model": "diffusion", "paper": "1.489", "ours": diffusion, "unit": unit},
         {"data": "dead leaves", "model": "lead, same patches", "paper": "0.245", "ours": lead, "unit": "bits/pixel"},
     ]
     ours = {}
     unit = "bits, Parzen windows: no likelihood"
-    samples = results.get("mnist", {}).get("samples", {})
+    samples = results["mnist"].samples if "mnist" in results else {}
     if "parzen" in samples:
         pair = samples["parzen"]
         ours["diffusion"] = format_estimate(pair["value"], pair["standard_error"], "", pair["n"])

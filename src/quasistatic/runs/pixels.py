@@ -1,4 +1,4 @@
-"""Pictures of a run in and out: its data units to 8-bit pixels and back."""
+"""Conversion between rows of a run and 8-bit pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quasistatic.io.image_folders import ENDINGS, image_files
 from quasistatic.io.pixels import write_pixels
-from quasistatic.transforms import Chain, Dequantise, Levels, Transform
+from quasistatic.transforms import Dequantise, Levels
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion
 from quasistatic.model import DiffusionModel
@@ -25,48 +25,43 @@ __all__ = [
 
 
 def has_pictures(recipe: Recipe) -> bool:
-    """Whether rows of a recipe are pictures."""
+    """Return whether rows of a recipe are pictures."""
     return type(recipe).to_grey is not Recipe.to_grey
 
 
 def background(recipe: Recipe) -> str:
-    """What transparent pixels of a run's pictures are blended with."""
-    return getattr(recipe, "background", "white")
+    """Return the colour behind transparent pixels."""
+    return recipe.background_colour()
 
 
 def n_values(model: DiffusionModel) -> int | None:
-    """How many values an entry can have; None for real numbers."""
+    """Return the number of values of an entry, None for real numbers."""
     if isinstance(model.process, BernoulliDiffusion):
         return 2
     if isinstance(model.process, CategoricalDiffusion):
         return model.process.n_classes
 
-    def find(part: Transform) -> int | None:
-        if isinstance(part, Dequantise | Levels):
-            return part.levels
-        parts = list(part.parts) if isinstance(part, Chain) else []
-        return next((n for n in map(find, parts) if n is not None), None)  # type: ignore[arg-type]
-
-    return find(model.transform)
+    levels = [part.levels for part in model.transform.modules() if isinstance(part, Dequantise | Levels)]
+    return levels[0] if levels else None
 
 
 def as_integers(run: Run, x: Tensor) -> NDArray[Any]:
-    """Draws of a run as an array: of the type uint8 where they are pictures of at most 256 levels."""
+    """Convert draws to an array, of type uint8 for pictures of at most 256 levels."""
     top = n_values(run.model) if has_pictures(run.recipe) else None
     return x.numpy() if top is None or top > 256 else x.numpy().astype(np.uint8)
 
 
 def pixels(run: Run, x: Tensor) -> NDArray[np.uint8]:
-    r"""Rows (n, \*event) of a run as 8-bit pictures, (n, channels, height, width)."""
+    r"""Convert rows (n, \*event) to 8-bit pictures (n, channels, height, width)."""
     splits = run.splits if run.recipe.scaled_by_data else None
     grey = run.recipe.to_grey(x.double(), splits)
     if grey is None:
-        raise InputError(f"rows of {run.name} are no pictures")
+        raise InputError(f"rows of {run.name} are not pictures")
     return grey.round().clamp(0, 255).numpy().astype(np.uint8)
 
 
 def write_samples(run: Run, x: Tensor, out: Path) -> None:
-    """Write rows as PNG: one as a file of this name, or many as numbered files of a folder."""
+    """Write rows as one PNG file, or as numbered PNG files in a folder."""
     drawn = pixels(run, x)
     try:
         if out.suffix:
@@ -82,12 +77,12 @@ def write_samples(run: Run, x: Tensor, out: Path) -> None:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path is an image file or a folder."""
+    """Return whether a path is an image file or a folder."""
     return path.is_dir() or path.suffix.lower() in ENDINGS
 
 
 def names_of(path: Path, n: int) -> list[str]:
-    """A name for each of n observations: those of their files, or their numbers."""
+    """Return names of n observations, from their files or their numbers."""
     stems = [file.stem for file in image_files(path)] if path.is_dir() else [path.stem]
     if len(stems) == n and len({*stems}) == n:
         return stems
@@ -95,7 +90,16 @@ def names_of(path: Path, n: int) -> list[str]:
 
 
 def to_data(run: Run, rows: Tensor, *, whole: bool) -> Tensor:
-    """8-bit pixels (n, channels, height, width), from 0 to 255, in data units; ``whole`` for levels only."""
+    """Convert 8-bit pixels to data units.
+
+    Parameters
+    ----------
+    run : Run
+    rows : Tensor, shape (n, channels, height, width)
+        Numbers from 0 to 255.
+    whole : bool
+        Round to levels.
+    """
     top = n_values(run.model)
     if top is not None:
         rows = rows * ((top - 1) / 255.0)

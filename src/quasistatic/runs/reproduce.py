@@ -1,19 +1,21 @@
-"""Items of the paper, and of this project, by name: train, evaluate, draw, compare."""
+"""Reproduction of items of the paper by name."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from quasistatic.errors import InputError
 from quasistatic.recipes.catalogue import CATALOGUE
-from quasistatic.runs.paper_tables import SAMPLES, TABLES, compared
-from quasistatic.runs.run import evaluate_run, open_run, read_config, read_result, train_run, writing
-from quasistatic.runs.summary import write_run_report
 from quasistatic.reporting.text import markdown_table
+from quasistatic.runs.paper_tables import SAMPLES, TABLES, compared
+from quasistatic.runs.results import Evaluation
+from quasistatic.runs.run import evaluate_run, open_run
+from quasistatic.runs.summary import write_run_report
+from quasistatic.runs.training import train_run
 from quasistatic.storage.atomic import write_text
+from quasistatic.storage.run_folder import RunFolder
 from quasistatic.streams import say
 
 __all__ = ["ITEMS", "reproduce"]
@@ -26,11 +28,28 @@ for _name, _entry in CATALOGUE.items():
 
 def reproduce(
     items: list[str], out: Path, *, preset: str | None = None, seed: int = 0, quiet: bool = False
-) -> list[dict[str, Any]]:
-    """Do what each item needs, in ``out/RECIPE``; what is there already is taken up, not done again.
+) -> list[Evaluation]:
+    """Train, evaluate and draw the recipes of some items.
 
-    A recipe that lacks the preset is run with its preset small, or as it is. Without a preset a finished run is taken as it
-    is, whatever its settings are. Figures and tables that were asked for are left in ``out`` under their names.
+    Each recipe has the run folder ``out/RECIPE``; what is done there already is not done again. Figures and tables
+    that an item names are copied to ``out``.
+
+    Parameters
+    ----------
+    items : list of str
+        Names of recipes, tables or figures.
+    out : Path
+    preset : str, optional
+        Preset of all recipes. A recipe without it uses its preset "small" or its own settings. Without a preset a
+        finished run is used whatever its settings are.
+    seed : int
+    quiet : bool
+        Print no progress.
+
+    Returns
+    -------
+    list of Evaluation
+        One for each recipe.
 
     Raises
     ------
@@ -48,16 +67,16 @@ def reproduce(
     results = []
     for i, name in enumerate(names, start=1):
 
-        def tell(what: str, where: str = f"{i} of {len(names)}, {name}") -> None:
+        def report(what: str, where: str = f"{i} of {len(names)}, {name}") -> None:
             if not quiet:
                 say(f"{where}: {what}")
 
-        folder = out / name
-        if preset is not None or not _finished(folder, name, seed):
-            tell("training")
-            train_run(name, folder, preset=_preset(name, preset), seed=seed, quiet=quiet)
-        results.append(_result(folder, samples.get(name, 0), tell))
-    _leave(items, dict(zip(names, results, strict=True)), out)
+        folder = RunFolder(out / name)
+        if preset is not None or not _is_finished(folder, name, seed):
+            report("training")
+            train_run(name, folder.path, preset=_preset(name, preset), seed=seed, quiet=quiet)
+        results.append(_result(folder, samples.get(name, 0), report))
+    _copy_items(items, dict(zip(names, results, strict=True)), out)
     return results
 
 
@@ -66,37 +85,36 @@ def _preset(name: str, wanted: str | None) -> str | None:
     return wanted if wanted in presets else "small" if "small" in presets else None
 
 
-def _finished(folder: Path, name: str, seed: int) -> bool:
-    """Whether a run of this recipe and seed has come to its end there."""
-    if not (folder / "checkpoint" / "finished.json").exists():
+def _is_finished(folder: RunFolder, name: str, seed: int) -> bool:
+    """Return whether the folder holds a finished run of this recipe and seed."""
+    if not folder.manifest.exists():
         return False
-    config = read_config(folder)
+    config = folder.read_config()
     return (config["recipe"], config["seed"]) == (name, seed)
 
 
-def _result(folder: Path, n_samples: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure and draw a run, as far as that is still to be done."""
-    done = folder / "result.json"
-    if done.exists() and (folder / "report.html").exists():
-        result = read_result(done)
-        if not n_samples or "samples" in result:
+def _result(folder: RunFolder, n_samples: int, report: Callable[[str], None]) -> Evaluation:
+    """Evaluate and draw a run, unless that is done."""
+    if folder.result().exists() and folder.report.exists():
+        result = Evaluation.read(folder.result())
+        if not n_samples or result.samples:
             return result
-    run = open_run(folder)
-    tell("measuring")
+    run = open_run(folder.path)
+    report("measuring")
     result = evaluate_run(run, n_samples=n_samples)
-    tell("drawing")
+    report("drawing")
     write_run_report(run)
     return result
 
 
-def _leave(items: list[str], results: dict[str, dict[str, Any]], out: Path) -> None:
-    """Put the figures and tables that were asked for where they are found."""
-    with writing(out):
+def _copy_items(items: list[str], results: dict[str, Evaluation], out: Path) -> None:
+    """Write the named tables and copy the named figures."""
+    with RunFolder(out).writing():
         for item in items:
             if item in TABLES:
                 rows = compared(item, results)
                 write_text(out / f"{item}.md", markdown_table(rows, list(rows[0])))
             for name in ITEMS[item]:
-                drawn = out / name / "figures" / f"{item}.png"
+                drawn = RunFolder(out / name).figure(item)
                 if drawn.exists():
                     shutil.copyfile(drawn, out / drawn.name)

@@ -31,7 +31,7 @@ from quasistatic.train import TrainConfig, fit
 
 
 from quasistatic.recipes.table import Table
-from quasistatic.runs.run import Run, own_names
+from quasistatic.runs.run import Run
 from quasistatic.storage.atomic import write_text
 __all__ = ["averaged", "table_of"]
 
@@ -55,16 +55,15 @@ def averaged(run: Run, ready: Callable[[list[Column]], None] | None = None) -> D
         If the run is not of a table, or its data has changed before it was first asked.
     """
     recipe = table_of(run)
-    folder, best = run.folder / "estimator", run.folder / "checkpoint" / "best.json"
-    mark = run.folder / "estimator-of.json"
-    of = {"checkpoint": read_json(best, {"folder": a_name})["folder"], "laws": DiffusionDensity.N_LAWS}
+    folder, mark = run.folder.ensemble, run.folder.ensemble_manifest
+    of = {"checkpoint": run.folder.read_best(), "laws": DiffusionDensity.N_LAWS}
     kept = DiffusionDensity.load(folder) if os.path.lexists(mark) and read_json(mark, {}) == of else None
     columns = recipe.columns() if kept is None else kept.columns_
     if ready is not None:
         ready(columns)
     if kept is not None:
         return kept
-    own_names(run.folder)
+    run.folder.refuse_links()
     density = recipe.estimator([column.name for column in columns], run.seed)
     density.adopt(columns, [run.model, *_others(run)], run.splits.train, run.splits.validation, seed=run.seed)
     density.save(folder)
@@ -81,7 +80,7 @@ def _others(run: Run) -> list[DiffusionModel]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed + k)
             model = recipe.build(splits)
-            folder = run.folder / "members" / str(k)
+            folder = run.folder.members / str(k)
             if not (folder / "checkpoint" / "finished.json").exists():
                 say(f"training member {k + 1} of {n}, which is done once")
             members.append(fit(model, splits.train, splits.validation, recipe.train, folder=folder, seed=run.seed + k))

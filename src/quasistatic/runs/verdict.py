@@ -1,4 +1,4 @@
-"""What a run's numbers say in words: warnings, and the sentence that a report begins with."""
+"""A result in words: warnings, and the first sentence of a report."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from quasistatic.transforms import HistogramGaussianizer, Whiten
+from quasistatic.estimate import Estimate
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion, MixedDiffusion
 from quasistatic.model import DiffusionModel
 from quasistatic.reporting.text import format_estimate
+from quasistatic.runs.results import Evaluation
+from quasistatic.transforms import HistogramGaussianizer, Whiten
 
 __all__ = ["below_null", "null_in_words", "unit_in_words", "untrained_start", "verdict", "warnings_of"]
 
 
 def untrained_start(log: Sequence[dict[str, Any]]) -> str | None:
-    """Say that no update improved the model, where that is so.
+    """Return a warning if no update improved the model.
 
     Parameters
     ----------
     log : sequence of dict
-        The lines of ``metrics.jsonl``.
+        The records of ``metrics.jsonl``.
     """
     lines = [line for line in log if line.get("validation") is not None]
     if len(lines) < 2 or lines[0]["update"] != 0:
@@ -37,21 +39,32 @@ def untrained_start(log: Sequence[dict[str, Any]]) -> str | None:
 
 
 def below_null(bound: float | None, null: float | None, error: float | None, unit: str, rows: str) -> str | None:
-    """Say that a bound is below the null model's log likelihood, by more than two errors of the difference."""
+    """Return a warning if a bound is below the null model.
+
+    Parameters
+    ----------
+    bound, null : float or None
+        The bound, and the log likelihood of the null model on the same rows.
+    error : float or None
+        Standard error of the difference; the warning needs two of them.
+    unit, rows : str
+        Unit of the numbers, and name of the split.
+    """
     if bound is None or null is None or not bound - null < -2.0 * (error or 0.0):
         return None
-    said = f"the bound of {rows} rows, {bound:.4g} {unit}, is below that of the null model, {null:.4g}"
-    return f"{said}: this model is worse than the noise that its chain ends in"
+    start = f"the bound of {rows} rows, {bound:.4g} {unit}, is below that of the null model, {null:.4g}"
+    return f"{start}: this model is worse than the stationary distribution of its chain"
 
 
-def warnings_of(result: dict[str, Any], log: Sequence[dict[str, Any]]) -> list[str]:
-    """What is wrong with a trained and measured run, in sentences."""
-    null = below_null(result["bound"], result["null"], result.get("gain_standard_error"), result["unit"], result["split"])
+def warnings_of(result: Evaluation, log: Sequence[dict[str, Any]]) -> list[str]:
+    """Return all warnings about a trained and evaluated run."""
+    bound, gain = result.bound.value, result.gain.standard_error
+    null = below_null(bound, result.null.value, 0.0 if math.isnan(gain) else gain, result.unit, result.split)
     return [sentence for sentence in (untrained_start(log), null) if sentence]
 
 
 def unit_in_words(unit: str) -> str:
-    """A unit as a sentence says it.
+    """Return a unit in words.
 
     Examples
     --------
@@ -63,7 +76,7 @@ def unit_in_words(unit: str) -> str:
 
 
 def null_in_words(model: DiffusionModel) -> str:
-    """What the null model of a trained model is, in a few words."""
+    """Return the null model of a trained model in words."""
     process = model.process
     if isinstance(process, MixedDiffusion):
         return "a Gaussian for numbers, training shares for classes"
@@ -78,56 +91,62 @@ def null_in_words(model: DiffusionModel) -> str:
     return "independent classes"
 
 
-def verdict(result: dict[str, Any], null: str = "") -> str:
-    """Good or not good, and why; a second sentence compares with the truth where that is known.
+def verdict(result: Evaluation, null: str = "") -> str:
+    """Return one sentence: good or not good, and why.
 
-    Good is better than all that the model is compared with, each by more than two standard errors of the paired
-    difference.
+    Good is better than the null model and the baseline, each by more than two standard errors of the paired
+    difference. A second sentence compares with the truth, where it is known.
 
     Parameters
     ----------
-    result : dict
-        Of :func:`quasistatic.recipes.evaluate`.
+    result : Evaluation
     null : str
-        What the null model is, in a few words.
+        The null model in words.
 
     Examples
     --------
-    >>> verdict({"gain": 0.8, "gain_standard_error": 0.1, "unit": "bits", "n": 400, "split": "test"}, "independent bits")
+    >>> from quasistatic.estimate import Estimate
+    >>> bound, null, gain = (Estimate(v, 0.1, 400, "bits") for v in (-2.2, -3.0, 0.8))
+    >>> verdict(Evaluation("heartbeat", "test", "bits", 100, "learned", bound, null, gain), "independent bits")
     'Good: 0.8 ± 0.1 bits per row better than the null model (independent bits), on 400 held-out rows.'
     """
-    unit = unit_in_words(result["unit"])
-    compared = [(f"the null model ({null})" if null else "the null model", result["gain"], result["gain_standard_error"])]
-    other = result.get("baseline", {})
-    if "lead_paired" in other:
-        compared.append((f"the baseline ({other['name']})", *(other["lead_paired"][k] for k in ("value", "standard_error"))))
-    rows = f"{result['n']} {'training' if result['split'] == 'train' else 'held-out'} row{'s' * (result['n'] != 1)}"
+    unit = unit_in_words(result.unit)
+    compared = [(f"the null model ({null})" if null else "the null model", result.gain)]
+    if result.lead is not None:
+        compared.append((f"the baseline ({result.baseline_name})", result.lead))
+    rows = f"{result.n} {'training' if result.split == 'train' else 'held-out'} row{'s' * (result.n != 1)}"
     signs, parts = [], []
-    for name, gain, error in compared:
-        if gain is None or not math.isfinite(gain):
+    for name, gain in compared:
+        if not math.isfinite(gain.value):
             return f"Not known: the difference from {name} is not finite, on {rows}."
-        if error is None or not math.isfinite(error):
+        if not math.isfinite(gain.standard_error):
             return f"Not known: the difference from {name} has no standard error, on {rows}."
-        sign = 0 if abs(gain) <= 2.0 * error else 1 if gain > 0 else -1
-        if sign:
-            parts.append(f"{format_estimate(abs(gain), error)} {unit} {'better' if sign > 0 else 'worse'} than {name}")
-        else:
-            parts.append(f"not distinguishable from {name}, from which it differs by {format_estimate(gain, error)} {unit}")
+        sign, part = _compared(name, gain, unit)
         signs.append(sign)
+        parts.append(part)
     joined = (", but " if 1 in signs and min(signs) < 1 else ", and ").join(parts)
+    truth = _below_truth(result.distance_paired, unit)
     if min(signs) > 0:
-        return f"Good: {joined}, on {rows}.{_below_truth(result, unit)}"
+        return f"Good: {joined}, on {rows}.{truth}"
     advice = ": train longer or check the data" if signs[0] <= 0 else ""
-    return f"Not good: {joined}, on {rows}{advice}.{_below_truth(result, unit)}"
+    return f"Not good: {joined}, on {rows}{advice}.{truth}"
 
 
-def _below_truth(result: dict[str, Any], unit: str) -> str:
-    """How far the model is below the true distribution, where that is known."""
-    pair = result.get("distance_paired")
-    if pair is None or None in (pair["value"], pair["standard_error"]) or not math.isfinite(pair["standard_error"]):
+def _compared(name: str, gain: Estimate, unit: str) -> tuple[int, str]:
+    """Return the sign of a difference, 0 if it is not significant, and the comparison in words."""
+    if abs(gain.value) <= 2.0 * gain.standard_error:
+        difference = format_estimate(gain.value, gain.standard_error)
+        return 0, f"not distinguishable from {name}, from which it differs by {difference} {unit}"
+    difference, better = format_estimate(abs(gain.value), gain.standard_error), gain.value > 0
+    return (1 if better else -1), f"{difference} {unit} {'better' if better else 'worse'} than {name}"
+
+
+def _below_truth(distance: Estimate | None, unit: str) -> str:
+    """Return how far the model is below the true distribution, in words."""
+    if distance is None or not (math.isfinite(distance.value) and math.isfinite(distance.standard_error)):
         return ""
-    if abs(pair["value"]) <= 2.0 * pair["standard_error"]:
+    if abs(distance.value) <= 2.0 * distance.standard_error:
         return " It is not distinguishable from the true distribution."
-    if pair["value"] < 0.0:
+    if distance.value < 0.0:
         return ""
-    return f" It is {format_estimate(pair['value'], pair['standard_error'])} {unit} below the true distribution."
+    return f" It is {format_estimate(distance.value, distance.standard_error)} {unit} below the true distribution."

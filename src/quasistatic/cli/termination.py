@@ -1,4 +1,4 @@
-"""How a command ends when its streams break or the system asks it to stop."""
+"""Broken output streams and SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from quasistatic.errors import Terminated
 from quasistatic.streams import say
 
-__all__ = ["answering", "ending_well"]
+__all__ = ["output", "raising_on_sigterm"]
 
 
 @contextmanager
-def ending_well() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception, so that half-written files are removed.
+def raising_on_sigterm() -> Iterator[None]:
+    """Raise Terminated in this block on SIGTERM, so that incomplete files are removed.
 
-    A training within the block takes the signal over, to write a checkpoint first.
+    A training in the block handles the signal itself: it writes a checkpoint first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,8 +37,16 @@ def ending_well() -> Iterator[None]:
 
 
 @contextmanager
-def answering(fail: Callable[[str], Any]) -> Iterator[None]:
-    """Print an answer within the block: a reader that has gone is no error, a full disk is one sentence."""
+def output(fail: Callable[[str], Any]) -> Iterator[None]:
+    """Print a result in this block.
+
+    A closed pipe is not an error. Other errors of the stream end in one sentence.
+
+    Parameters
+    ----------
+    fail : callable
+        Function of the sentence that ends the process.
+    """
     try:
         try:
             yield
@@ -50,15 +58,18 @@ def answering(fail: Callable[[str], Any]) -> Iterator[None]:
         _forget_output()
         if error.filename is not None:
             raise
-        fail(f"the answer could not be written to standard output: {error.strerror or error}")
+        fail(f"the result could not be written to standard output: {error.strerror or error}")
     except ValueError as error:
         if "closed file" not in str(error):
             raise
-        say("the answer could not be written: standard output is closed")
+        say("the result could not be written: standard output is closed")
 
 
 def _forget_output() -> None:
-    """Point standard output to the null device, or Python would complain once more at its end."""
+    """Redirect standard output to the null device.
+
+    Otherwise Python reports the broken stream once more when it exits.
+    """
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
