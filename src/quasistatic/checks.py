@@ -1,7 +1,7 @@
-"""Checks of numbers, choices, tensors and memory at the public entries.
+"""Checks of numbers, choices, tensors and memory.
 
-Each returns the value in its plain type, or raises an :class:`~quasistatic.errors.InputError` with one sentence: the name,
-the value, the rule and what to do.
+Each returns the value in its plain type, or raises an :class:`~quasistatic.errors.InputError` with the name, the value,
+the rule and what to do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST = 2**63 - 1
 LARGEST, SMALLEST = 1e150, 1e-100
 """Bounds of magnitudes whose squares and products stay within float64."""
 VARIABLE = "QUASISTATIC_MEMORY"
-_AT_MOST = 4.0  # GB of one request, unless the variable says otherwise
+_AT_MOST = 4.0  # GB of one request, unless the variable is set
 
 
 def shown(value: Any) -> str:
@@ -46,7 +46,9 @@ def shown(value: Any) -> str:
 
 
 def whole_number(name: str, value: Any, least: int = 0, most: int = MOST, *, otherwise: str = "") -> int:
-    """Check a whole number between ``least`` and ``most``; ``otherwise`` says what else may be given.
+    """Check a whole number in a range.
+
+    ``otherwise`` names what else is accepted.
 
     Examples
     --------
@@ -61,7 +63,7 @@ def whole_number(name: str, value: Any, least: int = 0, most: int = MOST, *, oth
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
-    except (TypeError, RuntimeError, ValueError):  # of tensors with several numbers, too
+    except (TypeError, RuntimeError, ValueError):  # also of tensors with several numbers
         raise InputError(f"{name} must be a whole number of at least {least}{other}, got {shown(value)}") from None
     if number < least:
         raise InputError(f"{name} must be at least {least}{other}, got {shown(number)}")
@@ -80,7 +82,9 @@ def real_number(
     most: float | None = None,
     infinite: bool = False,
 ) -> float:
-    """Check a number, finite unless ``infinite``, that lies in a range.
+    """Check a number in a range.
+
+    It must be finite unless ``infinite``.
 
     Examples
     --------
@@ -108,7 +112,7 @@ def real_number(
 
 
 def _float(value: Any) -> float | None:
-    """A number as a float; None for text, truth values, complex numbers, arrays and all else."""
+    """Convert a number to a float, None for anything else."""
     if isinstance(value, bool | str | bytes | complex) or type(value).__name__ in ("bool_", "bool"):
         return None
     try:
@@ -123,8 +127,8 @@ def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """Check that a value is one of a few."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         *others, last = (f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in choices)
-        told = f"{', '.join(others)} or {last}" if others else last
-        raise InputError(f"{name} must be {told}, got {shown(value)}")
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"{name} must be {listed}, got {shown(value)}")
     return value
 
 
@@ -136,14 +140,19 @@ def true_or_false(name: str, value: Any) -> bool:
 
 
 def instance_of(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """Check the class of an object; ``what`` says in words what it must be."""
+    """Check the class of an object.
+
+    ``what`` describes it in words.
+    """
     if not isinstance(value, kind):
         raise InputError(f"{name} must be {what}, got {shown(value)}")
     return value
 
 
 def tensor_of(name: str, value: Any, *, device: Any = None, float64: bool = False) -> Tensor:
-    """Convert to a tensor of real numbers or truth values, of their own type unless ``float64`` is set.
+    """Convert a value to a tensor of real numbers or booleans.
+
+    The type is kept unless ``float64`` is set.
 
     Examples
     --------
@@ -179,13 +188,10 @@ def generator_of(name: str, value: Any) -> Generator | None:
     return value
 
 
-# -------------------------------------------------------------------------------------------------- memory
-
-
 def require_memory(what: str, n_bytes: float, remedy: str, *, data: bool = False) -> None:
-    """Refuse a request before anything is allocated, if it would take more memory than it may.
+    """Refuse a request that needs too much memory.
 
-    A request may take half of the memory that is free, and 4 GB at most; data that is read may take all of the half. The
+    A request may use half of the free memory, and 4 GB at most. Data from files may use all of the half. The
     environment variable ``QUASISTATIC_MEMORY`` sets the limit, in GB.
 
     Parameters
@@ -205,12 +211,15 @@ def require_memory(what: str, n_bytes: float, remedy: str, *, data: bool = False
 
 
 def require_network(n_parameters: float) -> None:
-    """Refuse a network too large to be trained: weights, gradients, two moments and a running mean of each parameter."""
+    """Refuse a network that is too large to train.
+
+    Training holds weights, gradients, two moments and a running mean of each parameter.
+    """
     require_memory(f"a network of {n_parameters:.3g} parameters", 20.0 * n_parameters, "make it smaller")
 
 
 def _limit(data: bool) -> float:
-    """Bytes that a request may take."""
+    """Return the bytes that a request may use."""
     if said := os.environ.get(VARIABLE):
         try:
             number = float(said)
@@ -224,7 +233,10 @@ def _limit(data: bool) -> float:
 
 
 def free_memory() -> float:
-    """Bytes that this process can still take: of the machine, its control group and its own limit."""
+    """Return the free bytes of this process.
+
+    The machine, its control group and the limit of the process are considered.
+    """
     free = [_of_machine(), _of_group(), _of_process()]
     return max(2e8, min(free))
 
@@ -274,7 +286,7 @@ def _size(n_bytes: float) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, NumPy or torch means that memory could not be had."""
+    """Return whether an error means that memory is exhausted."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     words = ("can't allocate memory", "not enough memory", "out of memory", "invalid buffer size", "numel: integer multipl",
@@ -284,7 +296,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def catching_memory_errors(what: str, remedy: str) -> Iterator[None]:
-    """Turn an error of allocation within the block into an ``InputError``."""
+    """Re-raise allocation errors from this block as InputError."""
     try:
         yield
     except InputError:

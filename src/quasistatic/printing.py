@@ -11,7 +11,9 @@ __all__ = ["Described", "brief"]
 
 
 def brief(value: Any) -> str:
-    """Describe a value in a few words: tensors of more than four numbers by type and shape.
+    """Describe a value briefly.
+
+    Tensors of more than four numbers are described by type and shape.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def test_a_label_and_a_surprise_for_each() -> None:
     cells, scores = table()
     with pytest.raises(InputError, match=r"got 21, 2, \(21, 3\) and 3"):
         extreme_rows(cells, scores, np.zeros((21, 3)), ["a", "b", "c"], ["x", "y"])
-    with pytest.raises(InputError, match=r"a surprise for each cell .* \(21, 2\)"):
+    with pytest.raises(InputError, match=r"a score for each cell .* \(21, 2\)"):
         draw(cells, scores, np.zeros((21, 2)))
     with pytest.raises(InputError, match="at least two rows"):
         draw(cells[:1], scores[:1])

@@ -21,15 +21,15 @@ def shown(figure: Figure) -> np.ndarray:
     n=st.integers(1, 7),
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     columns=st.integers(1, 7),
-    gap=st.integers(0, 2),
+    margin=st.integers(0, 2),
     top=st.integers(0, 3),
 )
-def test_every_image_can_be_cut_back_out_of_the_sheet_and_the_rest_is_white(n, size, columns, gap, top):
+def test_every_image_can_be_cut_back_out_of_the_sheet_and_the_rest_is_white(n, size, columns, margin, top):
     height, width = size
     images = np.random.default_rng(0).uniform(0, 0.9, (n, height, width, 3))
-    sheet = montage(images, columns, gap=gap, top=top)
+    sheet = montage(images, columns, margin=margin, top=top)
     for i, image in enumerate(images):
-        y, x = top + (i // columns) * (height + top), gap + (i % columns) * (width + gap)
+        y, x = top + (i // columns) * (height + top), margin + (i % columns) * (width + margin)
         tile = sheet[y : y + height, x : x + width]
         assert (tile == image).all()
         tile[:] = 1.0
@@ -40,9 +40,9 @@ def test_the_scale_is_common_to_all_images():
     # Two flat images, 0 and 4, on the sheet of one row: black and white, whatever each alone would be.
     images = np.stack([np.zeros((8, 8)), np.full((8, 8), 4.0)])
     sheet = shown(image_grid(images, columns=2))
-    gap = 1
-    assert (sheet[gap : gap + 8, gap : gap + 8] == 0).all()
-    assert (sheet[gap : gap + 8, 2 * gap + 8 : 2 * gap + 16] == 1).all()
+    margin = 1
+    assert (sheet[margin : margin + 8, margin : margin + 8] == 0).all()
+    assert (sheet[margin : margin + 8, 2 * margin + 8 : 2 * margin + 16] == 1).all()
 
 
 def test_values_are_scaled_between_vmin_and_vmax_and_clipped_beyond():

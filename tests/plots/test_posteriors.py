@@ -17,8 +17,8 @@ def test_a_line_of_images_for_each_observation() -> None:
     figure = posterior_images(seen, RNG.random((2, 3, 5, 5)), RNG.random((2, 5, 5)), RNG.random((2, 5, 5)) / 4)
     titles = [text.get_text() for text in figure.axes[0].texts]
     assert len(titles) == 12
-    assert titles[:5] == ["seen", "sample 1", "sample 2", "sample 3", "mean"]
-    assert titles[5].startswith("spread ≤ 0.2")
+    assert titles[:5] == ["observed", "sample 1", "sample 2", "sample 3", "mean"]
+    assert titles[5].startswith("deviation ≤ 0.2")
 
 
 def test_points_of_the_plane_and_a_coordinate_that_was_not_seen() -> None:

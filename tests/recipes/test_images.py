@@ -203,7 +203,7 @@ def test_sheets_of_samples_are_left_while_it_trains_unless_it_is_quiet(trained, 
 @pytest.mark.parametrize("name", list(pictures.SMALL))
 def test_a_report_shows_the_figures_of_its_recipe(trained, monkeypatch, name):
     run = trained(name)
-    small = {"picture": 20, "hole": 8} if name == "bark" else {"picture": 20} if name == "dead-leaves" else {}
+    small = {"picture": 20, "filled": 8} if name == "bark" else {"picture": 20} if name == "dead-leaves" else {}
     recipe = make_recipe(name, pictures.SMALL[name], small)
     with torch.no_grad():
         figures = recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))
@@ -219,7 +219,7 @@ def test_a_report_shows_the_figures_of_its_recipe(trained, monkeypatch, name):
 
 def test_the_middle_of_bark_is_filled_and_its_surroundings_are_the_pictures(trained):
     run = trained("bark")
-    recipe = make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "hole": 8})
+    recipe = make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "filled": 8})
     figure = recipe.figures(run.model, run.splits, torch.Generator().manual_seed(0))["figure-5"]
     held_out, lost, filled = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
     hole = np.zeros((20, 20), bool)
@@ -227,8 +227,8 @@ def test_the_middle_of_bark_is_filled_and_its_surroundings_are_the_pictures(trai
     for other in (lost, filled):
         np.testing.assert_allclose(held_out[~hole], other[~hole], rtol=1e-6)
     assert not np.array_equal(held_out[hole], filled[hole])
-    with pytest.raises(InputError, match="a hole of 20 pixels must lie within a picture of 20"):
-        make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "hole": 20}).figures(
+    with pytest.raises(InputError, match="filled must be below picture, got filled = 20 and picture = 20"):
+        make_recipe("bark", pictures.SMALL["bark"], {"picture": 20, "filled": 20}).figures(
             run.model, run.splits, torch.Generator()
         )
 

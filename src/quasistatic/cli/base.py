@@ -33,7 +33,7 @@ class Command(ABC):
 
 
 def known(value: float | None) -> float:
-    """Return a number of a JSON file, nan where it was not finite."""
+    """Return a number, nan where JSON holds null."""
     return math.nan if value is None else value
 
 

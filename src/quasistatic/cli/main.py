@@ -116,7 +116,7 @@ def _parse(words: list[str]) -> Command:
 
 
 def _unframed(text: str) -> str:
-    """Return the sentence of an error message that tyro prints in a frame."""
+    """Return the sentence of a framed error message of tyro."""
     lines = [line.strip(" │┃|") for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
     ends = [i for i, line in enumerate(lines) if i and not line.strip("─━╰╯┗┛-")]
     sentence = " ".join(lines[1 : min(ends, default=len(lines))]).strip(" .") or "the command is not understood"

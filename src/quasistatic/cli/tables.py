@@ -17,7 +17,7 @@ __all__ = ["Impute", "Score"]
 
 @dataclass
 class Score(Command):
-    """Compute the log density and the anomaly score of each row of a table.
+    """Compute log density and anomaly score of each row.
 
     Rows with missing entries are scored by their observed entries.
 

@@ -18,10 +18,7 @@ __all__ = ["output", "raising_on_sigterm"]
 
 @contextmanager
 def raising_on_sigterm() -> Iterator[None]:
-    """Raise Terminated in this block on SIGTERM, so that incomplete files are removed.
-
-    A training in the block handles the signal itself: it writes a checkpoint first.
-    """
+    """Raise Terminated on SIGTERM in this block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -48,7 +48,9 @@ class Recipes(Command):
 
 @dataclass
 class Train(Command):
-    """Train a recipe into a run folder; the same command continues an interrupted run.
+    """Train a recipe into a run folder.
+
+    The same command continues an interrupted run.
 
     Example: quasistatic train swiss-roll --out runs/roll --set train.n_updates=2000
 
@@ -184,7 +186,7 @@ class Reproduce(Command):
 
 
 def _seconds(budget: str | None) -> float:
-    """Parse a time such as 90, 90s, 25m or 1.5h; None is unlimited."""
+    """Parse a time such as 90, 90s, 25m or 1.5h."""
     if budget is None:
         return math.inf
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget.strip())

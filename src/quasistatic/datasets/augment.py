@@ -1,4 +1,4 @@
-"""Random changes of a batch of images, drawn anew each time it is used."""
+"""Random changes of a batch of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ __all__ = ["binarise", "random_crop", "random_flip", "random_symmetry"]
 
 
 def binarise(x: Tensor, generator: Generator | None = None) -> Tensor:
-    """Draw each pixel as 1 with probability k / 255, where k is its grey level (dynamic binarisation).
+    """Draw each pixel as 1 with probability k / 255.
+
+    k is the grey level of the pixel (dynamic binarisation).
 
     Parameters
     ----------
@@ -54,7 +56,9 @@ def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
 
 
 def random_symmetry(x: Tensor, generator: Generator | None = None) -> Tensor:
-    """Show each image as one of the eight symmetries of the square: for textures without an up or a left.
+    """Apply one of the eight symmetries of the square.
+
+    For textures without a preferred direction.
 
     Parameters
     ----------
@@ -83,7 +87,9 @@ def _with_chance_half(x: Tensor, y: Tensor, generator: Generator | None) -> Tens
 
 
 def random_crop(x: Tensor, size: int, generator: Generator | None = None) -> Tensor:
-    """Cut a square from each image, at a place of its own, uniform over all that fit.
+    """Cut a square from a random place of each image.
+
+    The place is uniform over all that fit.
 
     Parameters
     ----------

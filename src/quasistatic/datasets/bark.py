@@ -1,4 +1,6 @@
-"""Crops of four photographs of tree bark, in the place of the paper's, which could not be had.
+"""Crops of four photographs of tree bark.
+
+They replace the photographs of the paper, which are not public.
 
 Numbers on them must not be set beside the paper's -0.55 bits per pixel: the images are others.
 """
@@ -25,7 +27,9 @@ FILES = (
 
 
 def load_bark(size: int = 64, n_train: int = 4000, seed: int = 0) -> TextureSplits:
-    """Grey patches of unit variance; those for training never overlap those for validation or test.
+    """Load grey bark patches of unit variance.
+
+    Training patches do not overlap validation or test patches.
 
     Of the parts of :func:`bark_parts`. Training patches lie anywhere in their part, of any photograph, with equal
     chances, and may overlap each other. Those for validation and test lie side by side, so that no pixel is counted
@@ -58,7 +62,9 @@ def load_bark(size: int = 64, n_train: int = 4000, seed: int = 0) -> TextureSpli
 
 
 def bark_parts(seed: int = 0) -> TextureSplits:
-    """The parts of the four photographs whole, (4, 1, height, width) each, noisy and scaled.
+    """Return the parts of the photographs whole, noisy and scaled.
+
+    They have shape (4, 1, height, width).
 
     The left three quarters of each photograph are for training, the upper half of the rest for validation, the lower half
     for test. Grey is ITU-R 601 luma, an integer from 0 to 255; uniform noise in [0, 1) is added to each pixel once, so

@@ -1,8 +1,8 @@
-r"""Dead leaves: opaque discs of all sizes, dropped until nothing shows through (Matheron 1968; Lee et al. 2001).
+r"""Dead leaves: opaque discs that occlude each other.
 
 A disc has a radius of density proportional to :math:`r^{-3}` on ``[r_min, r_max]``, a centre uniform over the image and
 a margin of ``r_max`` round it, and a grey value uniform over [0, 1). Pixels are points on the integer grid: a pixel
-shows the front-most disc that holds its centre, and nothing is smoothed. Between the cutoffs the law looks the same at
+shows the front-most disc that holds its centre, and nothing is smoothed. Between the cutoffs the distribution is the same at
 all scales, as natural images nearly do.
 """
 
@@ -24,7 +24,7 @@ def dead_leaves(
     """Draw dead leaves images.
 
     Discs are drawn from front to back until every pixel is covered. Those that miss the image are left out before they
-    are drawn, which does not change its law: a radius then has a density proportional to r^-3 times the area of the
+    are drawn, which does not change its distribution: a radius then has a density proportional to r^-3 times the area of the
     image widened by r, and the centre is uniform in there.
 
     Parameters
@@ -114,7 +114,10 @@ def same_leaf_probability(distance: ArrayLike, r_min: float = 1.5, r_max: float 
 
 
 def _cover(image: NDArray[np.float32], r_min: float, r_max: float, rng: np.random.Generator) -> None:
-    """Fill one image, in layers that would cover each pixel twice on average."""
+    """Fill one image with layers of discs.
+
+    A layer would cover each pixel twice on average.
+    """
     reach = len(image) - 1.0
     discs = math.ceil(2.0 * _masses(reach, r_min, r_max).sum() / (math.pi * math.log(r_max / r_min)))
     flat = image.reshape(-1)
@@ -131,13 +134,19 @@ def _cover(image: NDArray[np.float32], r_min: float, r_max: float, rng: np.rando
 
 
 def _masses(reach: float, r_min: float, r_max: float) -> NDArray[np.float64]:
-    """Integrals of reach^2 r^-3, 4 reach r^-2 and 4 r^-1, whose sum is r^-3 (reach + 2 r)^2."""
+    """Return the integrals of the three terms of the density.
+
+    The terms reach^2 r^-3, 4 reach r^-2 and 4 r^-1 add up to r^-3 (reach + 2 r)^2.
+    """
     steep = reach**2 * (r_min**-2 - r_max**-2) / 2.0
     return np.array([steep, 4.0 * reach * (1.0 / r_min - 1.0 / r_max), 4.0 * math.log(r_max / r_min)])
 
 
 def _radii(n: int, reach: float, r_min: float, r_max: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw from the density proportional to r^-3 (reach + 2 r)^2: one of its powers, then that one's inverse."""
+    """Draw radii with a density proportional to r^-3 (reach + 2 r)^2.
+
+    One of its three terms is chosen, then its distribution function inverted.
+    """
     masses = _masses(reach, r_min, r_max)
     power, u = rng.choice(3, n, p=masses / masses.sum()), rng.random(n)
     steep = (r_max**-2 + u * (r_min**-2 - r_max**-2)) ** -0.5
@@ -148,7 +157,10 @@ def _radii(n: int, reach: float, r_min: float, r_max: float, rng: np.random.Gene
 def _pixels(
     centre: NDArray[np.float64], radius: NDArray[np.float64], size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Flat indices of the pixels in each disc, and the disc's number, in the order of the discs."""
+    """Return the flat indices of the pixels in each disc.
+
+    The number of the disc is returned beside each index.
+    """
     (y, x), r = centre, radius
     disc, row = _ranges(np.ceil(y - r).clip(0, size), np.floor(y + r).clip(-1, size - 1))
     half = np.sqrt(np.maximum(r[disc] ** 2 - (row - y[disc]) ** 2, 0.0))
@@ -157,7 +169,7 @@ def _pixels(
 
 
 def _ranges(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """All integers first[k] .. last[k], one range after the other, each beside its k."""
+    """Return all integers first[k] .. last[k], with their k."""
     start, length = first.astype(np.intp), np.maximum(last - first + 1.0, 0.0).astype(np.intp)
     which = np.repeat(np.arange(len(length)), length)
     return which, np.arange(len(which)) + np.repeat(start - (length.cumsum() - length), length)

@@ -30,7 +30,9 @@ class DigitSplits:
 
 
 def load_digits(split: int = 0) -> DigitSplits:
-    """Read the digits and part them by a permutation that depends only on ``split``.
+    """Load the digits in a fixed random split.
+
+    The permutation depends only on ``split``.
 
     The order is ``numpy.random.default_rng(split).permutation(1797)``; its first 1200 rows train, the next
     197 validate, the last 400 test. The values stay the integers 0 to 16 of the source: a density needs

@@ -1,4 +1,6 @@
-"""Where data files are: in ``$QUASISTATIC_DATA``, in the user's cache, or at their original homes.
+"""Location and download of data files.
+
+They are looked up in ``$QUASISTATIC_DATA``, then in the user's cache, and downloaded otherwise.
 
 ``$QUASISTATIC_DATA/NAME`` is looked through first, then the folder NAME of the cache. What is in neither is downloaded to
 the cache if it has a home known here, and kept only if its checksum is right.
@@ -53,7 +55,7 @@ _ARCHIVES = {  # tar files with a folder of the same name inside
 
 
 def find(name: str, *files: str) -> Path:
-    """Find a file of a data set, and download it if need be.
+    """Find a file of a data set, or download it.
 
     Parameters
     ----------
@@ -84,8 +86,8 @@ def find(name: str, *files: str) -> Path:
         try:
             path = _fetch(home, name, file)
         except (OSError, ValueError, tarfile.TarError) as error:  # of network or disk, of the checksum, of the archive
-            said = str(error).partition("\n")[0]
-            reason = f"and {home.url} could not be fetched ({said})"
+            message = str(error).partition("\n")[0]
+            reason = f"and {home.url} could not be fetched ({message})"
             break
         if path.is_file():
             return path
@@ -97,14 +99,17 @@ def find(name: str, *files: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Folder for what is downloaded or generated, where the platform keeps such things; it may not exist yet."""
+    """Return the folder for downloaded and generated data.
+
+    It may not exist yet.
+    """
     import pooch  # brings an HTTP client along, and is needed here only
 
     return Path(pooch.os_cache("quasistatic"))
 
 
 def _own_folder() -> Path | None:
-    """The folder that the environment names, if it names one."""
+    """Return the folder of the environment variable, or None."""
     value = os.environ.get(VARIABLE)
     if not value:
         return None
@@ -114,7 +119,7 @@ def _own_folder() -> Path | None:
 
 
 def _fetch(home: _Home, name: str, file: str) -> Path:
-    """Download a file to the cache, or an archive of it that is unpacked there."""
+    """Download a file or an archive to the cache."""
     import pooch
 
     cache = cache_folder()
@@ -126,7 +131,7 @@ def _fetch(home: _Home, name: str, file: str) -> Path:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Take the plain files of a folder out of a tar file, and drop the tar file."""
+    """Extract the plain files of a tar file and delete it."""
     with tarfile.open(archive) as tar, new_folder(target) as folder:
         for member in tar:
             source = tar.extractfile(member)

@@ -1,6 +1,8 @@
-"""The file formats of the classic image sets; each reader checks that the file is whole and what it says it is.
+"""File formats of the classic image sets.
 
-None of them is a pickle. Compressed files (``.gz``, ``.xz``) are told by their ending.
+Each reader checks the size and the header of the file.
+
+None of them is a pickle. Compressed files (``.gz``, ``.xz``) are recognised by their ending.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Images of an idx3-ubyte file, plain or gzipped, with a channel axis of one.
+    """Read images of an idx3-ubyte file.
+
+    The file may be gzipped. The result has one channel.
 
     The header is four big-endian 32-bit integers: magic number 2051, images, rows, columns.
 
@@ -56,7 +60,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def read_cifar(path: Path) -> NDArray[np.uint8]:
-    """Images of one batch in the binary version of CIFAR-10, plain or compressed.
+    """Read images of one binary CIFAR-10 batch.
+
+    The file may be compressed.
 
     A record of 3073 bytes is a label from 0 to 9 and the red, green and blue planes, row by row.
 
@@ -80,7 +86,9 @@ def read_cifar(path: Path) -> NDArray[np.uint8]:
 
 
 def read_amat(path: Path) -> NDArray[np.uint8]:
-    """Rows of a text file of 784 digits 0 or 1, parted by blanks, as 28 x 28 images.
+    """Read a text file of binary 28 x 28 images.
+
+    Each row has 784 digits 0 or 1, separated by blanks.
 
     Returns
     -------
@@ -105,7 +113,9 @@ def read_amat(path: Path) -> NDArray[np.uint8]:
 
 
 def read_packed(path: Path, part: str) -> NDArray[np.uint8]:
-    """Rows of 784 bits that ``numpy.packbits`` packed into 98 bytes, from the array ``part`` of an npz file.
+    """Read packed bits of 28 x 28 images.
+
+    Each row of the array ``part`` of the npz file has 98 bytes of ``numpy.packbits``.
 
     Returns
     -------

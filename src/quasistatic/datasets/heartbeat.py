@@ -20,7 +20,7 @@ _PULSES = _BINS // _PERIOD
 
 
 def heartbeat_atoms() -> NDArray[np.uint8]:
-    """The five sequences of the binary heartbeat, one per phase.
+    """Return the five sequences of the binary heartbeat.
 
     Returns
     -------
@@ -35,7 +35,9 @@ def heartbeat_atoms() -> NDArray[np.uint8]:
 
 
 def heartbeat(n: int, seed: int | np.random.Generator = 0) -> NDArray[np.uint8]:
-    """Draw heartbeats: twenty bits, a one every fifth bin, the phase uniform over the first five bins.
+    """Draw sequences of the binary heartbeat.
+
+    Each has twenty bits with a one every fifth bin. The phase is uniform over the first five bins.
 
     Parameters
     ----------
@@ -68,7 +70,9 @@ def heartbeat(n: int, seed: int | np.random.Generator = 0) -> NDArray[np.uint8]:
 
 
 def heartbeat_log_prob(x: ArrayLike) -> Array:
-    """True log probability in nats: -log 5 on the five sequences, minus infinity elsewhere.
+    """Compute the true log probability, nats.
+
+    It is -log 5 on the five sequences and minus infinity elsewhere.
 
     Parameters
     ----------
@@ -98,7 +102,7 @@ def heartbeat_log_prob(x: ArrayLike) -> Array:
 def heartbeat_optimal_bound(
     alpha_bar: ArrayLike, rho: float = 0.2, first_step: Literal["learned", "fixed"] = "learned"
 ) -> float:
-    r"""Best bound that any factorised reverse kernel can reach on the heartbeat, in nats.
+    r"""Compute the best bound of factorised reverse kernels, nats.
 
     Given :math:`x_t`, the phase has a posterior that depends only on how many of the four bits of each
     residue class are one. Let :math:`P` be the probability that a bit with :math:`x_t = v` was one in
@@ -115,7 +119,7 @@ def heartbeat_optimal_bound(
     alpha_bar : array_like, shape (T+1,)
         Share of the signal left after each step: 1 at entry 0, then strictly falling, at least 0.
     rho : float
-        Rate of ones in the stationary law, strictly between 0 and 1.
+        Rate of ones in the stationary distribution, strictly between 0 and 1.
     first_step : {"learned", "fixed"}
         ``"learned"``: p(x_0 | x_1) is the best factorised kernel too. ``"fixed"``: it is the paper's
         edge, the forward kernel run backwards, Bernoulli(x_1 (1 - beta_1) + rho beta_1).
@@ -158,7 +162,7 @@ def heartbeat_optimal_bound(
 
 
 def _step_costs(alpha_bar: Array, rho: float) -> Array:
-    """Cost in nats of each step between entries of ``alpha_bar``, under the best factorised kernel."""
+    """Return the cost of each step under the best factorised kernel, nats."""
     log_p, p_one, p_zero, ones = _phase_posterior(alpha_bar[1:], rho)
     cost = np.zeros_like(log_p)
     for value, bits in ((1, ones), (0, _PULSES - ones)):
@@ -172,7 +176,9 @@ def _step_costs(alpha_bar: Array, rho: float) -> Array:
 
 
 def _phase_posterior(alpha_bar: Array, rho: float) -> tuple[Array, Array, Array, NDArray[np.intp]]:
-    """States of the counts: log probability, P(phase = 0), P(phase != 0), and the count of class 0.
+    """Return the states of the counts with their posteriors.
+
+    The arrays are log probability, P(phase = 0), P(phase != 0), and the count of class 0.
 
     The four other classes are exchangeable, so 5 x 70 states with multiplicities stand for 5^5. The posterior
     is a softmax over classes of ``n log(a/b) + (4-n) log((1-a)/(1-b))``, a and b the rates of ones in and off
@@ -197,7 +203,10 @@ def _phase_posterior(alpha_bar: Array, rho: float) -> tuple[Array, Array, Array,
 
 
 def _forward_posterior(alpha_bar: Array, rho: float, value: int, x_0: int) -> tuple[Array, Array]:
-    """q(x_{t-1} = 1 | x_t = value, x_0) and its complement, one column per step."""
+    """Return q(x_{t-1} = 1 | x_t = value, x_0) and its complement.
+
+    Each step has a column.
+    """
     keep = alpha_bar[1:] / alpha_bar[:-1]
     beta = (alpha_bar[:-1] - alpha_bar[1:]) / alpha_bar[:-1]
     one, zero = _rates(alpha_bar[:-1], rho)
@@ -209,7 +218,7 @@ def _forward_posterior(alpha_bar: Array, rho: float, value: int, x_0: int) -> tu
 
 
 def _stationary_edge_cost(alpha_bar_1: float, rho: float) -> float:
-    """-E log p(x_0 | x_1) when the last reverse step is the forward kernel run backwards."""
+    """Return -E log p(x_0 | x_1) under the fixed first step."""
     beta = 1.0 - alpha_bar_1
     one, zero = _rates(np.array([alpha_bar_1]), rho)
     kept, lit = math.log(alpha_bar_1 + rho * beta), math.log(rho * beta)
@@ -220,7 +229,7 @@ def _stationary_edge_cost(alpha_bar_1: float, rho: float) -> float:
 
 
 def _rates(alpha_bar: Array, rho: float) -> tuple[Array, Array]:
-    """Probability of a one in x_t where x_0 is one, and where it is zero."""
+    """Return P(x_t = 1) given x_0 = 1, and given x_0 = 0."""
     zero = (1.0 - alpha_bar) * rho
     return alpha_bar + zero, zero
 

@@ -20,7 +20,10 @@ __all__ = ["ImageSplits", "load_binarised_mnist", "load_cifar10", "load_mnist", 
 
 @dataclass(frozen=True, eq=False)
 class ImageSplits:
-    """Disjoint sets of images, each an array of uint8 of shape (n, channels, height, width)."""
+    """Disjoint sets of images.
+
+    Each is an array of uint8 of shape (n, channels, height, width).
+    """
 
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8]
@@ -28,7 +31,9 @@ class ImageSplits:
 
 
 def load_mnist() -> ImageSplits:
-    """Handwritten digits, 28 x 28 pixels of 256 levels: 50,000 / 10,000 / 10,000.
+    """Load handwritten digits of 28 x 28 pixels and 256 levels.
+
+    There are 50,000 training, 10,000 validation and 10,000 test images.
 
     The last 10,000 of the 60,000 training images are for validation. Mind that the first half of the test set comes
     from other writers than the second and is easier: a prefix is not representative.
@@ -51,7 +56,9 @@ def load_mnist() -> ImageSplits:
 
 
 def load_binarised_mnist() -> ImageSplits:
-    """Digits binarised once and for all, pixels 0 or 1: 50,000 / 10,000 / 10,000.
+    """Load statically binarised digits.
+
+    There are 50,000 training, 10,000 validation and 10,000 test images of bits.
 
     The test images come sorted by digit; they are shuffled here by ``numpy.random.default_rng(0)``, always alike, so
     that a prefix stands for the whole. The order of the others is that of the files, which is random already.
@@ -76,7 +83,9 @@ def load_binarised_mnist() -> ImageSplits:
 
 
 def load_cifar10() -> ImageSplits:
-    """Photographs of ten kinds of things, 3 x 32 x 32 pixels of 256 levels: 45,000 / 5,000 / 10,000.
+    """Load photographs of 3 x 32 x 32 pixels and 256 levels.
+
+    There are 45,000 training, 5,000 validation and 10,000 test images of ten classes.
 
     The last 5,000 of the 50,000 training images are for validation. Reads the binary version; compressed batches
     (``.bin.xz``) take some seconds.
@@ -99,7 +108,9 @@ def load_cifar10() -> ImageSplits:
 
 
 def unit_variance(images: ImageSplits, seed: int = 0) -> TextureSplits:
-    r"""Levels plus uniform noise in [0, 1), drawn once, scaled to mean 0 and variance 1 over all training pixels.
+    r"""Dequantise levels and scale them to unit variance.
+
+    Uniform noise in [0, 1) is drawn once. Mean 0 and variance 1 are over all training pixels.
 
     One mean and one scale serve all pixels and channels, as in the paper, whose K is a density of such data in bits per
     pixel; ``sd``, in levels, takes it to bits/dim (:func:`quasistatic.transforms.bits_per_dim_from_k`).

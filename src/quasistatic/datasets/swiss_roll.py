@@ -18,7 +18,9 @@ _START, _END = 1.5 * math.pi, 4.5 * math.pi
 
 
 def swiss_roll_frame(noise: float = 0.02) -> tuple[Array, float]:
-    r"""Mean and scale that carry the raw spiral to the canonical one, ``x = (raw - mean) / scale``.
+    r"""Return mean and scale of the raw swiss roll.
+
+    The canonical points are ``x = (raw - mean) / scale``.
 
     .. math:: m = \left(2, \frac{2}{3\pi}\right), \qquad
               \lambda^2 = \tfrac12 \operatorname{tr}\operatorname{Cov}
@@ -48,9 +50,11 @@ def swiss_roll_frame(noise: float = 0.02) -> tuple[Array, float]:
 
 
 def swiss_roll(n: int, noise: float = 0.02, seed: int | np.random.Generator = 0) -> Array:
-    """Draw points of the canonical swiss roll: mean 0, mean variance per axis 1.
+    """Draw points of the canonical swiss roll.
 
-    The law is that of ``sklearn.datasets.make_swiss_roll(noise=noise)[0][:, [0, 2]]``, shifted and divided by
+    They have mean 0 and mean variance per axis 1.
+
+    The distribution is that of ``sklearn.datasets.make_swiss_roll(noise=noise)[0][:, [0, 2]]``, shifted and divided by
     :func:`swiss_roll_frame`.
 
     Parameters
@@ -85,7 +89,7 @@ def swiss_roll(n: int, noise: float = 0.02, seed: int | np.random.Generator = 0)
 
 
 def swiss_roll_log_density(x: ArrayLike, noise: float = 0.02) -> Array:
-    r"""True log density of the canonical swiss roll, in nats.
+    r"""Compute the true log density of the swiss roll, nats.
 
     .. math:: \log p(x) = 2\log\lambda + \log \frac{1}{3\pi} \int_{3\pi/2}^{9\pi/2}
               \mathcal{N}(\lambda x + m;\ c(t),\ s^2 I)\, dt,
@@ -131,7 +135,9 @@ def swiss_roll_log_density(x: ArrayLike, noise: float = 0.02) -> Array:
 
 @lru_cache(maxsize=64)
 def swiss_roll_entropy(noise: float = 0.02) -> float:
-    r"""Differential entropy of the canonical swiss roll, :math:`H = -E[\log p(x)]`, in nats.
+    r"""Compute the differential entropy of the swiss roll, nats.
+
+    .. math:: H = -E[\log p(x)]
 
     Quadrature along the spiral (Gauss-Legendre, panels graded towards both ends, where the density falls off
     within a few ``noise``) times quadrature over the noise (Gauss-Hermite, along tangent and normal).
@@ -180,7 +186,10 @@ def _spiral(t: Array) -> Array:
 
 
 def _raw_log_density(y: Array, noise: float) -> Array:
-    """Log density of raw points; the exponent is ``|y - c(t)|^2 / 2 s^2``, its least value is taken out."""
+    """Compute the log density of raw points.
+
+    The least value of the exponent ``|y - c(t)|^2 / 2 s^2`` is subtracted first.
+    """
     point, mid, half = _panels(y, noise)
     node, weight = np.polynomial.legendre.leggauss(12)
     t = mid[:, None] + half[:, None] * node
@@ -193,7 +202,9 @@ def _raw_log_density(y: Array, noise: float) -> Array:
 
 
 def _panels(y: Array, noise: float) -> tuple[NDArray[np.intp], Array, Array]:
-    """Pieces of the spiral that matter to each point, short enough for twelve Gauss-Legendre nodes.
+    """Return pieces of the spiral that contribute to each point.
+
+    They are short enough for twelve Gauss-Legendre nodes.
 
     Returns index of the point, middle and half length of each piece. A piece is halved until a bound on the
     change of the exponent from its middle is below 4, and dropped once the integrand on it is below exp(-45)
@@ -228,7 +239,10 @@ def _panels(y: Array, noise: float) -> tuple[NDArray[np.intp], Array, Array]:
 
 
 def _graded_nodes(noise: float) -> tuple[Array, Array]:
-    """Nodes and weights for a mean over t, in panels that double in length away from both ends."""
+    """Return nodes and weights of a mean over t.
+
+    The panels double in length away from both ends.
+    """
     middle = (_START + _END) / 2.0
     steps = [noise / _END * 2.0**k for k in range(64)]
     reach = np.array([0.0, *(step for step in steps if step < 0.75 * (middle - _START)), middle - _START])

@@ -1,4 +1,4 @@
-r"""Textures scaled to unit variance: noisy dead leaves, and what any set of grey images needs to become one.
+r"""Textures scaled to unit variance.
 
 **Never quote bits per pixel of dead leaves without the noise s.** Neighbouring pixels of a leaf are equal, so without
 noise the density is infinite, and with it the number is set by s: half the noise is about one bit more. The convention
@@ -25,7 +25,7 @@ __all__ = ["TextureSplits", "load_dead_leaves", "noise_ceiling", "noisy_patches"
 
 @dataclass(frozen=True, eq=False)
 class TextureSplits:
-    """Images of training mean 0 and variance 1, and how they came to be so.
+    """Images of training mean 0 and variance 1.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class TextureSplits:
     mean, sd : float
         Of the clean training images: x = (raw - mean) / sd, before any noise.
     noise : float
-        The s that every number on these images must be told with.
+        The noise s, which every number on these images depends on.
     """
 
     train: NDArray[np.float32]
@@ -54,7 +54,9 @@ def load_dead_leaves(
     seed: int = 0,
     folder: Path | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Clean dead leaves for training, validation and test, generated once and then read from disk.
+    """Load clean dead leaves for training, validation and test.
+
+    They are generated once and then read from disk.
 
     The three sets are drawn with the generators that ``numpy.random.default_rng(seed)`` spawns, so no image is in two.
 
@@ -104,7 +106,7 @@ def noisy_patches(
     noise: float = 0.06,
     seed: int = 0,
 ) -> TextureSplits:
-    r"""Unit variance with noise of standard deviation s, cut into patches side by side.
+    r"""Add noise of standard deviation s and cut patches.
 
     .. math:: x = \frac{(\text{raw} - m) / \sigma + s\,\xi}{\sqrt{1 + s^2}},
 
@@ -158,7 +160,9 @@ def standardise(
     noise: float = 0.0,
     seed: int = 0,
 ) -> TextureSplits:
-    """Scale images to training mean 0 and variance 1 and add noise, as :func:`noisy_patches` does.
+    """Scale images to unit variance and add noise.
+
+    See :func:`noisy_patches`.
 
     They have shape (n, height, width) or (n, channels, height, width).
     """
@@ -181,7 +185,9 @@ def standardise(
 
 
 def noise_ceiling(noise: float) -> float:
-    r"""Bits per pixel that no model of a noisy set can be above: those of one who knows the clean images.
+    r"""Return the bits per pixel of a model that knows the clean images.
+
+    No model of a noisy set can be better.
 
     .. math:: -\log_2\left(\frac{s}{\sqrt{1 + s^2}} \sqrt{2\pi e}\right).
 
@@ -196,7 +202,10 @@ def noise_ceiling(noise: float) -> float:
 
 
 def tiles(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Grey images (n, 1, height, width) cut into patches side by side; what does not fill one is left out."""
+    """Cut grey images into patches side by side.
+
+    Images have shape (n, 1, height, width). The rest at the edges is left out.
+    """
     n, _, height, width = images.shape
     if not 1 <= size <= min(height, width):
         raise InputError(f"a patch of {size} pixels does not fit into images of {height} x {width}")

@@ -1,4 +1,4 @@
-"""Figures, tables and reports from numpy arrays, strings and plain dicts; knows nothing of models.
+"""Figures from numpy arrays, independent of models.
 
 matplotlib is imported only when a figure is drawn.
 """

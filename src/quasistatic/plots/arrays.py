@@ -1,4 +1,4 @@
-"""What a figure asks of its arrays, said in one sentence when it is not so."""
+"""Checks of the arrays of a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Floats = NDArray[np.float64]
 
 
 def table(values: ArrayLike, name: str, *, columns: int | None = None, missing: bool = False) -> Floats:
-    """``values`` as float64 of shape (n, d): at least one row and column, finite (nan too where ``missing``).
+    """Check a table of numbers.
+
+    Returns float64 of shape (n, d) with at least one row and column, all finite, or nan where ``missing``.
 
     Examples
     --------
@@ -51,7 +53,7 @@ def bit_table(values: ArrayLike, name: str) -> Floats:
 
 
 def curves(**named: ArrayLike) -> list[Floats]:
-    """The named values as float64 vectors of one common length, none of them nan.
+    """Check vectors of one common length, without nan.
 
     Examples
     --------

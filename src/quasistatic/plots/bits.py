@@ -1,4 +1,4 @@
-"""Bits of the data beside bits of the samples: their rates, and how they go together."""
+"""Rates and correlations of bits, data against samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _MOST_PAIRS = 10_000
 
 
 def binomial_interval(ones: ArrayLike, n: int) -> tuple[Floats, Floats]:
-    r"""Wilson's interval of one standard error for a rate seen as ``ones`` out of ``n``.
+    r"""Return Wilson's interval of one standard error.
+
+    The rate is observed as ``ones`` out of ``n``.
 
     The rates p with :math:`|k/n - p| \le \sqrt{p(1-p)/n}`: the error is that of the true rate, not of the one
     seen, so the interval does not vanish for a bit that was never one.
@@ -40,7 +42,7 @@ def binomial_interval(ones: ArrayLike, n: int) -> tuple[Floats, Floats]:
 
 @drawn
 def bit_rates(data: ArrayLike, samples: ArrayLike) -> Figure:
-    """How often each bit is one, and how bits go together: data against samples.
+    """Draw rates and correlations of bits, data against samples.
 
     Left, the mean of each bit with binomial error bars (Wilson, one standard error) in both directions.
     Right, the correlation of each pair of bits, with the band of two standard errors that uncorrelated bits
@@ -109,7 +111,10 @@ def bit_rates(data: ArrayLike, samples: ArrayLike) -> Figure:
 
 
 def _correlations(real: Floats, made: Floats) -> tuple[Floats, Floats, int]:
-    """Correlations of all pairs in both tables, and the number of pairs that have none."""
+    """Return the correlations of all pairs in both tables.
+
+    The number of pairs without a correlation is returned too.
+    """
     above = np.triu_indices(real.shape[1], k=1)
     both = []
     for bits in (real, made):

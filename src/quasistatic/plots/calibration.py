@@ -1,7 +1,7 @@
-r"""Whether posteriors mean what they say: ranks, coverage, energy score, and distances between samples.
+r"""Calibration of posteriors and distances between samples.
 
-If :math:`x \sim p` and :math:`y \sim p(y \mid x)`, then :math:`x` and draws of :math:`p(x \mid y)` cannot be told apart, so
-the rank of the truth among them is uniform whatever the model (Talts et al. 2018).
+If :math:`x \sim p` and :math:`y \sim p(y \mid x)`, then :math:`x` and draws of :math:`p(x \mid y)` have the same
+distribution. The rank of the truth among them is uniform for every model (Talts et al. 2018).
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["Coverage", "coverage", "energy_score", "rank_histogram", "rank_test"
 
 
 class Coverage(NamedTuple):
-    """Share of truths inside their intervals, with its standard error over problems, and how many problems."""
+    """Share of truths inside their intervals.
+
+    It has a standard error over problems and their number.
+    """
 
     share: float
     standard_error: float
@@ -30,7 +33,9 @@ class Coverage(NamedTuple):
 
 
 def ranks(truth: ArrayLike, samples: ArrayLike, weights: ArrayLike | None = None, seed: int = 0) -> Floats:
-    r"""Where each truth stands among the draws of its posterior, from 0 to 1: simulation-based calibration.
+    r"""Compute the rank of each truth among its draws.
+
+    The ranks are from 0 to 1, for simulation-based calibration.
 
     .. math:: u = \sum_i w_i\, [x_i < x] + v \sum_i w_i\, [x_i = x], \qquad v \sim U(0, 1),
 
@@ -101,7 +106,11 @@ def coverage(u: ArrayLike, level: float = 0.9) -> Coverage:
 
 
 def energy_score(truth: ArrayLike, samples: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    r"""Energy score of each problem, lower is better: :math:`E\,|X - x| - \frac12 E\,|X - X'|`.
+    r"""Compute the energy score of each problem.
+
+    .. math:: E\,|X - x| - \frac12 E\,|X - X'|
+
+    Lower is better.
 
     A proper score: on average over problems the right posterior has the lowest. In one dimension it is the continuous
     ranked probability score (Gneiting and Raftery 2007). The second term is unbiased for draws of equal weight.
@@ -130,7 +139,9 @@ def sliced_wasserstein(
     n_directions: int = 64,
     seed: int = 0,
 ) -> float:
-    """First Wasserstein distance between two weighted samples (n, d) and (m, d), averaged over directions.
+    """Compute the sliced Wasserstein distance of two weighted samples.
+
+    The samples are (n, d) and (m, d). One-dimensional distances are averaged over directions.
 
     In two dimensions the directions are spread evenly, else drawn at random.
 
@@ -165,7 +176,9 @@ def _wasserstein(a: Floats, b: Floats, w: Floats, v: Floats) -> float:
 
 @drawn
 def rank_histogram(u: ArrayLike, bins: int = 20) -> Figure:
-    """Histogram of ranks, which is flat if posteriors are right; the band holds 95 % of the bars then.
+    """Draw a histogram of ranks.
+
+    It is flat if the posteriors are right; the band then holds 95 % of the bars.
 
     A hill in the middle means posteriors too wide, a valley too narrow, a slope that they lie too far to one side.
     """

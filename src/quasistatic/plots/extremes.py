@@ -1,4 +1,4 @@
-"""The rows a model finds least and most likely, and what about them stands out."""
+"""The most and the least likely rows of a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_COLUMNS = 8
 def extreme_rows(
     cells: NDArray[Any],
     scores: ArrayLike,
-    surprise: ArrayLike,
+    cell_scores: ArrayLike,
     names: Sequence[str],
     labels: Sequence[str],
     n: int = 5,
@@ -39,7 +39,7 @@ def extreme_rows(
         Numbers and texts; None or nan for what is missing.
     scores : array, shape (m,)
         Log density of each row.
-    surprise : array, shape (m, d)
+    cell_scores : array, shape (m, d)
         How little each cell was to be expected, higher for what was less; only its order within a column counts. What is
         missing has nan.
     names : sequence of d strings
@@ -65,17 +65,17 @@ def extreme_rows(
     Examples
     --------
     >>> cells = np.array([[1.0, "a"], [2.0, "a"], [9.0, "b"]], dtype=object)
-    >>> surprise = [[0.0, 0.1], [0.1, 0.1], [3.0, 2.0]]
-    >>> figure = extreme_rows(cells, [-1.0, -1.2, -7.5], surprise, ["size", "sort"], ["line 2", "line 3", "line 4"], n=1)
+    >>> cell_scores = [[0.0, 0.1], [0.1, 0.1], [3.0, 2.0]]
+    >>> figure = extreme_rows(cells, [-1.0, -1.2, -7.5], cell_scores, ["size", "sort"], ["line 2", "line 3", "line 4"], n=1)
     >>> "darker" in figure.get_label()
     True
     """
     score = np.asarray(scores, dtype=np.float64)
     m, d = cells.shape
-    odd = np.asarray(surprise, dtype=np.float64)
+    odd = np.asarray(cell_scores, dtype=np.float64)
     if m < 2 or len(score) != m or odd.shape != (m, d) or len(labels) != m or len(names) != d:
         raise InputError(
-            f"a table of {m} rows and {d} columns, at least two rows, needs a score and label for each row, a surprise "
+            f"a table of {m} rows and {d} columns, at least two rows, needs a score and label for each row, a score "
             f"for each cell and a name for each column, got {len(score)}, {len(labels)}, {odd.shape} and {len(names)}"
         )
     order = np.argsort(score, kind="stable")
@@ -89,7 +89,7 @@ def extreme_rows(
         caption += f" Of {d} columns, the {len(columns)} in which the least likely stand out most."
     head = ["", f"log p, {unit}", *(_short(names[j], 12) for j in columns)]
     digits = {j: _digits(cells[:, j]) for j in columns}
-    text = [[labels[i], f"{score[i]:.1f}", *(_told(cells[i, j], digits[j]) for j in columns)] for i in shown]
+    text = [[labels[i], f"{score[i]:.1f}", *(_as_text(cells[i, j], digits[j]) for j in columns)] for i in shown]
     wide = [max(len(row[c]) for row in (head, *text)) + 2 for c in range(len(head))]
     figure = new_figure(0.085 * sum(wide) + 0.2, 0.27 * (2 * k + 2) + 0.2, caption)
     axes = figure.subplots()
@@ -114,10 +114,13 @@ def _patch(left: float, top: float, width: float, oddness: float) -> Any:
 
 
 def _share_below(values: Floats) -> Floats:
-    """Share of the column that is less, for each; 0 of what is missing."""
+    """Return the share of the column that is less than each value.
+
+    It is 0 where a value is missing.
+    """
     known = np.sort(values[~np.isnan(values)])
-    told = np.searchsorted(known, values, "left") / max(1, len(known) - 1)
-    return np.where(np.isnan(values), 0.0, told)
+    share = np.searchsorted(known, values, "left") / max(1, len(known) - 1)
+    return np.where(np.isnan(values), 0.0, share)
 
 
 def _is_missing(cell: Any) -> bool:
@@ -125,14 +128,17 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _digits(column: NDArray[np.object_]) -> int:
-    """Significant digits that tell the numbers of a column apart: at least 4, at most 12."""
+    """Return how many significant digits separate the numbers of a column.
+
+    At least 4, at most 12.
+    """
     numbers = np.array([float(cell) for cell in column if not (_is_missing(cell) or isinstance(cell, str))])
     if len(numbers) < 2 or not numbers.std() > 0:
         return 4
     return int(np.clip(math.ceil(math.log10(np.abs(numbers).max() / numbers.std())) + 3, 4, 12))
 
 
-def _told(cell: Any, digits: int) -> str:
+def _as_text(cell: Any, digits: int) -> str:
     if _is_missing(cell):
         return "–"
     return _short(cell, 12) if isinstance(cell, str) else f"{float(cell):.{digits}g}"

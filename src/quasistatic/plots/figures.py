@@ -1,4 +1,4 @@
-"""The paper's figures: how the swiss roll and the heartbeat dissolve and come back, and sheets of images."""
+"""The paper's figures of the swiss roll and the heartbeat."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Field = tuple[str, ArrayLike, ArrayLike]
 
 @drawn
 def swiss_roll_figure(forward: Sequence[Snapshot], reverse: Sequence[Snapshot], drift: Sequence[Field]) -> Figure:
-    r"""Two-dimensional data forward_figure into noise, coming back, and the drift that brings it back.
+    r"""Draw forward process, samples and drift of two-dimensional data.
 
     The rows are :math:`q(x_t)`, :math:`p(x_t)` and :math:`f_\mu(x_t, t) - x_t`; the columns are
     :math:`t = 0, T/2, T` from left to right, so the second row is read from right to left.
@@ -69,7 +69,7 @@ def swiss_roll_figure(forward: Sequence[Snapshot], reverse: Sequence[Snapshot], 
 
     figure = new_figure(
         8.4, 8.6,
-        "Data dissolves into noise (top, left to right); the model turns noise into data (middle, right to "
+        "Data turns into noise (top, left to right); the model turns noise into data (middle, right to "
         "left) by following its learned drift (bottom).",
     )  # fmt: skip
     panels = figure.subplots(3, 3, sharex=True, sharey=True)
@@ -107,7 +107,10 @@ def _scatter(axes: Axes, points: Floats, colour: str, limit: float) -> None:
 
 
 def _arrows(axes: Axes, points: Floats, vectors: Floats, limit: float) -> float:
-    """Draw the arrows and return by which factor they are longer than the vectors."""
+    """Draw arrows of vectors.
+
+    Returns the factor by which the arrows are longer than the vectors.
+    """
     if points.shape != vectors.shape:
         raise InputError(f"drift needs one vector per point, got {len(vectors)} for {len(points)}")
     length = np.hypot(vectors[:, 0], vectors[:, 1])
@@ -123,7 +126,9 @@ def _arrows(axes: Axes, points: Floats, vectors: Floats, limit: float) -> float:
 
 
 def align_to_first_one(bits: ArrayLike) -> NDArray[np.float64]:
-    """Each row turned, end to end, until its first one stands in column 0; rows of zeros stay as they are.
+    """Rotate each row until its first one is in column 0.
+
+    Rows of zeros are unchanged.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures to files."""
+"""Writing of figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _KINDS = ("pdf", "png", "svg")
 
 @drawn
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to ``path``, whole or not at all; the ending (png, pdf, svg) chooses the format.
+    """Write a figure to a file.
+
+    The ending (png, pdf, svg) sets the format. The file is complete or not written at all.
 
     Raises
     ------

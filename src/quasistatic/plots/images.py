@@ -23,28 +23,32 @@ HEADING = 0.32  # inches
 _MISSING = (0.62, 0.79, 0.93)
 
 
-def montage(images: Floats, columns: int, *, gap: int, top: int) -> Floats:
-    """Colour images, shape (n, h, w, 3), side by side on one white sheet.
+def montage(images: Floats, columns: int, *, margin: int, top: int) -> Floats:
+    """Place colour images side by side on white.
+
+    The images have shape (n, h, w, 3).
 
     Image i has its upper left pixel at row ``top + (i // columns)·(h + top)`` and column
-    ``gap + (i % columns)·(w + gap)``; ``gap`` and ``top`` count white pixels left of and above every image.
+    ``margin + (i % columns)·(w + margin)``; ``margin`` and ``top`` count white pixels left of and above every image.
 
     Examples
     --------
-    >>> montage(np.zeros((3, 4, 4, 3)), 2, gap=1, top=2).shape
+    >>> montage(np.zeros((3, 4, 4, 3)), 2, margin=1, top=2).shape
     (13, 11, 3)
     """
     n, height, width, _ = images.shape
     rows = math.ceil(n / columns)
-    sheet = np.ones((rows * (height + top) + gap, columns * (width + gap) + gap, 3))
+    grid = np.ones((rows * (height + top) + margin, columns * (width + margin) + margin, 3))
     for i, image in enumerate(images):
-        y, x = top + (i // columns) * (height + top), gap + (i % columns) * (width + gap)
-        sheet[y : y + height, x : x + width] = image
-    return sheet
+        y, x = top + (i // columns) * (height + top), margin + (i % columns) * (width + margin)
+        grid[y : y + height, x : x + width] = image
+    return grid
 
 
 def image_stack(images: ArrayLike, name: str) -> Floats:
-    """Images as float64 of shape (n, h, w, channels), of one channel or three.
+    """Check images of one or three channels.
+
+    Returns float64 of shape (n, h, w, channels).
 
     Examples
     --------
@@ -83,7 +87,7 @@ def image_grid(
     titles : sequence of n strings, optional
         Written above the images, cut with an ellipsis where the place is too narrow.
     heading : str, optional
-        Written above the sheet.
+        Written above the grid.
     caption : str, optional
         The figure's label; by default how many images there are, and their size.
 
@@ -111,26 +115,28 @@ def image_grid(
         raise InputError(f"titles must be one per image, {n}, got {len(titles)}")
     columns = min(columns, n)
 
-    # Inches; a letter of 8 points is about 0.068 wide. Long titles ask for wider tiles while there is room.
+    # Inches; a letter of 8 points is about 0.068 wide. Long titles need wider tiles, within limits.
     longest = max(map(len, titles), default=0) if titles is not None else 0
     tile = min(max(1.0, 0.068 * (longest + 2)), 9.0 / columns)
-    gap = max(1, round(0.06 * width))
-    top = gap if titles is None else math.ceil(0.2 / tile * width)
-    sheet = montage(colours(stack, vmin, vmax), columns, gap=gap, top=top)
-    per_pixel = tile / (width + gap)
-    wide, tall = sheet.shape[1] * per_pixel, sheet.shape[0] * per_pixel
+    margin = max(1, round(0.06 * width))
+    top = margin if titles is None else math.ceil(0.2 / tile * width)
+    grid = montage(colours(stack, vmin, vmax), columns, margin=margin, top=top)
+    per_pixel = tile / (width + margin)
+    wide, tall = grid.shape[1] * per_pixel, grid.shape[0] * per_pixel
     # a heading of 10 points needs about 0.085 inches a letter, and a line of its own
     whole = max(wide, 0.085 * (len(heading or "") + 4)), tall + (HEADING if heading else 0.0)
     figure = new_figure(*whole, caption or f"{n} images, {width} × {height} pixels, on one scale of brightness.")
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, wide / whole[0], tall / whole[1]))
     if heading:
-        figure.text(gap * per_pixel / whole[0], 1.0 - 0.5 * HEADING / whole[1], heading, ha="left", va="center", fontsize=10)
-    axes.imshow(sheet, interpolation="nearest", extent=(0, sheet.shape[1], sheet.shape[0], 0), aspect="auto")
+        figure.text(
+            margin * per_pixel / whole[0], 1.0 - 0.5 * HEADING / whole[1], heading, ha="left", va="center", fontsize=10
+        )
+    axes.imshow(grid, interpolation="nearest", extent=(0, grid.shape[1], grid.shape[0], 0), aspect="auto")
     axes.set_axis_off()
-    # The frame makes a white image visible on the white sheet.
+    # The frame makes a white image visible on the white grid.
     for i in range(n):
-        y, x = top + (i // columns) * (height + top), gap + (i % columns) * (width + gap)
+        y, x = top + (i // columns) * (height + top), margin + (i % columns) * (width + margin)
         axes.plot([x, x + width, x + width, x, x], [y, y, y + height, y + height, y], color="#C9CED6", lw=0.5)
         if titles is not None:
             text = _cut(titles[i], int(tile / 0.068))

@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? Level against coverage, with what chance alone would do."""
+"""Coverage of intervals against their level."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _LEVELS = np.arange(1, 20) / 20
 
 @drawn
 def coverage_curve(u: ArrayLike, what: str = "truths") -> Figure:
-    """Share of truths inside central intervals of every level, against the level; a calibrated model lies on the diagonal.
+    """Draw the coverage of central intervals against their level.
+
+    A calibrated model lies on the diagonal.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def learning_curve(
     null: float | None = None,
     unit: str = "bits",
 ) -> Figure:
-    """The bound against the training step.
+    """Draw the bound against the number of updates.
 
     Parameters
     ----------
@@ -92,7 +92,10 @@ def _number(value: Any) -> bool:
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str, error: str = "") -> Floats:
-    """Rows (step, value, error) of the records that have both a step and a value; the error may be nan."""
+    """Return rows (update, value, error) of the log.
+
+    Records without a value are left out; the error may be nan.
+    """
     rows = [
         (record["update"], record[key], record[error] if _number(record.get(error)) else math.nan)
         for record in records
@@ -115,10 +118,12 @@ def _mark_outside(axes: Axes, rows: Floats, colour: str) -> int:
 
 
 def _frame(train: Floats, validation: Floats, marks: list[float]) -> tuple[float, float]:
-    """Limits of the axis by the second half of the training; earlier values and marks fit in, or do not.
+    """Return limits of the axis by the second half of the training.
+
+    Earlier values and lines may lie outside.
 
     A run starts far below and its estimates scatter: the frame leaves room of ROOM times the spread of the second half,
-    and a horizontal line may ask for REACH times as much.
+    and a horizontal line may extend it by REACH times as much.
     """
     values = np.concatenate([train[:, 1], validation[:, 1]])
     if not len(values):

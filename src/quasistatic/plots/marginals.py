@@ -26,7 +26,9 @@ _MOST_COLUMNS = 24
 def column_marginals(
     data: ArrayLike, samples: ArrayLike, names: Sequence[str], classes: Sequence[Sequence[str] | None] | None = None
 ) -> Figure:
-    """Every column on its own: histograms of numbers, shares of classes.
+    """Draw each column of data and samples.
+
+    Numbers have histograms, classes have shares.
 
     Parameters
     ----------

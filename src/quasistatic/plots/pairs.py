@@ -34,7 +34,7 @@ def pair_plot(
     names: Sequence[str] | None = None,
     classes: Sequence[Sequence[str] | None] | None = None,
 ) -> Figure:
-    """Every column and every pair of columns, data and samples over each other.
+    """Draw all columns and pairs of columns, data and samples.
 
     On the diagonal are histograms of numbers (densities, on common bins) and shares of classes. Below it are scatter plots
     of two numbers, strips of a number for each class, and tables of shares of two columns of classes; in strips and tables
@@ -138,7 +138,10 @@ def pair_plot(
 
 
 def _shares_of_pairs(axes: Axes, data: Floats, samples: Floats, sizes: tuple[int, int]) -> None:
-    """Draw the share of each pair of classes as the shade of half a cell, data left of samples."""
+    """Draw the share of each pair of classes as a shade.
+
+    Data is left of samples in a cell.
+    """
     from matplotlib.colors import to_rgba
 
     shares = []
@@ -159,7 +162,10 @@ def _shares_of_pairs(axes: Axes, data: Floats, samples: Floats, sizes: tuple[int
 
 
 def _spread(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
-    """Spread points of classes over strips, data (side 0) below or left of samples (side 1)."""
+    """Scatter points of classes over strips.
+
+    Data (side 0) is below or left of samples (side 1).
+    """
     points = points.copy()
     draw = np.random.default_rng(side)
     for axis, is_class in enumerate((by_row, by_column)):
@@ -169,7 +175,9 @@ def _spread(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
 
 
 def pooled(data: Floats, samples: Floats, classes: Sequence[str]) -> tuple[Floats, Floats, list[str]]:
-    """Codes of data and samples, and the names of the classes, of which ten at most are kept apart.
+    """Return codes of data and samples with the names of classes.
+
+    At most ten classes are kept apart.
 
     Of more, the most frequent nine of the data are kept and the others taken together.
     """
@@ -187,7 +195,10 @@ def pooled(data: Floats, samples: Floats, classes: Sequence[str]) -> tuple[Float
 
 
 def class_shares(axes: Axes, data: Floats, samples: Floats, classes: Sequence[str]) -> None:
-    """Draw the share of each class, data beside samples, with the error of one standard deviation (Wilson)."""
+    """Draw the share of each class, data beside samples.
+
+    The error is one standard deviation (Wilson).
+    """
     at = np.arange(len(classes))
     for offset, values, colour in ((-0.2, data, DATA), (0.2, samples, MODEL)):
         counts = np.bincount(values.astype(int), minlength=len(classes))
@@ -201,7 +212,10 @@ def class_shares(axes: Axes, data: Floats, samples: Floats, classes: Sequence[st
 
 
 def class_names(axis: Axis, classes: Sequence[str]) -> None:
-    """Write the names of classes along an axis, elided, and turned where they would run into each other."""
+    """Write class names along an axis.
+
+    Long names are shortened, or turned where they would overlap.
+    """
     from matplotlib.axis import XAxis
 
     names = [_elided(plain_label(name, 200)) for name in classes]
@@ -212,12 +226,15 @@ def class_names(axis: Axis, classes: Sequence[str]) -> None:
 
 
 def _elided(name: str) -> str:
-    """Leave out the middle of a long name: names often differ at their end."""
+    """Shorten a long name in its middle.
+
+    Names often differ at their end.
+    """
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 6]}…{name[-5:]}"
 
 
 def _frame(values: Floats) -> tuple[float, float]:
-    """The range of the values with a margin of 8 %."""
+    """Return the range of the values with a margin of 8 %."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.08 * (high - low) or 0.5 * max(1.0, abs(low))
     return low - margin, high + margin

@@ -1,4 +1,4 @@
-"""Several sheets of images side by side, as the paper's figures have them."""
+"""Several grids of images side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ WIDTH = 9.0  # inches
 
 @drawn
 def image_panels(panels: Sequence[tuple[str, ArrayLike]], caption: str, columns: int | None = None) -> Figure:
-    """Sheets of images from left to right, each under its title, black at 0 and white at 1.
+    """Draw grids of images from left to right with titles.
+
+    Black is 0 and white is 1.
 
     Parameters
     ----------
@@ -52,19 +54,19 @@ def image_panels(panels: Sequence[tuple[str, ArrayLike]], caption: str, columns:
     """
     if not panels:
         raise InputError("a figure of panels needs one panel at least")
-    sheets = []
+    grids = []
     for title, images in panels:
         stack = image_stack(images, f"images of {title!r}")
         across = math.ceil(math.sqrt(len(stack))) if columns is None else columns
-        gap = 0 if len(stack) == 1 else max(1, round(0.06 * stack.shape[2]))
-        sheets.append(montage(colours(stack, 0.0, 1.0), min(across, len(stack)), gap=gap, top=gap))
-    wide = WIDTH / len(sheets)
+        margin = 0 if len(stack) == 1 else max(1, round(0.06 * stack.shape[2]))
+        grids.append(montage(colours(stack, 0.0, 1.0), min(across, len(stack)), margin=margin, top=margin))
+    wide = WIDTH / len(grids)
     # less what the layout keeps free on both sides of a panel, and a line of title
-    tall = (wide - 0.15) * max(sheet.shape[0] / sheet.shape[1] for sheet in sheets)
+    tall = (wide - 0.15) * max(grid.shape[0] / grid.shape[1] for grid in grids)
     figure = new_figure(WIDTH, tall + 0.42, caption)
-    every = figure.subplots(1, len(sheets), squeeze=False)[0]
-    for axes, (title, _), sheet in zip(every, panels, sheets, strict=True):
-        axes.imshow(sheet, interpolation="nearest")
+    every = figure.subplots(1, len(grids), squeeze=False)[0]
+    for axes, (title, _), grid in zip(every, panels, grids, strict=True):
+        axes.imshow(grid, interpolation="nearest")
         axes.set_title(title)
         axes.set_axis_off()
     return figure

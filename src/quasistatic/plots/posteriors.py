@@ -22,7 +22,9 @@ _MOST = 6
 
 
 def posterior_images(seen: ArrayLike, samples: ArrayLike, mean: ArrayLike, spread: ArrayLike) -> Figure:
-    """One line for each observation: what was seen, some samples, their mean, and their spread from black to white.
+    """Draw observation, samples, mean and deviation of image posteriors.
+
+    Each observation has a row.
 
     Parameters
     ----------
@@ -36,16 +38,18 @@ def posterior_images(seen: ArrayLike, samples: ArrayLike, mean: ArrayLike, sprea
     for y, draws, m, s in zip(np.asarray(seen), np.asarray(samples), np.asarray(mean), np.asarray(spread), strict=True):
         top = float(s.max())
         lines += [y, *draws, m, s / top if top > 0 else s]
-        titles += ["seen", *(f"sample {i + 1}" for i in range(len(draws))), "mean", f"spread ≤ {top:.2g}"]
+        titles += ["observed", *(f"sample {i + 1}" for i in range(len(draws))), "mean", f"deviation ≤ {top:.2g}"]
     columns = np.asarray(samples).shape[1] + 3
-    caption = "A line for each observation: what was seen, samples, their mean, and their spread (standard deviation)."
+    caption = "A line for each observation: what was seen, samples, their mean, and their standard deviation."
     stack = np.clip(np.asarray(lines, dtype=np.float64), 0, 1)
     return image_grid(stack, columns, vmin=0, vmax=1, titles=titles, caption=caption)
 
 
 @drawn
 def posterior_points(seen: Sequence[ArrayLike], samples: Sequence[ArrayLike], prior: ArrayLike) -> Figure:
-    """Posterior draws in the plane over draws of the model, a panel for each observation.
+    """Draw posterior samples over prior samples in the plane.
+
+    Each observation has a panel.
 
     Parameters
     ----------
@@ -76,7 +80,9 @@ def posterior_points(seen: Sequence[ArrayLike], samples: Sequence[ArrayLike], pr
 
 @drawn
 def posterior_intervals(seen: ArrayLike, low: ArrayLike, middle: ArrayLike, high: ArrayLike, names: Sequence[str]) -> Figure:
-    """Credible interval of every entry, a panel for each observation, and what was seen as dots.
+    """Draw credible intervals of every entry.
+
+    Each observation has a panel, with observed entries as dots.
 
     Parameters
     ----------

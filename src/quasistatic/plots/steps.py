@@ -1,4 +1,4 @@
-"""Curves over the reverse steps: what each costs, and whether its entropy is possible."""
+"""Cost and entropy of the reverse steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ __all__ = ["cost_per_log_snr", "entropy_band", "outside_band", "step_costs"]
 
 
 def cost_per_log_snr(log_snr: ArrayLike, cost: ArrayLike) -> tuple[Floats, Floats]:
-    r"""Cost of each step divided by the log-SNR it spans, :math:`c_t / (\lambda_{t-1} - \lambda_t)`.
+    r"""Divide the cost of each step by its range of log-SNR.
+
+    .. math:: c_t / (\lambda_{t-1} - \lambda_t)
 
     Parameters
     ----------
@@ -57,7 +59,9 @@ def cost_per_log_snr(log_snr: ArrayLike, cost: ArrayLike) -> tuple[Floats, Float
 
 @drawn
 def step_costs(log_snr: ArrayLike, cost: ArrayLike, standard_error: ArrayLike, unit: str = "bits") -> Figure:
-    """What each reverse step costs: by step, and by the log-SNR it spans.
+    """Draw the cost of each reverse step.
+
+    It is drawn by step, and per unit of log-SNR.
 
     Where the right curve is high a good schedule takes short steps, so that the left one is level.
 
@@ -142,7 +146,7 @@ def entropy_band(
     error: ArrayLike | None = None,
     unmet: str = "",
 ) -> Figure:
-    r"""The entropy that each reverse step can have, and the one the model gives it.
+    r"""Draw the possible and the actual entropy of each reverse step.
 
     The forward process alone confines the conditional entropy of a reverse step, whatever the data:
 
@@ -233,19 +237,25 @@ def entropy_band(
 
 
 def _clear(n_steps: int) -> float:
-    """Standard errors beyond which chance marks any of the steps in one figure of a hundred."""
+    """Return the number of standard errors that marks a step.
+
+    Chance marks a step in one figure of a hundred.
+    """
     return max(3.0, NormalDist().inv_cdf(1.0 - 0.005 / n_steps))
 
 
 def _steadied(errors: Floats) -> Floats:
-    """Errors, none below the median of its neighbours: few rows may miss a rare value, and look exact."""
+    """Raise each error to the median of its neighbours.
+
+    With few rows a rare value may be missing, and the error looks too small.
+    """
     reach = min(10, (len(errors) - 1) // 2)
     padded = np.pad(errors, reach, mode="edge")
     return np.maximum(errors, np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1))
 
 
 def _in_words(out: NDArray[np.bool_], excess: Floats, errors: Floats, unit: str) -> tuple[str, str]:
-    """A title, and what the caption says of steps outside the band."""
+    """Return the title, and the caption about steps outside the band."""
     n, beyond = len(out), int((excess > 0).sum())
     times = f"{_clear(n):.2g} standard errors"
     if out.any():
@@ -262,7 +272,10 @@ def _in_words(out: NDArray[np.bool_], excess: Floats, errors: Floats, unit: str)
 
 
 def _at_the_rim(log_snr: Floats) -> Floats:
-    """Infinite values moved 5 % beyond the finite ones, so that no step goes unseen."""
+    """Move infinite values to 5 % beyond the finite ones.
+
+    All steps remain visible.
+    """
     finite = log_snr[np.isfinite(log_snr)]
     if not len(finite):
         return np.sign(log_snr)

@@ -1,4 +1,4 @@
-"""The look of all figures: colours that mean one thing each, sizes, and a figure without global state."""
+"""Style of all figures: colours, sizes, no global state."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ STYLE: Any = {
 
 
 def drawn(function: Callable[P, R]) -> Callable[P, R]:
-    """Run ``function`` under the house style, whatever the user's own matplotlib settings are.
+    """Run a function under the style of this library.
+
+    The user's matplotlib settings are ignored and restored.
 
     matplotlib reads its settings both when an artist is made and when it is rendered, so functions that draw
     and functions that save carry this decorator. The user's settings are back afterwards.
@@ -74,7 +76,9 @@ def drawn(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def plain_label(name: object, most: int = 40) -> str:
-    r"""Spell a name of the user's for a figure: short, without control characters or formulas.
+    r"""Make a user's name printable in a figure.
+
+    It is short, without control characters or formulas.
 
     Examples
     --------
@@ -86,7 +90,9 @@ def plain_label(name: object, most: int = 40) -> str:
 
 
 def new_figure(width: float, height: float, caption: str) -> Figure:
-    """An empty figure, in inches, that belongs to no window system and to no global list of open figures.
+    """Create an empty figure, in inches.
+
+    It belongs to no window system and is not in the global list of figures.
 
     The caption travels as the figure's label; a report prints it under the figure.
     """

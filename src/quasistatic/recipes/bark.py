@@ -1,4 +1,7 @@
-"""Four photographs of tree bark, in patches of unit variance (paper: Section 3.2, Figure 5, on other photographs)."""
+"""Four photographs of tree bark, in patches of unit variance.
+
+The paper uses other photographs (Section 3.2, Figure 5).
+"""
 
 from __future__ import annotations
 
@@ -31,26 +34,29 @@ __all__ = ["Bark"]
 
 @dataclass(frozen=True)
 class Bark(UnitVariance, UNetRecipe):
-    """Gaussian diffusion of grey patches, dequantised by uniform noise: the paper's K, in bits per pixel.
+    """Gaussian diffusion of grey patches of bark.
 
-    The test patches are side by side in a part of each photograph that no training patch touches. The standard error takes
-    them as independent, which neighbours on one tree are not quite.
+    The pixels are dequantised by uniform noise; the bound is the paper's K in bits per pixel.
+
+    The test patches lie side by side in a part of each photograph that no training patch overlaps. The standard error
+    assumes independent patches. Neighbours on one tree are not quite independent.
     """
 
     n_steps: int = 500
     size: int = 32
     n_train: int = 40_000
-    """Training patches, anywhere in their part."""
+    """Number of training patches, anywhere in the training part."""
     flips: Literal["yes", "no"] = "yes"
-    """Mirror images of training patches count as patches."""
+    """Use mirror images of training patches."""
     widths: tuple[int, ...] = (48, 64, 128)
     log_snr_max: float = 12.0
-    """The noise that dequantises has a log precision of about 10 in these units."""
+    """The dequantisation noise has a log precision of about 10 in these units."""
     log_snr_min: float = -6.0
     n_timesteps: int = 32
     picture: int = 256
-    """Side of the picture of Figure 5, and of the hole in it that is filled."""
-    hole: int = 100
+    """Side of the picture of Figure 5."""
+    filled: int = 100
+    """Side of the middle part that is filled in."""
     sample_steps: int = 100
     train: TrainConfig = field(default_factory=lambda: image_training(6000))
 
@@ -70,7 +76,10 @@ class Bark(UnitVariance, UNetRecipe):
         return DiffusionModel(Chain(), process, kernel, (1, self.size, self.size))
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
+        """Convert the bound to bits of the 256 levels.
+
+        This is a bound of their log probability, so the true value may be higher.
+        """
         return {"bits_per_dim_of_levels": -bits_per_dim_from_k(value, splits.sd)}
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
@@ -78,24 +87,24 @@ class Bark(UnitVariance, UNetRecipe):
         return figures | {"figure-5": self._filled(model, splits, generator)}
 
     def _filled(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
-        """Held-out bark, its middle replaced by noise, and filled in."""
+        """Draw held-out bark with its middle filled in."""
         from quasistatic.plots import image_panels
 
         whole = torch.as_tensor(bark_parts().test)
         side = min(self.picture, *whole.shape[2:])
         image = whole[0, :, :side, :side]
-        low = (side - self.hole) // 2
+        low = (side - self.filled) // 2
         if low < 1:
-            raise InputError(f"a hole of {self.hole} pixels must lie within a picture of {side}")
+            raise InputError(f"filled must be below picture, got filled = {self.filled} and picture = {side}")
         known = torch.ones(side, side, dtype=torch.bool)
-        known[low : low + self.hole, low : low + self.hole] = False
+        known[low : low + self.filled, low : low + self.filled] = False
         noise = torch.randn(image.shape, generator=generator)
         with torch.autocast(model.process.beta.device.type, torch.bfloat16, self.train.amp):
             filled = compose(model, image, known, repeats=2, generator=generator)
         panels = {"held out": image, "middle lost": torch.where(known, image, noise), "filled in": filled}
         caption = (
-            f"{side} x {side} pixels of held-out bark; the middle {self.hole} x {self.hole} replaced by noise; and drawn "
-            f"given what is round it, by a model of {self.size} x {self.size} patches, composed."
+            f"{side} x {side} pixels of held-out bark; the middle {self.filled} x {self.filled} replaced by noise, and "
+            f"drawn given what is round it, by a model of {self.size} x {self.size} patches, composed."
         )
         return image_panels([(name, self.shown(x[None], splits)) for name, x in panels.items()], caption)
 

@@ -1,4 +1,4 @@
-"""What a recipe is: data, model, training and the numbers to set beside the result."""
+"""The interface of a recipe: data, model, training, references."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["FirstStep", "Recipe", "Splits", "seeded"]
 
 FirstStep = Literal["learned", "fixed"]
 
-# what settings of these names must be, in every recipe that has them
+# least values of settings, in every recipe that has them
 LEAST = {
     "n_trajectories": 0, "log_prob_rows": 1, "n_timesteps": 0, "blocks": 1, "size": 4, "n_images": 1, "sample_steps": 1,
     "n_draws": 1, "n_steps": 2, "n_components": 1, "members": 1, "width": 1, "depth": 1,
     "n_fourier": 0, "n_hidden": 1, "n_bumps": 1, "conv_layers": 0, "conv_width": 1, "n_scales": 1, "dense_layers": 0,
     "dense_width": 1, "dense_features": 1, "pixel_layers": 0, "pixel_width": 1, "samples_every": 0, "crop": 0, "levels": 2,
-    "picture": 8, "hole": 1,
+    "picture": 8, "filled": 1,
     "n_train": 2, "n_validation": 2, "n_test": 2, "split_seed": 0,
 }  # fmt: skip
 POSITIVE = ("noise", "prior", "ridge")
@@ -39,7 +39,7 @@ MOST_OF = {"n_steps": MOST_STEPS, "width": MOST_WIDTH, "depth": MOST_DEPTH, "mem
 
 @dataclass(frozen=True)
 class Splits:
-    """Rows for training, for choosing, and for the one final measurement, in data units."""
+    """Rows for training, validation and test, in data units."""
 
     train: Tensor
     validation: Tensor
@@ -47,36 +47,36 @@ class Splits:
     names: tuple[str, ...] = ()
     mean: float = 0.0
     sd: float = 1.0
-    """Rows are (raw - mean) / sd of what was read, where that is known."""
+    """Rows are (raw - mean) / sd of the file's values, where the recipe scales them."""
     source: Rows | None = None
-    """What training draws from, where that is more, or more varied, than ``train`` can hold."""
+    """Source of training rows, where they do not fit into ``train`` or are drawn anew."""
 
     def rows(self, split: str) -> Tensor:
-        """Rows of a split by name."""
+        """Return the rows of a split."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """An experiment: everything that ``quasistatic train NAME`` needs to know."""
+    """An experiment that ``quasistatic train NAME`` runs."""
 
     train: TrainConfig = field(default_factory=TrainConfig)
     n_trajectories: int = 100
-    """Of the importance-weighted estimate, unless asked for otherwise."""
+    """Trajectories of the importance-weighted estimate."""
     log_prob_rows: int = 2000
-    """Test rows of the importance-weighted estimate."""
+    """Number of test rows of the importance-weighted estimate."""
     n_draws: int = 1
-    """Draws of a transform's noise for each row when measuring; they are averaged."""
+    """Draws of the transform's noise for each evaluated row; they are averaged."""
 
     n_timesteps: int = 0
-    """Steps of each row that the bound is estimated from, stratified; 0 for the whole chain."""
+    """Timesteps of each row that the bound is estimated from, stratified; 0 for the whole chain."""
 
     unit: ClassVar[str] = "bits"
-    """Of every number that is told."""
+    """Unit of all reported numbers."""
     scaled_by_data: ClassVar[bool] = False
-    """Whether pictures of rows need the mean and scale of the splits."""
+    """Whether conversion to pictures needs the mean and scale of the splits."""
     has_fixed_first_step: ClassVar[bool] = True
-    """Whether the paper's fixed first step makes sense for this process: not for masks, nor for levels."""
+    """Whether the paper's fixed first step is defined: not for masked data, nor for levels."""
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
@@ -100,55 +100,85 @@ class Recipe(ABC):
         return ""
 
     def fingerprint(self) -> str | None:
-        """Digest of a file of the user's that the rows come from: another one would be parted otherwise."""
+        """Return the SHA-256 of the user's data file, or None.
+
+        A changed file would give different splits.
+        """
         return None
 
     @abstractmethod
     def splits(self, seed: int) -> Splits:
-        """Load or draw the data. Test rows never depend on ``seed``."""
+        """Load or generate the data.
+
+        Test rows do not depend on ``seed``.
+        """
 
     @abstractmethod
     def build(self, splits: Splits) -> DiffusionModel:
-        """Make the untrained model; random starts come from torch's global generator."""
+        """Build the untrained model.
+
+        Random initial weights come from torch's global generator.
+        """
 
     def augment(self, splits: Splits) -> Augment | None:
-        """Draw other versions of training rows that are as good as they are; None for rows as they are."""
+        """Return a random change of training rows, or None."""
         return None
 
     def place_steps(self, model: DiffusionModel, splits: Splits, generator: Generator) -> ForwardProcess | None:
-        """Place the steps for a trained or half-trained model, on training rows only; None leaves them."""
+        """Compute a new schedule for a trained model, or None.
+
+        It uses training rows only.
+        """
         return None
 
     def true_log_prob(self, x: Tensor) -> Tensor | None:
-        """True log probability of each row, (n,), nats, where the law of the data is known."""
+        """Compute the true log probability of each row.
+
+        Returns (n,), nats, or None where the distribution of the data is not known.
+        """
         return None
 
     def truth(self) -> float | None:
-        """Exact mean of the true log probability (minus the entropy), nats, where known."""
+        """Return the mean true log probability, nats, or None.
+
+        It is minus the entropy of the data.
+        """
         return None
 
     def exact_kernel(self, model: DiffusionModel) -> ReverseKernel | None:
-        """Best kernel of the model's family, where known: with :meth:`limit` it makes a control variate."""
+        """Return the best kernel of the model's family, or None.
+
+        With :meth:`limit` it is a control variate of the bound.
+        """
         return None
 
     def limit(self, model: DiffusionModel, first_step: FirstStep) -> float | None:
-        """Bound of :meth:`exact_kernel`, nats."""
+        """Return the bound of :meth:`exact_kernel`, nats."""
         return None
 
     def paper(self) -> float | None:
-        """The paper's number for this experiment, in ``unit``."""
+        """Return the paper's number in ``unit``, or None."""
         return None
 
     def baseline(self, splits: Splits, x: Tensor) -> tuple[str, Tensor] | None:
-        """Name a model to be compared with, and give its log density of each row, (n,), nats."""
+        """Evaluate a model for comparison.
+
+        Returns its name and its log density of each row, (n,), nats, or None.
+        """
         return None
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Tell a bound in the units of others, by their names; each is a shift and a scale of it."""
+        """Convert a bound to other conventions, by their names.
+
+        Each conversion is a shift and a scale.
+        """
         return {}
 
     def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
-        """Log likelihood of the noise end as a model of the data, (n,), nats."""
+        """Compute the log likelihood under the null model.
+
+        Returns (n,), nats.
+        """
         return model.null_log_prob(x, generator=generator)
 
     def draw(self, model: DiffusionModel, n: int, generator: Generator) -> Tensor:
@@ -156,15 +186,21 @@ class Recipe(ABC):
         return model.sample(n, generator=generator)
 
     def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
-        """Hold draws of the model, in data units, to what is known of the data."""
+        """Compare samples with known properties of the data."""
         raise NotImplementedError
 
     def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any] | None:
-        """Turn rows in data units into pictures, (n, h, w) or (n, h, w, 3), from 0 to 1; None where they are none."""
+        """Convert rows to pictures with values from 0 to 1.
+
+        Returns (n, h, w) or (n, h, w, 3), or None where rows are not pictures.
+        """
         return None
 
     def to_grey(self, x: Tensor, splits: Splits | None) -> Tensor | None:
-        """Turn rows in data units into 8-bit values, (n, channels, h, w), 0 to 255; None where they are no pictures."""
+        """Convert rows to 8-bit values.
+
+        Returns (n, channels, h, w) from 0 to 255, or None where rows are not pictures.
+        """
         return None
 
     def background_colour(self) -> str:
@@ -172,22 +208,28 @@ class Recipe(ABC):
         return "white"
 
     def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
-        """Turn 8-bit values, 0 to 255, into data units; the inverse of :meth:`to_grey`."""
+        """Convert 8-bit values to data units.
+
+        This is the inverse of :meth:`to_grey`.
+        """
         return pixels
 
     def progress_figure(self, model: DiffusionModel, splits: Splits, step: int) -> Figure | None:
-        """Draw what a model half trained makes, if it is this step's turn to be looked at."""
+        """Draw samples during the training, or return None."""
         return None
 
     def cells(self, x: Tensor) -> tuple[tuple[str, ...], list[type], NDArray[Any]] | None:
-        """Names and types of columns, and cells of draws (n, d), where these are codes; None where they are the data."""
+        """Decode samples to the cells of a table.
+
+        Returns names and types of columns and the cells, or None where the samples are the data.
+        """
         return None
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        """Pictures of this experiment, by file name."""
+        """Draw the figures of this experiment, by file name."""
         return {}
 
 
 def seeded(seed: int) -> Generator:
-    """Make a generator with this seed."""
+    """Return a generator with this seed."""
     return torch.Generator().manual_seed(seed)

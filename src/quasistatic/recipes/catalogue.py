@@ -1,6 +1,6 @@
-"""Recipes: one file per experiment, and the run folders they fill.
+"""The catalogue of recipes.
 
-``CATALOGUE`` lists what can be run; it is plain text, so that listing it imports nothing heavy.
+It is plain text, so that listing it imports no heavy module.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ __all__ = ["CATALOGUE", "Entry", "find"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One name that ``quasistatic train`` knows: a recipe class with settings."""
+    """One name of ``quasistatic train``: a recipe class with settings."""
 
     where: str
     """``module:class`` under :mod:`quasistatic.recipes`."""
     about: str
     minutes: float
-    """Of training, on one core of a 2020s server."""
+    """Minutes of training on one core of a 2020s server."""
     reproduces: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     takes: str = ""
-    """What ``--data`` gives it, where it has no data of its own."""
+    """Meaning of ``--data``, for a recipe without data of its own."""
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -162,7 +162,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "table": Entry(
         "table:Table",
-        "your own table of numbers, classes and holes: --data X.csv, --types quality=ordinal",
+        "your own table of numbers, classes and missing entries: --data X.csv, --types quality=ordinal",
         2,
         takes="a .csv, .npy or .npz file",
     ),
@@ -183,7 +183,7 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def find(name: str) -> Entry:
-    """Look a recipe up by name."""
+    """Return the catalogue entry of a recipe."""
     if name not in CATALOGUE:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]

@@ -1,4 +1,4 @@
-"""Small photographs, 3 x 32 x 32 pixels of 256 levels: bits per dimension of the integers themselves."""
+"""CIFAR-10: colour photographs of 3 x 32 x 32 pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Cifar10"]
 
 @dataclass(frozen=True)
 class Cifar10(LevelRecipe):
-    """CIFAR-10, with mirror images in training."""
+    """CIFAR-10 in bits per dimension of its 256 levels."""
 
     widths: tuple[int, ...] = (48, 96)
     train: TrainConfig = field(default_factory=lambda: image_training(10_000, clip=3000.0))

@@ -1,4 +1,4 @@
-"""Images larger than those of a model: all patches drawn together, on a grid that moves at every step."""
+"""Images larger than the events of a model."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ def compose(
 ) -> Tensor:
     r"""Draw the unknown pixels of an image with a model of patches.
 
-    The whole image walks the chain back at once. At every step it is cut into windows of the model's size, on a grid whose
-    corner is drawn anew, and the model's kernel moves each window: over many steps every pixel has been seen with all that
-    is around it, and no grid leaves a seam. Known pixels follow their own path :math:`q(x_{t-1} \mid x_t, x_0)`. With
-    ``repeats`` above one each step is taken so many times, with one forwards between, in which known and unknown pixels
-    come to agree better, and fine structure is lost. The whole is no draw of a joint density, and there are no weights that
-    would say how nearly it is.
+    The whole image follows the reverse chain. At every step it is cut into windows of the model's size, on a grid whose
+    corner is drawn anew, and the kernel moves each window. Over many steps every pixel is drawn together with all of
+    its neighbours, and no grid leaves a visible seam. Known pixels follow their own path :math:`q(x_{t-1} \mid x_t,
+    x_0)`.
+
+    With ``repeats`` above one each step is repeated, with one forward step between. Known and unknown pixels then agree
+    better, and fine structure is lost. The result is not a draw of a joint density.
 
     Parameters
     ----------
     model : DiffusionModel
-        Of events (channels, side, side), with a transform that treats pixels alike wherever they stand.
+        Model of events (channels, side, side) with a transform that is the same for all positions.
     image : Tensor, shape (channels, height, width)
-        In data units; what stands at unknown pixels is not looked at.
+        In data units. Values at unknown pixels are not used.
     known : Tensor of bool, shape (height, width)
+        The pixels to keep.
     n_steps : int, optional
-        Walk fewer steps of the chain.
+        Use a subset of the steps of the chain.
     repeats : int
-        Of every step, at least 1.
+        Repetitions of every step, at least 1.
     generator : Generator, optional
 
     Returns
     -------
     Tensor, shape of ``image``
-        The known pixels as they were.
+        The known pixels are unchanged.
 
     References
     ----------
@@ -64,7 +66,7 @@ def compose(
     with torch.inference_mode():
         there = product(_starts(0, height, side), _starts(0, width, side))
         windows = [(slice(i, i + side), slice(j, j + side)) for i, j in there]
-        # what stands at unknown pixels must be data, but has no say
+        # values at unknown pixels must be valid data, though they are not used
         some = image[:, known].mean() if known.any() else torch.zeros((), dtype=image.dtype)
         z = torch.zeros_like(image)
         encoded, _ = model.encode(_cut(torch.where(known, image, some), windows), generator)
@@ -99,7 +101,10 @@ def _walk_back(
 
 
 def _starts(first: int, length: int, side: int) -> list[int]:
-    """Where the windows of a grid with a corner at ``first`` begin, those over an edge moved inside."""
+    """Return where the windows of a grid begin.
+
+    Windows over an edge are moved inside.
+    """
     return sorted({min(max(start, 0), length - side) for start in range(first - side, length, side)})
 
 

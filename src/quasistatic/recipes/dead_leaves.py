@@ -1,4 +1,4 @@
-"""Occluding discs with noise: a texture with the statistics of natural images, beside the best classical model."""
+"""Dead leaves: occluding discs with noise."""
 
 from __future__ import annotations
 
@@ -33,18 +33,21 @@ __all__ = ["DeadLeaves"]
 
 @dataclass(frozen=True)
 class DeadLeaves(UNetRecipe):
-    """Gaussian diffusion of patches of unit variance; a density, and so no number without the noise s."""
+    """Gaussian diffusion of dead-leaves patches of unit variance.
+
+    The result is a density, so that it depends on the noise s.
+    """
 
     noise: float = 0.06
-    """s, of the data themselves: half of it is about one bit more."""
+    """Standard deviation s of the noise in the data; half of it adds about one bit."""
     size: int = 32
     widths: tuple[int, ...] = (48, 64, 128)
     log_snr_max: float = 10.6
-    """Above -2 log s by five: then little of s is left to be guessed at the first step."""
+    """Above -2 log s by five, so that little noise is left at the first step."""
     log_snr_min: float = -6.0
     n_images: int = 300
     symmetries: Literal["yes", "no"] = "yes"
-    """Turned and mirrored training patches count as patches: the law of dead leaves has no up or left."""
+    """Use rotated and mirrored training patches; the distribution of dead leaves has these symmetries."""
     picture: int = 128
     """Side of the pictures of Figure 4."""
     sample_steps: int = 100
@@ -77,7 +80,7 @@ class DeadLeaves(UNetRecipe):
         return figures | {"figure-4": self._large(model, splits, generator)}
 
     def _large(self, model: DiffusionModel, splits: Splits, generator: Generator) -> Figure:
-        """A training image, one of the classical model, and one composed of patches of ours."""
+        """Draw a training image, an MCGSM sample and a composed sample."""
         from quasistatic.plots import image_panels
 
         clean = load_dead_leaves(n_train=self.n_images)
@@ -110,5 +113,5 @@ class DeadLeaves(UNetRecipe):
 
 @lru_cache(maxsize=1)
 def _fitted(splits: Splits) -> MCGSM:
-    """Fit the classical model to these rows, once for both their number and their picture."""
+    """Fit the MCGSM to the training patches, once."""
     return MCGSM.fit(splits.train, splits.validation)

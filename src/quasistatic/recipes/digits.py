@@ -1,4 +1,7 @@
-"""Handwritten digits, 8 x 8 pixels of 17 levels: a first real data set, beside a Gaussian mixture on the same split."""
+"""Handwritten digits of 8 x 8 pixels and 17 levels.
+
+A Gaussian mixture on the same split is the baseline.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,19 @@ LEVELS = 17
 
 @dataclass(frozen=True)
 class Digits(Recipe):
-    """Gaussian diffusion of dequantised digits, each pixel first made normal by its own histogram."""
+    """Gaussian diffusion of dequantised digits.
+
+    Each pixel is first transformed to a normal by its own histogram.
+    """
 
     split: int = 0
-    """Which of the fixed random splits: 1200 rows to train, 197 to choose, 397 or more to test."""
+    """Number of the random split: 1200 training, 197 validation and at least 397 test rows."""
     n_steps: int = 200
     width: int = 256
     depth: int = 3
     dropout: float = 0.3
     prior: float = 0.5
-    """Added to every count of a pixel's histogram."""
+    """Pseudo-count of every level in a pixel's histogram."""
     ridge: float = 1e-3
     log_snr_max: float = 8.0
     log_snr_min: float = -6.0

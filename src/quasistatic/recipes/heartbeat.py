@@ -1,4 +1,7 @@
-"""Binary heartbeat: five sequences of 20 bits, and a true answer of log2(1/5) (paper: Figure 2, Table 1)."""
+"""Binary heartbeat: five sequences of 20 bits.
+
+The true log likelihood is log2(1/5) (paper: Figure 2, Table 1).
+"""
 
 from __future__ import annotations
 
@@ -30,19 +33,19 @@ N_BITS, RATE = 20, 0.2
 
 @dataclass(frozen=True)
 class Heartbeat(Recipe):
-    """Binomial diffusion on the binary heartbeat."""
+    """Bernoulli diffusion on the binary heartbeat."""
 
     n_steps: int = 2000
     network: Literal["residual", "paper"] = "residual"
-    """The paper's is a sigmoid perceptron, 3 x 50, that learns of the step only in its read-out."""
+    """The paper's network is a sigmoid perceptron, 3 x 50, with a read-out for each step."""
     readout: Literal["bumps", "per-step"] = "bumps"
-    """Of the paper's network: shared through temporal bumps (eq. 62), or separate for each step."""
+    """Read-out of the paper's network: shared through temporal bumps (eq. 62), or separate for each step."""
     n_bumps: int = 24
     n_components: int = 1
     width: int = 128
     depth: int = 2
     n_train: int = 200_000
-    """Few would cost bits: the phases of n sequences are off by a KL divergence of about 2 / n nats."""
+    """Training sequences. The phases of n sequences cost a KL divergence of about 2 / n nats."""
     n_validation: int = 500
     n_test: int = 1000
     train: TrainConfig = field(
@@ -93,7 +96,10 @@ class Heartbeat(Recipe):
         return -2.414  # Table 1
 
     def check_samples(self, x: Tensor, splits: Splits) -> dict[str, Any]:
-        """Share of draws that are one of the five sequences, and a chi-square test of these having uniform phases."""
+        """Test whether samples are valid sequences.
+
+        Returns the share of samples that are one of the five sequences, and a chi-square test of uniform phases.
+        """
         atoms = torch.as_tensor(heartbeat_atoms()).to(x)
         match = (x[:, None] == atoms).all(2)
         phases = match.sum(0).double()

@@ -1,4 +1,4 @@
-"""What the image recipes share: their settings, how they are measured and shown, and the U-Net of most of them."""
+"""Common parts of the image recipes."""
 
 from __future__ import annotations
 
@@ -24,24 +24,30 @@ if TYPE_CHECKING:
 __all__ = ["ImageRecipe", "UNetRecipe", "UnitVariance", "grey_levels", "image_training"]
 
 
-def image_training(steps: int, **others: Any) -> TrainConfig:
-    """Train a U-Net on images on a CPU: small batches, gradients of thousands of nats, half of the time slowing down."""
+def image_training(n_updates: int, **others: Any) -> TrainConfig:
+    """Return training settings for a U-Net on images.
+
+    They are for a CPU: small batches, gradients of thousands of nats, and a long decay.
+    """
     usual = {
         "batch_size": 32, "learning_rate": 1e-3, "decay_from": 0.5, "clip": 1000.0, "evaluate_every": 1000,
         "validation_pairs": 2000,
     }  # fmt: skip
-    return TrainConfig(n_updates=steps, **{**usual, **others})  # type: ignore[arg-type]
+    return TrainConfig(n_updates=n_updates, **{**usual, **others})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class ImageRecipe(Recipe):
-    """An experiment on images, whose chain is too long to be measured whole on every row."""
+    """An experiment on images.
+
+    The chain is too long to evaluate every step of every row.
+    """
 
     n_steps: int = 1000
     n_validation: int = 1000
-    """Validation rows that training looks at."""
+    """Maximum number of validation rows."""
     n_test: int = 10_000
-    """Test rows at most."""
+    """Maximum number of test rows."""
     n_timesteps: int = 8
 
     has_fixed_first_step = False
@@ -50,9 +56,9 @@ class ImageRecipe(Recipe):
 
     n_trajectories: int = 0
     sample_steps: int = 200
-    """Steps of the chain that pictures are drawn with."""
+    """Steps of the chain for samples in figures."""
     samples_every: int = 1
-    """Evaluations in training from one sheet of samples to the next; 0 for none."""
+    """Evaluations from one figure of samples to the next during the training; 0 for none."""
 
     def limited(
         self,
@@ -62,19 +68,22 @@ class ImageRecipe(Recipe):
         mean: float = 0.0,
         sd: float = 1.0,
     ) -> Splits:
-        """Take as many rows as the settings ask for."""
+        """Limit the rows to the numbers in the settings."""
         parts = (train, validation[: self.n_validation], test[: self.n_test])
-        with warnings.catch_warnings():  # nothing writes to what may be a file mapped into memory
+        with warnings.catch_warnings():  # the array may be a file mapped into memory, to which nothing is written
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             first, second, third = (torch.as_tensor(np.ascontiguousarray(part)) for part in parts)
         return Splits(first, second, third, mean=mean, sd=sd)
 
     @abstractmethod
     def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
-        """Turn rows in data units into pictures, (n, height, width) or (n, height, width, 3), from 0 to 1."""
+        """Convert rows to pictures with values from 0 to 1.
+
+        Returns (n, height, width) or (n, height, width, 3).
+        """
 
     def draw(self, model: DiffusionModel, n: int, generator: Generator, n_steps: int | None = None) -> Tensor:
-        """Draw samples in fewer steps than the chain has, a hundred at a time."""
+        """Draw samples with fewer steps than the chain has."""
         steps = min(n_steps or self.sample_steps, self.n_steps)
         device = model.process.beta.device.type
         with torch.autocast(device, torch.bfloat16, self.train.amp):
@@ -99,7 +108,7 @@ class ImageRecipe(Recipe):
         )
 
     def _preview_steps(self) -> int:
-        """Steps of a quick look."""
+        """Return the number of steps of samples during the training."""
         return 25
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
@@ -133,20 +142,20 @@ class UNetRecipe(ImageRecipe):
     """An image recipe with a U-Net."""
 
     widths: tuple[int, ...] = (32, 64, 128)
-    """Channels of the U-Net at full resolution, at half, and so on."""
+    """Channels of the U-Net at full resolution, at half resolution, and so on."""
     blocks: int = 1
-    """Residual blocks of each resolution, on the way down and again on the way up."""
+    """Residual blocks at each resolution, in the encoder and again in the decoder."""
     attention: Literal["yes", "no"] = "yes"
-    """At the coarsest resolution."""
+    """Attention at the coarsest resolution."""
     dropout: float = 0.0
 
     def unet(self, channels_in: int, channels_out: int) -> nn.Module:
-        """Make the network of the settings."""
+        """Build the network of the settings."""
         return UNet(channels_in, channels_out, self.widths, self.blocks, self.attention == "yes", self.dropout)
 
 
 class UnitVariance:
-    """Rows that are grey levels plus uniform noise, scaled to variance 1."""
+    """Grey levels plus uniform noise, scaled to variance 1."""
 
     scaled_by_data = True
 
@@ -155,13 +164,13 @@ class UnitVariance:
         return (x * splits.sd + splits.mean).floor()
 
     def from_grey(self, pixels: Tensor, splits: Splits | None) -> Tensor:
-        """Put each pixel at the middle of its level."""
+        """Convert each pixel to the middle of its level."""
         assert splits is not None
         return (pixels + 0.5 - splits.mean) / splits.sd
 
 
 def grey_levels(x: Tensor, splits: Splits | None) -> NDArray[Any]:
-    """Pictures of rows at unit variance, by the grey levels that they came from."""
+    """Convert rows at unit variance to pictures."""
     assert splits is not None
     grey = ((x * splits.sd + splits.mean) / 256.0).clamp(0, 1)
     return (grey[:, 0] if grey.shape[1] == 1 else grey.movedim(1, -1)).numpy()

@@ -1,4 +1,4 @@
-"""Images of integer levels: bits per dimension of the integers themselves, and the paper's K beside them."""
+"""Images of integer levels, in bits per dimension."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from quasistatic.transforms import Affine, Chain, Levels
 
 __all__ = ["LevelRecipe"]
 
-LARGEST = 4096  # numbers of an image whose covariance, the square of it, is held as it is
+LARGEST = 4096  # numbers of an image whose whole covariance, the square of it, fits into memory
 
 
 @dataclass(frozen=True)
 class LevelRecipe(UNetRecipe):
-    """Gaussian diffusion on top of the exact one of Gaussian data; the last step tells levels."""
+    """Gaussian diffusion with a discretised last step.
+
+    The kernel starts as the exact reverse chain of Gaussian data.
+    """
 
     log_snr_max: float = 12.0
     log_snr_min: float = -5.0
@@ -36,7 +39,7 @@ class LevelRecipe(UNetRecipe):
     unit = "bits_per_dim"
 
     def n_levels(self) -> int:
-        """Levels of each number."""
+        """Return the number of levels of a pixel."""
         return 256
 
     def build(self, splits: Splits) -> DiffusionModel:
@@ -49,13 +52,19 @@ class LevelRecipe(UNetRecipe):
         return DiffusionModel(transform, process, ImageDenoiser(process, network, base, levels), shape)
 
     def null_log_prob(self, model: DiffusionModel, x: Tensor, generator: Generator) -> Tensor:
-        """Mass of the levels under the noise end, as the bound is one of masses: a density would not compare."""
+        """Compute the probability of the levels under the null model.
+
+        The bound is one of probabilities, and a density could not be compared with it.
+        """
         z, _ = model.encode(x, generator)
         unit = torch.zeros_like(z)
         return DiscretisedGaussian(unit, unit + 1.0, 2.0 / (self.n_levels() - 1), -1.0, 1.0).log_prob(z)
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """K of the paper: bits per pixel of dequantised levels of unit variance. It may be higher, never lower."""
+        """Convert the bound to the paper's K.
+
+        K is in bits per pixel of dequantised levels of unit variance. The true value may be higher.
+        """
         sd = float(Affine.fit_scalar(splits.train, dequantised=True).scale)
         return {"bits_per_pixel_at_unit_variance": len(splits.train[0]) * (math.log2(sd) + value)}
 

@@ -1,4 +1,4 @@
-"""Handwritten digits of 28 x 28 pixels, binarised: nats per image, as in many papers."""
+"""Binarised handwritten digits of 28 x 28 pixels, in nats per image."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MASK = 2.0  # code of a masked bit
 
 @dataclass(frozen=True)
 class BinaryMnist(UNetRecipe):
-    """Bits that are masked one by one, or flipped as in the paper, and a U-Net that puts them back."""
+    """Diffusion of bits by masking or by flips, with a U-Net."""
 
     kind: Literal["absorbing", "flip"] = "absorbing"
     rho: float = 0.5
-    """Rate of ones in the noise that bits are flipped towards."""
+    """Rate of ones in the stationary distribution of flipped bits."""
     binarisation: Literal["static", "dynamic"] = "static"
-    """Training rows binarised once and for all, or drawn from the grey levels each time they are used."""
+    """Training rows binarised once, or drawn from the grey levels for each batch."""
     train: TrainConfig = field(
         default_factory=lambda: image_training(8000, learning_rate=2e-3, clip=300.0, validation_pairs=4000)
     )
@@ -45,7 +45,7 @@ class BinaryMnist(UNetRecipe):
         images = load_binarised_mnist()
         if self.binarisation == "static":
             return self.limited(images.train, images.validation, images.test)
-        # the static validation rows are of images that the grey training set holds too, so they would not do here
+        # the static validation rows come from images of the grey training set, so they cannot be used here
         grey = load_mnist()
         once = Generator().manual_seed(0)
         train, validation = (binarise(torch.tensor(x), once).numpy() for x in (grey.train, grey.validation))
@@ -72,5 +72,5 @@ class BinaryMnist(UNetRecipe):
 
     def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         ink = x[:, 0].double().numpy()
-        # masks are neither black nor white; what else passes 1 is noise, or the rounding of a mean
+        # masked pixels are grey; other values above 1 come from noise or from rounding a mean
         return np.where(ink == MASK, np.nan, (1.0 - ink).clip(0.0, 1.0))

@@ -1,4 +1,4 @@
-"""A user's own pictures: a folder of them, or one array on disk, of any size and of more than memory holds."""
+"""Pictures of the user: a folder, or one array on disk."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnImages"]
 
-HELD, NUMBERS = 20_000, 2**26  # images of a split in memory, and numbers in them
-ENDS = 2**24  # bytes at the start and at the end of an array that tell it from another one
+HELD, NUMBERS = 20_000, 2**26  # maximum count of images of a split in memory, and of numbers in them
+ENDS = 2**24  # bytes at the start and at the end of an array in its digest
 
 
 @dataclass(frozen=True)
 class OwnImages(LevelRecipe):
-    """Diffusion of 8-bit grey or colour images: a folder of .png, .jpg, .. or a .npy or .npz array."""
+    """Diffusion of 8-bit grey or colour images.
+
+    The images are a folder of .png, .jpg, .. files, or a .npy or .npz array. They may be larger than memory.
+    """
 
     data: str = ""
     """The folder or file; ``--data`` sets it."""
     crop: int = 0
-    """Side of the squares that are looked at: anywhere in an image in training, its centre else; 0 for whole images."""
+    """Side of square crops: anywhere in training images, at the centre of others; 0 for whole images."""
     channels: Literal[0, 1, 3] = 0
-    """1 for grey and 3 for colour, to turn a folder of both into one; 0 for what the images are."""
+    """1 for grey, 3 for colour, to convert a folder of both; 0 keeps the images as they are."""
     background: Background = "white"
-    """What transparent pixels are blended with: white, black or grey."""
+    """Colour behind transparent pixels: white, black or grey."""
     flips: Literal["yes", "no"] = "no"
-    """Mirror images count as images."""
+    """Use mirror images in training."""
     levels: int = 256
     validation: float = 0.1
     test: float = 0.1
@@ -66,7 +69,10 @@ class OwnImages(LevelRecipe):
         return self.levels
 
     def fingerprint(self) -> str:
-        """Digest of the names and sizes of a folder's files, or of the two ends and the length of a file."""
+        """Return a digest of the data.
+
+        For a folder it covers names and sizes of the files, for a file its two ends and its length.
+        """
         path, digest = self._path(), hashlib.sha256()
         try:
             if path.is_dir():
@@ -118,14 +124,17 @@ class OwnImages(LevelRecipe):
         )
 
     def _crops(self, train: Images, most: int) -> Tensor:
-        """Random squares of the training images, several of each where there are few of them, or they are large."""
+        """Draw random crops of the training images.
+
+        Images that are few or large give several crops.
+        """
         generator = Generator().manual_seed(0)
         area = math.prod(train.event_shape[1:]) // self.crop**2
         times = max(1, min(max(16, area), most // len(train)))
         rows = np.random.default_rng(0).permutation(len(train))[:most]
         drawn = []
         for some in np.array_split(rows, -(-len(rows) // 64)):
-            x = torch.as_tensor(train[np.sort(some)])  # read once, however many squares are cut out
+            x = torch.as_tensor(train[np.sort(some)])  # each image is read once for all of its crops
             drawn += [random_crop(x, self.crop, generator) for _ in range(times)]
         return torch.cat(drawn)
 

@@ -1,4 +1,7 @@
-"""MNIST and CIFAR-10 with the paper's own network, in the paper's own units (Sections 3.2 and D.2)."""
+"""MNIST and CIFAR-10 with the paper's network and units.
+
+See Sections 3.2 and D.2 of the paper.
+"""
 
 from __future__ import annotations
 
@@ -25,29 +28,32 @@ __all__ = ["PaperImages"]
 
 @dataclass(frozen=True)
 class PaperImages(UnitVariance, ImageRecipe):
-    """Means and variances as perturbations of the forward kernel, by a network that is told the time by its read-out.
+    """The paper's Gaussian kernel with its multi-scale network.
+
+    Mean and variance are perturbations of the forward kernel; the read-out depends on the time.
 
     Rows are dequantised once by uniform noise and scaled to unit variance, so that every number is the paper's K. The
-    paper learns the schedule or, "just as effective", takes that of its binomial models (footnote 2); that is done
-    here, with no rate above 1/2, as in its authors' program. Then beta_1 = 1 / T, and with the first step fixed K can
-    not pass -1/2 log2(2 pi e / T), 2.94 bits for each number at T = 1000.
+    paper learns the schedule or, "just as effective", uses that of its binomial models (footnote 2). The second is done
+    here, with no rate above 1/2, as in the program of its authors. Then beta_1 = 1 / T. With the first step fixed, K is
+    at most -1/2 log2(2 pi e / T), 2.94 bits for each number at T = 1000.
+
     """
 
     images: Literal["mnist", "cifar10"] = "mnist"
     schedule: Literal["erasure", "geometric"] = "erasure"
-    """The paper's, or log-SNRs in even steps from ``log_snr_max`` to ``log_snr_min``."""
+    """The paper's schedule, or log-SNRs in even steps from ``log_snr_max`` to ``log_snr_min``."""
     log_snr_max: float = 9.0
     log_snr_min: float = -6.0
     mean: Literal["released", "equation"] = "released"
-    """Read-out of the mean: as the authors' program has it, which learns faster here, or eq. (65)."""
+    """Read-out of the mean: as in the authors' program, which learns faster here, or eq. (65)."""
     conv_layers: int = 0
-    """Multi-scale layers; the paper has none for MNIST."""
+    """Number of multi-scale layers; the paper has none for MNIST."""
     conv_width: int = 20
     n_scales: int = 3
     dense_layers: int = 4
     dense_width: int = 500
     dense_features: int = 2
-    """What the dense layers tell each pixel."""
+    """Outputs of the dense layers for each pixel."""
     pixel_layers: int = 2
     pixel_width: int = 20
     n_bumps: int = 10
@@ -73,7 +79,10 @@ class PaperImages(UnitVariance, ImageRecipe):
         return self.limited(scaled.train, scaled.validation, scaled.test, scaled.mean, scaled.sd)
 
     def augment(self, splits: Splits) -> Augment:
-        """Draw the noise that dequantises anew; a value within rounding of a whole number may move by a level."""
+        """Draw the dequantisation noise anew.
+
+        A value within rounding of a whole number may move by a level.
+        """
 
         def dequantised(x: Tensor, generator: Generator) -> Tensor:
             level = (x * splits.sd + splits.mean).floor()
@@ -106,15 +115,18 @@ class PaperImages(UnitVariance, ImageRecipe):
         return DiffusionModel(Chain(), process, kernel, (channels, height, width))
 
     def converted(self, splits: Splits, value: float) -> dict[str, float]:
-        """Bits of the 256 levels themselves: a bound of their log probability, so it may be higher, never lower."""
+        """Convert the bound to bits of the 256 levels.
+
+        This is a bound of their log probability, so the true value may be higher.
+        """
         channels = splits.test.shape[1]
         return {"bits_per_dim_of_levels": -bits_per_dim_from_k(value, splits.sd, channels)}
 
     def paper(self) -> float | None:
-        return 5.4 if self.images == "cifar10" else None  # Table 1, from version 8 on
+        return 5.4 if self.images == "cifar10" else None  # Table 1, since version 8
 
     def _preview_steps(self) -> int:
-        return self.n_steps  # the read-outs belong to the steps of the whole chain
+        return self.n_steps  # each step of the whole chain has its own read-out
 
     def shown(self, x: Tensor, splits: Splits | None) -> NDArray[Any]:
         return grey_levels(x, splits)

@@ -1,4 +1,4 @@
-"""Pictures of a model of images: how data dissolves and comes back, and what is behind a noisy image."""
+"""Figures of an image model: forward process, samples, denoising."""
 
 from __future__ import annotations
 
@@ -25,18 +25,24 @@ TIMES, ROWS = 8, 4
 
 
 def on_fewer_steps(model: DiffusionModel, n_steps: int, keep: int | None = None) -> DiffusionModel:
-    """Cut the chain to fewer steps, one of which ends at step ``keep``, unless the kernel has parameters for each step."""
+    """Shorten the chain to fewer steps.
+
+    One of them ends at step ``keep``. A kernel with parameters for each step keeps its chain.
+    """
     if n_steps >= model.process.n_steps:
         return model
-    spread = torch.linspace(0, model.process.n_steps, n_steps + 1).round().long()[1:].tolist()
+    even = torch.linspace(0, model.process.n_steps, n_steps + 1).round().long()[1:].tolist()
     try:
-        return model.on(model.process.respaced(sorted({*spread, keep or spread[-1]})))
+        return model.on(model.process.respaced(sorted({*even, keep or even[-1]})))
     except ValueError:
         return model
 
 
 def sample_from_state(model: DiffusionModel, x_t: Tensor, t: int, generator: Generator | None = None) -> Tensor:
-    """Draw x_0 given a state at step t, in model units: a noisy image is such a state, and this its exact posterior."""
+    """Sample x_0 given a state at step t, in model units.
+
+    For a noisy image this is the exact posterior of the model.
+    """
     with torch.inference_mode():
         for step in range(t, 0, -1):
             x_t = model.kernel(x_t, step).sample(generator)
@@ -48,7 +54,7 @@ def _times(n_steps: int) -> list[int]:
 
 
 def forward_figure(model: DiffusionModel, x: Tensor, show: Show, generator: Generator) -> Figure:
-    """Rows of data at steps 0 to T of the forward process."""
+    """Draw data at steps 0 to T of the forward process."""
     from quasistatic.plots import image_panels
 
     z, _ = model.encode(x[:ROWS], generator)
@@ -56,24 +62,24 @@ def forward_figure(model: DiffusionModel, x: Tensor, show: Show, generator: Gene
     for t in _times(model.process.n_steps):
         state = z if t == 0 else model.process.marginal(z, t).sample(generator)
         panels.append((f"t = {t}", show(model.transform.inverse(state))))
-    return image_panels(panels, "Held-out data dissolves into noise, q(x_t | x_0), from left to right.", columns=1)
+    return image_panels(panels, "Held-out data turns into noise, q(x_t | x_0), from left to right.", columns=1)
 
 
 def reverse_figure(model: DiffusionModel, show: Show, generator: Generator) -> Figure:
-    """Rows of samples at steps T to 0 of the reverse chain."""
+    """Draw samples at steps T to 0 of the reverse chain."""
     from quasistatic.plots import image_panels
 
     shown, panels = _times(model.process.n_steps), []
     for t, state in reverse_trajectory(model.process, model.kernel, (ROWS, *model.event_shape), generator=generator):
         if t in shown:
             panels.append((f"t = {t}", show(model.transform.inverse(state))))
-    return image_panels(panels, "Noise comes back as data, x_t of the reverse chain, from left to right.", columns=1)
+    return image_panels(panels, "Noise turns into data, x_t of the reverse chain, from left to right.", columns=1)
 
 
 def denoised_figure(
     model: DiffusionModel, n_steps: int, x: Tensor, samples: Tensor, show: Show, generator: Generator
 ) -> Figure:
-    """Held out, corrupted at a signal-to-noise ratio of 1, denoised, and samples (paper: Figure 3)."""
+    """Draw noisy, denoised and sampled images (paper: Figure 3)."""
     from quasistatic.plots import image_panels
 
     assert isinstance(model.process, GaussianDiffusion)
@@ -95,6 +101,6 @@ def denoised_figure(
     caption = (
         f"Held-out images; with noise of {1.0 / ratio:.2f} times the variance of the data; a draw of the model's posterior "
         f"of each clean image; and samples. The noisy image is the state at t = {t} of {model.process.n_steps}, from "
-        "which the chain walks back, so the posterior is that of the model without approximation."
+        "which the reverse chain starts, so the posterior is that of the model without approximation."
     )
     return image_panels(panels, caption)

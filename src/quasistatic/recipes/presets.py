@@ -1,6 +1,6 @@
-"""Presets of the image recipes: what differs between a laptop, one GPU for half an hour, and hours of it.
+"""Presets of the image recipes.
 
-``small`` is what the records are made with, on one core; ``base`` and ``large`` are planned for GPUs.
+``small`` is for one CPU core and is used for the records. ``base`` is for half an hour of a GPU, ``large`` for hours.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def _preset(
 def _three(
     small: tuple[int, float, list[int], bool], base: tuple[int, list[int], int], large: tuple[int, list[int], int]
 ) -> dict[str, Settings]:
-    """Small: updates, rate, widths, bfloat16. Base and large: updates, widths, blocks."""
+    """Build the presets small, base and large.
+
+    Small has updates, rate, widths and bfloat16; base and large have updates, widths and blocks.
+    """
     n_updates, rate, widths, amp = small
     return {
         "small": _preset(n_updates, 32, rate, widths, 1, 0.0, amp, 0.999, 1000),
@@ -61,12 +64,12 @@ PRESETS: dict[str, dict[str, Settings]] = {
 
 
 def preset_rows() -> list[dict[str, str]]:
-    """The table of all presets, in words."""
+    """Return the table of all presets as text."""
     rows = []
     for recipe, presets in PRESETS.items():
         for name, settings in presets.items():
-            told = {column.removeprefix("train."): settings[column] for column in COLUMNS}
-            told["widths"] = ", ".join(map(str, told["widths"]))
-            told["amp"] = "bfloat16" if told["amp"] else "float32"
-            rows.append({"recipe": recipe, "preset": name} | {key: str(value) for key, value in told.items()})
+            row = {column.removeprefix("train."): settings[column] for column in COLUMNS}
+            row["widths"] = ", ".join(map(str, row["widths"]))
+            row["amp"] = "bfloat16" if row["amp"] else "float32"
+            rows.append({"recipe": recipe, "preset": name} | {key: str(value) for key, value in row.items()})
     return rows

@@ -1,4 +1,7 @@
-"""Swiss roll: two dimensions, a thin spiral, and a true density to be measured against (paper: Figure 1, Table 1)."""
+"""Swiss roll in two dimensions, with a known true density.
+
+Paper: Figure 1 and Table 1.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +34,26 @@ TEST_SEED, VALIDATION_SEED = 20151118, 20151117
 
 @dataclass(frozen=True)
 class SwissRoll(Recipe):
-    """Gaussian diffusion on the swiss roll, as the design defines it."""
+    """Gaussian diffusion on the swiss roll."""
 
     noise: float = 0.02
-    """Deviation of the noise in raw units; it decides the entropy, so no number without it."""
+    """Standard deviation of the noise in raw units; it determines the entropy."""
     n_steps: int = 40
     network: Literal["residual", "paper"] = "residual"
-    """The paper's is a normalised RBF network of 16 hidden units with a read-out for each step."""
+    """The paper's network has 16 normalised RBF units and a read-out for each step."""
     covariance: Literal["full", "diagonal"] = "full"
     n_components: int = 1
     width: int = 128
     depth: int = 3
     n_fourier: int = 6
     n_hidden: int = 16
-    """RBF units of the paper's network."""
+    """Number of RBF units of the paper's network."""
     mean: Literal["released", "equation"] = "released"
-    """Read-out of the paper's network: as its authors' program has it, or eq. (65)."""
+    """Read-out of the paper's network: as in its authors' program, or eq. (65)."""
     log_snr_max: float = 13.0
     log_snr_min: float = -6.0
     place: Literal["optimal_schedule", "gradient", "no"] = "optimal_schedule"
-    """Steps in training and after it: by dynamic programming, by gradient ascent, or geometric as they are."""
+    """Schedule: optimal by dynamic programming, by gradient ascent, or geometric without a change."""
     n_train: int = 200_000
     n_validation: int = 4000
     n_test: int = 40_000
@@ -119,7 +122,7 @@ class SwissRoll(Recipe):
 
 
 def _mean(p) -> Tensor:  # type: ignore[no-untyped-def]
-    """Mean of a kernel's law, through the mixture where it is one."""
+    """Return the mean of a kernel's distribution."""
     if hasattr(p, "log_weights"):
         parts = p.components.mean.view(*p.log_weights.shape, -1)
         return (p.log_weights.exp().unsqueeze(-1) * parts).sum(1)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no scripts, no links, the figures inside."""
+"""A report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Section:
 
 @drawn
 def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section], *, lead: str = "") -> None:
-    """Write the sections as one self-contained HTML file, whole or not at all.
+    """Write sections as one self-contained HTML file.
 
     All text is escaped; the same input gives the same bytes.
 
@@ -134,7 +134,7 @@ def _section(section: Section) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text for HTML, its lines kept, and other control characters spelled."""
+    """Escape text for HTML and spell control characters."""
     return escape("\n".join(printable(line) for line in text.split("\n")))
 
 

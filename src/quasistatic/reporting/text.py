@@ -1,4 +1,4 @@
-"""Numbers as text: an estimate with its standard error, and tables for the terminal, Markdown and HTML."""
+"""Estimates and tables as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Columns = Sequence[str] | Mapping[str, str]
 
 
 def format_estimate(value: float, standard_error: float | None, unit: str = "", n: int | None = None) -> str:
-    """A value and its standard error with no more digits than the error supports.
+    """Format a value with the digits that its error supports.
 
     The error is rounded to two significant digits, a closing zero is dropped, and the value is rounded to the
     same decimal place. Without an error (None) the value stands alone with four significant digits, with an
@@ -81,7 +81,9 @@ def _rounded(value: float, standard_error: float) -> str:
 
 
 def text_table(rows: Rows, columns: Columns) -> str:
-    """A table for the terminal: columns aligned, numbers to the right, no line ends in blanks.
+    """Format a table for the terminal.
+
+    Columns are aligned, numbers to the right.
 
     Parameters
     ----------
@@ -119,7 +121,9 @@ def text_table(rows: Rows, columns: Columns) -> str:
 
 
 def markdown_table(rows: Rows, columns: Columns) -> str:
-    r"""The same table in Markdown; arguments as in :func:`text_table`.
+    r"""Format a table in Markdown.
+
+    The arguments are those of :func:`text_table`.
 
     Examples
     --------
@@ -140,7 +144,9 @@ def _markdown(cell: str) -> str:
 
 
 def html_table(rows: Rows, columns: Columns) -> str:
-    """The same table in HTML, every text escaped; arguments as in :func:`text_table`.
+    """Format a table in HTML with escaped text.
+
+    The arguments are those of :func:`text_table`.
 
     Examples
     --------
@@ -186,7 +192,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    # Asked this way, numpy's scalars count too; __index__ tells whole numbers, which keep all their digits.
+    # this includes numpy's scalars; whole numbers have __index__ and keep all their digits
     if _is_number(value) and not hasattr(value, "__index__"):
         # 12346 rather than 1.235e+04
         return f"{float(value):.0f}" if 9999.5 <= abs(value) < 1e15 else f"{float(value):.4g}"

@@ -1,1 +1,1 @@
-"""Run folders: training into one, and what can be done with a trained one."""
+"""Training and use of run folders."""

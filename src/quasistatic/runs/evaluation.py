@@ -128,7 +128,10 @@ class _Evaluator:
         return measured
 
     def bounds(self, first_step: FirstStep) -> list[Bound]:
-        """Compute the bound of each row, once for each draw of the transform's noise."""
+        """Compute the bound of each row.
+
+        The list has one entry for each draw of the transform's noise.
+        """
         recipe, model = self.recipe, self.model
         with torch.no_grad(), torch.autocast(model.process.beta.device.type, torch.bfloat16, recipe.train.amp):
             sampler = None
@@ -153,7 +156,7 @@ class _Evaluator:
         ]
 
     def fixed_first_step(self) -> Estimate | None:
-        """Compute the bound under the paper's fixed first step, where it is defined."""
+        """Compute the bound under the paper's fixed first step."""
         if not self.recipe.has_fixed_first_step:
             return None
         if self.recipe.n_timesteps:
@@ -189,7 +192,7 @@ class _Evaluator:
         }
 
     def converted(self, bound: Estimate) -> dict[str, Estimate]:
-        """Convert the bound to other conventions, which are shifts and scales of it."""
+        """Convert the bound to other conventions."""
         at, above = (self.recipe.converted(self.splits, bound.value + error) for error in (0.0, bound.standard_error))
         return {unit: Estimate(value, abs(above[unit] - value), bound.n, unit) for unit, value in at.items()}
 

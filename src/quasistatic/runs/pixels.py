@@ -46,7 +46,7 @@ def n_values(model: DiffusionModel) -> int | None:
 
 
 def as_integers(run: Run, x: Tensor) -> NDArray[Any]:
-    """Convert draws to an array, of type uint8 for pictures of at most 256 levels."""
+    """Convert draws to an array, of type uint8 for pictures."""
     top = n_values(run.model) if has_pictures(run.recipe) else None
     return x.numpy() if top is None or top > 256 else x.numpy().astype(np.uint8)
 
@@ -61,7 +61,7 @@ def pixels(run: Run, x: Tensor) -> NDArray[np.uint8]:
 
 
 def write_samples(run: Run, x: Tensor, out: Path) -> None:
-    """Write rows as one PNG file, or as numbered PNG files in a folder."""
+    """Write rows as a PNG file or a folder of them."""
     drawn = pixels(run, x)
     try:
         if out.suffix:

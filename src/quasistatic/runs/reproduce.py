@@ -86,7 +86,7 @@ def _preset(name: str, wanted: str | None) -> str | None:
 
 
 def _is_finished(folder: RunFolder, name: str, seed: int) -> bool:
-    """Return whether the folder holds a finished run of this recipe and seed."""
+    """Return whether a folder holds this run, finished."""
     if not folder.manifest.exists():
         return False
     config = folder.read_config()

@@ -188,5 +188,5 @@ def pair(estimate: Estimate) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float:
-    """JSON has no NaN; an absent number was not finite."""
+    """Return a number of a JSON file, nan where it was not finite."""
     return math.nan if value is None else value

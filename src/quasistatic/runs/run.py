@@ -1,4 +1,4 @@
-"""A trained run: open it, evaluate it, draw samples from it."""
+"""A trained run, its evaluation and its samples."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def draw_samples(run: Run, n: int, *, seed: int = 0, n_steps: int | None = None,
 
 @contextmanager
 def _moved(model: DiffusionModel, device: torch.device) -> Iterator[DiffusionModel]:
-    """Move a model to a device for this block, and back to the CPU."""
+    """Move a model to a device for this block."""
     try:
         yield model.to(device)
     finally:

@@ -1,4 +1,4 @@
-"""Settings of a recipe: ``key=value`` words laid over a dataclass, and YAML to keep them in."""
+"""Settings of a recipe from ``key=value`` words and YAML."""
 
 from __future__ import annotations
 
@@ -17,9 +17,23 @@ __all__ = ["make_recipe", "parse_words", "to_plain"]
 
 
 def make_recipe(name: str, *layers: dict[str, Any], preset: str | None = None) -> Recipe:
-    """Build a recipe from its catalogue entry, a preset, and layers of settings, later ones on top.
+    """Build a recipe from its catalogue entry and settings.
 
-    Keys may reach into nested records with a dot, such as ``train.n_updates``.
+    Keys reach into groups with a dot, such as ``train.n_updates``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the recipe.
+    *layers : dict
+        Settings; later ones replace earlier ones.
+    preset : str, optional
+        A named set of settings, applied before the layers.
+
+    Raises
+    ------
+    InputError
+        If the recipe, the preset, a setting or its value is not known.
     """
     entry = find(name)
     module, cls = entry.where.split(":")
@@ -33,7 +47,10 @@ def make_recipe(name: str, *layers: dict[str, Any], preset: str | None = None) -
 
 
 def parse_words(words: list[str]) -> dict[str, Any]:
-    """Read ``key=value`` words; values are YAML, so 3, 1e-3, true and text all mean what they look like."""
+    """Parse ``key=value`` words.
+
+    Values are YAML: 3, 1e-3, true and text have their usual meanings.
+    """
     settings = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -47,7 +64,7 @@ def parse_words(words: list[str]) -> dict[str, Any]:
 
 
 def to_plain(recipe: Recipe) -> dict[str, Any]:
-    """All settings as nested plain data, for ``config.yaml``."""
+    """Return all settings as nested plain data."""
     plain = dataclasses.asdict(recipe)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
@@ -80,7 +97,7 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         raise InputError(f"{key} is a group of settings, {key}.KEY=VALUE sets one; got {shown(value)}")
     choices = typing.get_args(kind)
-    if type(None) in choices:  # a setting that may be left to the recipe
+    if type(None) in choices:  # an optional setting
         return None if value is None else _checked(value, choices[0], key)
     if typing.get_origin(kind) is tuple:
         whole = [value] if isinstance(value, int) and not isinstance(value, bool) else value

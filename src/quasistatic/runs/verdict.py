@@ -133,7 +133,10 @@ def verdict(result: Evaluation, null: str = "") -> str:
 
 
 def _compared(name: str, gain: Estimate, unit: str) -> tuple[int, str]:
-    """Return the sign of a difference, 0 if it is not significant, and the comparison in words."""
+    """Return the sign of a difference and the comparison in words.
+
+    The sign is 0 if the difference is not significant.
+    """
     if abs(gain.value) <= 2.0 * gain.standard_error:
         difference = format_estimate(gain.value, gain.standard_error)
         return 0, f"not distinguishable from {name}, from which it differs by {difference} {unit}"

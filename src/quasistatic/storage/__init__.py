@@ -1,1 +1,4 @@
-"""Files: read with checks, written whole or not at all, and modules saved without pickles."""
+"""Reading and writing of files.
+
+Reading checks all contents. Files are written completely or not at all, and no pickles are used.
+"""

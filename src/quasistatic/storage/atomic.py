@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ __all__ = ["clear_half_written", "new_folder", "whole_file", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one move, so that a reader sees the old text or the new one."""
+    """Replace a text file in one move.
+
+    A reader sees the old text or the new one.
+    """
     temporary = _beside(path)
     try:
         with open(temporary, "x", encoding="utf-8") as file:
@@ -30,9 +33,9 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder of files that appears under its name only when it is complete and on disk.
+    """Write a folder that appears only when it is complete.
 
-    A folder that is there already is replaced, if the new one has a file for each of its entries.
+    An existing folder is replaced if the new one has a file for each of its entries.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _move(new: Path, path: Path) -> None:
-    """Let ``new`` take the place of ``path``."""
+    """Put ``new`` in the place of ``path``."""
     if not path.exists():
         os.replace(new, path)
         return
@@ -75,7 +78,10 @@ def _move(new: Path, path: Path) -> None:
 
 
 def clear_half_written(folder: Path) -> None:
-    """Delete what a killed process was writing into ``folder``; nobody else may be writing there."""
+    """Delete incomplete files of a killed process.
+
+    No other process may be writing to ``folder``.
+    """
     for left in folder.glob(".*.tmp"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -84,12 +90,12 @@ def clear_half_written(folder: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    # Not by the module tempfile: its files stay private to the user, while a model should follow the umask.
+    # not by the module tempfile, whose files are private to the user; a model follows the umask
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the list of names of a folder, is on disk."""
+    """Wait until a file or folder is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -99,10 +105,12 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open ``path`` for writing bytes, so that others see the old file until the new one is complete.
+    """Open a file for writing that appears when it is complete.
+
+    Other processes see the old file until then.
 
     The bytes go to a temporary file in the same folder (made if missing), which takes the name at the end. If
-    anything fails before, the old file stays as it was and the temporary one is removed.
+    an error occurs, the old file is unchanged and the temporary one is removed.
 
     Examples
     --------
@@ -115,7 +123,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile.mkstemp: its files stay private to the user, while a report should follow the umask.
+    # not by tempfile.mkstemp, whose files are private to the user; a report follows the umask
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

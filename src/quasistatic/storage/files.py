@@ -1,4 +1,6 @@
-"""Files of users and of runs, opened safely: regular files only, of limited size, with the keys and types expected.
+"""Safe reading of JSON, JSONL and YAML files.
+
+Only regular files of limited size are opened, and keys and types are checked.
 
 A JSON file is read against a schema, a dictionary from its keys to checks. A check takes the name of a key and its value,
 and returns the value or raises an :class:`~quasistatic.errors.InputError`.
@@ -28,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 Check = Callable[[str, Any], Any]
-MOST_BYTES = 64 * 2**20  # of a JSON file
+MOST_BYTES = 64 * 2**20  # bytes of a JSON file
 MOST_LOG = 2**28
 MOST_YAML = 2**20
 DEEPEST = 100  # lists in lists
@@ -38,11 +40,8 @@ _KINDS = (
 )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------- opening a file
-
-
 def regular_file(path: str | os.PathLike[str], what: str = "a file", *, most: float = math.inf) -> Path:
-    """Check that a path is a regular file that may be read, of at most so many bytes.
+    """Check that a path is a readable regular file.
 
     Raises
     ------
@@ -68,7 +67,7 @@ def regular_file(path: str | os.PathLike[str], what: str = "a file", *, most: fl
 
 
 def path_of(name: str, value: Any) -> Path:
-    """Check that a value can be the name of a file or folder."""
+    """Check that a value is a valid path."""
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"{name} must be text or a path, got {shown(value)}")
     text = os.fspath(value)
@@ -79,10 +78,13 @@ def path_of(name: str, value: Any) -> Path:
 
 @contextmanager
 def open_regular(path: str | os.PathLike[str], what: str = "a file", *, most: float = math.inf) -> Iterator[Any]:
-    """Open a regular file for reading bytes; an ``OSError`` within the block becomes an ``InputError``."""
+    """Open a regular file for reading bytes.
+
+    An ``OSError`` in the block becomes an ``InputError``.
+    """
     path = regular_file(path, what, most=most)
     try:
-        # not to wait, should a pipe have taken the file's place in the meantime
+        # do not block if the file has been replaced by a pipe
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
             yield file
     except OSError as error:
@@ -100,24 +102,24 @@ def read_text(path: str | os.PathLike[str], *, most: float = MOST_BYTES) -> str:
 
 
 def digest_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Compute the SHA-256 of a file, in hexadecimal digits."""
     with open_regular(path, "a data file") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------ checks
-
-
 @dataclass(frozen=True)
 class Optional:
-    """Check of a key that may be null, and may be missing unless it is ``required``."""
+    """A check of a key that may be null or missing.
+
+    A ``required`` key may be null but not missing.
+    """
 
     check: Check
     required: bool = False
 
 
 def anything(name: str, value: Any) -> Any:
-    """Take any value."""
+    """Accept any value."""
     return value
 
 
@@ -129,7 +131,10 @@ def a_text(name: str, value: Any) -> str:
 
 
 def a_name(name: str, value: Any) -> str:
-    """Check the name of an entry of the same folder: no separators, no dots alone, no zero byte."""
+    """Check the name of an entry of the same folder.
+
+    Separators, "." and "..", and zero bytes are refused.
+    """
     bad = not isinstance(value, str) or value in ("", ".", "..") or len(value) > 200 or set(value) & {"/", "\\", "\0"}
     if bad:
         raise InputError(f"{name} must be the name of an entry of the same folder, got {shown(value)}")
@@ -137,7 +142,7 @@ def a_name(name: str, value: Any) -> str:
 
 
 def a_whole(least: int = 0, most: int = 2**63 - 1) -> Check:
-    """Check of a whole number in a range."""
+    """Return a check of a whole number in a range."""
     return partial(_whole, least=least, most=most)
 
 
@@ -151,7 +156,7 @@ def a_number(name: str, value: Any) -> float:
 
 
 def a_list(of: Check, least: int = 0) -> Check:
-    """Check of a list, each entry by ``of``."""
+    """Return a check of a list whose entries pass ``of``."""
 
     def check(name: str, value: Any) -> list[Any]:
         if not isinstance(value, list) or len(value) < least:
@@ -162,25 +167,25 @@ def a_list(of: Check, least: int = 0) -> Check:
 
 
 def a_record(schema: Mapping[str, Check | Optional] | None = None) -> Check:
-    """Check of an object with the keys of a schema; others are kept as they are."""
+    """Return a check of an object against a schema.
+
+    Keys that are not in the schema are kept.
+    """
 
     def check(name: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise InputError(f"{name} must be an object with keys, got {shown(value)}")
-        told = dict(value)
+        record = dict(value)
         for key, rule in (schema or {}).items():
             place = f"{name}.{key}" if name != "it" else f"the key {key!r}"
             required, check_of = (rule.required, rule.check) if isinstance(rule, Optional) else (True, rule)
-            if required and key not in told:
+            if required and key not in record:
                 raise InputError(f"{place} is missing")
-            if told.get(key) is not None or not isinstance(rule, Optional):
-                told[key] = check_of(place, told[key])
-        return told
+            if record.get(key) is not None or not isinstance(rule, Optional):
+                record[key] = check_of(place, record[key])
+        return record
 
     return check
-
-
-# -------------------------------------------------------------------------------------------------------- JSON
 
 
 def read_json(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:
@@ -196,7 +201,10 @@ def read_json(path: str | os.PathLike[str], schema: Mapping[str, Check | Optiona
 
 
 def read_log(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> list[dict[str, Any]]:
-    """Read a JSONL file: an object a line, each checked, and at least one."""
+    """Read a JSONL file with one checked object on each line.
+
+    At least one line is required.
+    """
     lines = read_text(path, most=MOST_LOG).splitlines()
     if not lines:
         raise InputError(f"{path} is damaged: it is empty")
@@ -221,7 +229,7 @@ def _no_constant(word: str) -> None:
 
 
 def _require_shallow(value: Any) -> None:
-    """Refuse what is nested too deep for those who walk through it, and numbers beyond float64."""
+    """Refuse deeply nested values and numbers beyond float64."""
     level = [value]
     for _ in range(DEEPEST):
         level = [part for whole in level if isinstance(whole, list | dict) for part in
@@ -234,7 +242,9 @@ def _require_shallow(value: Any) -> None:
 
 
 def strict(value: Any) -> Any:
-    """Put None for numbers that JSON does not have: a standard error of one row, minus infinity.
+    """Replace numbers that JSON does not have by None.
+
+    Such as the standard error of one row, or minus infinity.
 
     Examples
     --------
@@ -248,11 +258,8 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# -------------------------------------------------------------------------------------------------------- YAML
-
-
 def read_yaml(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:
-    """Read a mapping from a YAML file and check its keys, as :func:`read_json` does."""
+    """Read a mapping from a YAML file and check its keys."""
     try:
         return a_record(schema)("it", plain_yaml(read_text(path, most=MOST_YAML)))
     except InputError as error:
@@ -261,7 +268,9 @@ def read_yaml(path: str | os.PathLike[str], schema: Mapping[str, Check | Optiona
 
 
 def plain_yaml(text: str) -> Any:
-    """Read YAML without aliases and tags of Python, nested at most 100 deep.
+    """Parse YAML without aliases and Python tags.
+
+    Values may be nested 100 deep.
 
     Examples
     --------
@@ -287,13 +296,11 @@ def plain_yaml(text: str) -> Any:
         raise InputError(f"it is no YAML: {' '.join(str(error).split())[:200]}") from None
 
 
-# ------------------------------------------------------------------------------------------------------- links
-
-
 def refuse_links(folder: Path, *names: str) -> None:
-    """Refuse links among the entries of a run folder that are about to be written to, or in the folders of these names.
+    """Refuse links among entries of a run folder.
 
-    What is written to a run stays inside its folder. The folder itself may be a link.
+    Files are written only inside of the folder. The folder itself may be a link.
+
     """
     for name in names:
         for path in _with_contents(folder / name):

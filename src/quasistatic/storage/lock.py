@@ -1,4 +1,4 @@
-"""One writer for each run folder."""
+"""An exclusive lock on a folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["sole_writer"]
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if it is missing, for this process alone; the system lets go when the process ends.
+    """Lock a folder for this process.
 
-    Two trainings in one folder would delete each other's checkpoints. Where the system or the disk knows no
-    locks, nothing is held.
+    The folder is made if it is missing. The lock ends with the process. Two trainings in one folder would delete each
+    other's checkpoints. Systems and disks without locks are not protected.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""Modules to disk and back: JSON for how to build them, safetensors for their numbers."""
+"""Saving and loading of modules without pickles.
+
+JSON describes how to build a module, safetensors hold its numbers. A class marked :func:`saveable` records the
+arguments it was built with.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,10 @@ _CLASSES: dict[str, type] = {}
 
 
 def saveable(cls: C) -> C:
-    """Let instances of a module class be described by the arguments they were built with."""
+    """Make a module class saveable.
+
+    Its instances record the arguments that they were built with.
+    """
     init = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
     keywords = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
@@ -46,7 +53,7 @@ def saveable(cls: C) -> C:
         built: type = type(self)
         if built is cls:
             given = signature.bind(self, *args, **kwargs)
-            given.apply_defaults()  # another version may have other ones
+            given.apply_defaults()  # other versions may have other defaults
             arguments = {k: v for k, v in given.arguments.items() if k != "self"}
             for name in keywords:
                 arguments |= arguments.pop(name)
@@ -58,11 +65,11 @@ def saveable(cls: C) -> C:
 
 
 def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Turn a tree of saveable modules into JSON-ready data and the tensors among its arguments."""
+    """Convert a tree of saveable modules to JSON data and tensors."""
     tensors: dict[str, Tensor] = {}
     seen: dict[int, int] = {}
 
-    def tell(value: Any) -> Any:
+    def plain(value: Any) -> Any:
         if isinstance(value, nn.Module):
             if id(value) in seen:
                 return {"same": seen[id(value)]}
@@ -70,29 +77,32 @@ def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if name not in _CLASSES:
                 raise TypeError(f"{name} is not saveable: mark its class with quasistatic.storage.modules.saveable")
             number = seen[id(value)] = len(seen)
-            arguments = {k: tell(v) for k, v in _arguments(value).items()}
+            arguments = {k: plain(v) for k, v in _arguments(value).items()}
             return {"class": name, "number": number, "args": arguments}
         if isinstance(value, Tensor):
             name = f"argument.{len(tensors)}"
             tensors[name] = value.detach().contiguous().clone()
             return {"tensor": name}
         if isinstance(value, tuple | list):
-            return [tell(v) for v in value]
+            return [plain(v) for v in value]
         if value is None or isinstance(value, bool | int | float | str):
             return value
         raise TypeError(f"cannot save an argument of type {type(value).__name__}")
 
-    return tell(module), tensors
+    return plain(module), tensors
 
 
 def _arguments(module: nn.Module) -> dict[str, Any]:
-    """The arguments of a module; what was put in an argument's place since (another grid) stands for it."""
+    """Return the current arguments of a module.
+
+    A submodule that was replaced, such as the process of a new schedule, replaces the argument.
+    """
     given: dict[str, Any] = module._built_with  # type: ignore[assignment]
     return {k: module._modules.get(k, v) if isinstance(v, nn.Module) else v for k, v in given.items()}
 
 
 def build(description: Any, tensors: dict[str, Tensor]) -> Any:
-    """Make the modules again that :func:`describe` described, with fresh parameters."""
+    """Build the modules of a description, with fresh parameters."""
     made: dict[int, Any] = {}
 
     def make(value: Any) -> Any:
@@ -117,28 +127,33 @@ def build(description: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def save_module(module: nn.Module, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into an existing folder, ``extra`` into the second."""
+    """Write ``model.safetensors`` and ``model.json`` into a folder.
+
+    ``extra`` becomes part of the JSON.
+    """
     description, tensors = describe(module)
     size = save_tensors(tensors | {f"state.{k}": v for k, v in module.state_dict().items()}, folder / "model.safetensors")
-    told = {**strict(extra or {}), "bytes": size, "module": description}
-    write_text(folder / "model.json", json.dumps(told, indent=1))
+    record = {**strict(extra or {}), "bytes": size, "module": description}
+    write_text(folder / "model.json", json.dumps(record, indent=1))
 
 
 def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Read what :func:`save_module` wrote: the module, and the rest of its JSON.
+    """Read the files of :func:`save_module`.
+
+    Returns the module and the other JSON data.
 
     Raises
     ------
     InputError
         If a file is missing, damaged, or describes what this version does not know.
     """
-    told, tensors = read_pair(folder, "model", {"module": a_record()})
+    record, tensors = read_pair(folder, "model", {"module": a_record()})
     require_finite_tensors(tensors, folder / "model.safetensors")
     state = {k.removeprefix("state."): tensors.pop(k) for k in list(tensors) if k.startswith("state.")}
     try:
-        # random starts are drawn, and replaced by the numbers of the file
+        # initial weights are drawn, then replaced by those of the file
         with catching_memory_errors(f"the model in {folder}", "was it changed by hand?"), torch.random.fork_rng(devices=[]):
-            module = build(told.pop("module"), tensors)
+            module = build(record.pop("module"), tensors)
         if not isinstance(module, nn.Module):
             raise TypeError("it describes no module")
         module.load_state_dict(state)
@@ -147,15 +162,18 @@ def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error
-    return module.eval(), told
+    return module.eval(), record
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> int:
-    """Write tensors as safetensors and return the number of bytes; a full disk is an ``OSError``."""
+    """Write tensors as safetensors and return the number of bytes.
+
+    A full disk raises ``OSError``.
+    """
     from safetensors.torch import save
 
-    # clones, because tensors that share memory are refused; and Python's own file, because safetensors
-    # reports a full disk as an error of its own kind, without errno
+    # clones, because safetensors refuses tensors that share memory; Python's own file, because safetensors
+    # raises an error without errno for a full disk
     data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
     return path.write_bytes(data)
 
@@ -163,7 +181,10 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> int:
 def read_pair(
     folder: Path, stem: str, schema: Mapping[str, Check | Optional] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read ``stem.json``, with the keys of a schema, and ``stem.safetensors``; check that the second has all its bytes."""
+    """Read ``stem.json`` and ``stem.safetensors``.
+
+    The JSON is checked against a schema, the tensors against their number of bytes.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load, load_file
 
@@ -171,18 +192,18 @@ def read_pair(
     for file in (words, path):
         if not os.path.lexists(file):
             raise InputError(f"{folder} holds no {file.name}")
-    told = read_json(words, {"bytes": a_whole(), **(schema or {})})
-    expected, size = told["bytes"], regular_file(path).stat().st_size
+    record = read_json(words, {"bytes": a_whole(), **(schema or {})})
+    expected, size = record["bytes"], regular_file(path).stat().st_size
     if size != expected:
         raise InputError(f"{path} is damaged: it has {size} bytes and should have {expected}")
     try:
-        return told, load_file(path) if _is_text(path) else load(path.read_bytes())
+        return record, load_file(path) if _is_text(path) else load(path.read_bytes())
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a name is UTF-8, the only names that safetensors opens."""
+    """Return whether a name is UTF-8, as safetensors requires."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The files of a run folder: their names, and how they are read and written."""
+"""Names and contents of the files of a run folder."""
 
 from __future__ import annotations
 
