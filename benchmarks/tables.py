@@ -2,7 +2,7 @@
 
 The fit of ours is told whole: marginals, normal law, mixture and validation included. The mixture is scikit-learn's with ten
 components; the flow takes as many steps of the same batch through networks as wide. What each of them reaches is told by
-``tools/measure_tables.py``; here is what it costs, for as few steps as a benchmark has time for.
+``dev/measure_tables.py``; here is what it costs, for as few steps as a benchmark has time for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure what a table costs against its rows and columns, and draw it: ``records/table-scaling``, ``docs/pictures``.
 
-    PYTHONPATH=src python tools/measure_scaling.py          measure, each size in a process of its own, and draw
-    PYTHONPATH=src python tools/measure_scaling.py draw     draw what was measured, and say it in words
+    PYTHONPATH=src python dev/measure_scaling.py          measure, each size in a process of its own, and draw
+    PYTHONPATH=src python dev/measure_scaling.py draw     draw what was measured, and say it in words
 
 Data are correlated normals. A fit takes a fixed number of steps, so that it tells what a table costs beside the training
 proper: marginals, the normal law, the mixture, validation. CPU seconds of one thread, for other work on the machine must not

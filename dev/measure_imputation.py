@@ -1,6 +1,6 @@
 """Measure how well gaps are filled, beside scikit-learn's imputers, and write the records.
 
-    python tools/measure_imputation.py wine-red 0.3 0 1     one table, one share of entries made missing, one record a seed
+    python dev/measure_imputation.py wine-red 0.3 0 1     one table, one share of entries made missing, one record a seed
 
 Tables: wine-red, wine-white, wisconsin, abalone, breast-cancer. Entries are hidden at random, each on its own; all methods
 see the same rows with the same gaps, and nothing else. Told over the hidden entries of numbers and levels, each column in

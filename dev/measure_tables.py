@@ -1,6 +1,6 @@
 """Measure ``DiffusionDensity`` on small tables beside its peers, on the same splits, and write the records.
 
-    python tools/measure_tables.py breast-cancer 0 1 2 3 4      one record for each split
+    python dev/measure_tables.py breast-cancer 0 1 2 3 4      one record for each split
 
 Measurements: breast-cancer, breast-cancer-power, breast-cancer-ratio, checkerboard, swiss-roll-half. Costs are minus log2
 of the density, per unit of the standardised rows; lower is better. Nothing is chosen on test rows: the estimator and all

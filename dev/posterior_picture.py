@@ -1,6 +1,6 @@
 """Draw the picture of ``docs/posteriors.md``: exact posterior, the paper's two rules, and weighted particles.
 
-    PYTHONPATH=src python tools/posterior_picture.py        writes docs/pictures/posteriors.png
+    PYTHONPATH=src python dev/posterior_picture.py        writes docs/pictures/posteriors.png
 
 The kernels are the best full-covariance ones there are for the swiss roll with noise 0.25, by moments over 600 points of
 the spiral, so that what goes wrong is the rule and not the learning.

@@ -1,6 +1,6 @@
 """Measure a neural spline flow (zuko's NSF) on the splits of ``measure_tables``, and write the records.
 
-    python tools/measure_flow.py checkerboard 0 1 2       one record for each split
+    python dev/measure_flow.py checkerboard 0 1 2       one record for each split
 
 Settings are those a user would try first: three transforms of eight bins, two hidden layers of 128, AdamW with a cosine, the
 weights of the best validation bound kept. Training ends after a budget of CPU seconds like that of ours on the same rows.

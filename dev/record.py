@@ -1,6 +1,6 @@
 """Turn evaluated runs into records: one folder per row of the README's table, one folder in it per seed.
 
-    python tools/record.py RUNS        RUNS/RECIPE/seed-K are run folders that ``quasistatic evaluate`` has measured
+    python dev/record.py RUNS        RUNS/RECIPE/seed-K are run folders that ``quasistatic evaluate`` has measured
 
 Each ``records/ROW/seed-K`` gets the run's ``config.yaml``, its training log ``metrics.jsonl`` and ``result.json``: the
 row's headline numbers, and under ``evaluation`` all that was measured, with seed, versions and seconds.

@@ -20,7 +20,7 @@ from quasistatic.recipes.presets import PRESETS
 from quasistatic.reporting.text import markdown_table
 from quasistatic.train.trainer import _Fit
 
-PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
+PAGE = Path(__file__).parents[2] / "dev" / "gpu.md"
 TRAIN = ["--parts", "train", "--tiny", "--device", "cpu"]
 
 

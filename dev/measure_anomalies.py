@@ -1,6 +1,6 @@
 """Measure how well rows that are not normal are told from normal ones, beside scikit-learn's detectors; write the records.
 
-    python tools/measure_anomalies.py ecg 0 1 2        one record for each split
+    python dev/measure_anomalies.py ecg 0 1 2        one record for each split
 
 Sets: ecg (ECG5000, 140 samples a beat; class 1 is normal), wisconsin (nine levels of breast cells; benign is normal) and
 breast-cancer (30 measurements of cells; benign is normal).

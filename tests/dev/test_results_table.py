@@ -10,7 +10,7 @@ import pytest
 
 import results_table as table_tool
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECORD = {
     "title": "swiss roll",
     "unit": "bits",

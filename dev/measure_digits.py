@@ -1,6 +1,6 @@
 """Measure ``DiffusionDensity`` with its defaults on the digits of 8 x 8 pixels, and write the records.
 
-    python tools/measure_digits.py 0 1 2      one record for each seed
+    python dev/measure_digits.py 0 1 2      one record for each seed
 
 The split is the recipe's: 1,200 images to train, 197 to choose, 400 to test. Pixels are said to be levels from 0 to 16.
 """

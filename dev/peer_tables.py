@@ -1,7 +1,7 @@
 """Write the tables of docs/tables.md, filled gaps and anomalies beside other methods, from the folders in ``records/``.
 
-python tools/peer_tables.py            rewrite the two blocks
-python tools/peer_tables.py --check    exit 1 if a block is not what the records say
+python dev/peer_tables.py            rewrite the two blocks
+python dev/peer_tables.py --check    exit 1 if a block is not what the records say
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     if new == old:
         return 0
     if "--check" in arguments:
-        print(f"{PAGE} is not what records/ says; run: python tools/peer_tables.py", file=sys.stderr)
+        print(f"{PAGE} is not what records/ says; run: python dev/peer_tables.py", file=sys.stderr)
         return 1
     PAGE.write_text(new, "utf-8")
     return 0

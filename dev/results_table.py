@@ -3,8 +3,8 @@
 A row of the table is a folder: ``records/<row>/record.json`` says what was asked, and one
 ``records/<row>/seed-<k>/result.json`` per seed says what came out. Nothing in the table is typed by hand.
 
-    python tools/results_table.py            rewrite the blocks in README.md and docs/results.md
-    python tools/results_table.py --check    exit 1 if a block is not what the records say
+    python dev/results_table.py            rewrite the blocks in README.md and docs/results.md
+    python dev/results_table.py --check    exit 1 if a block is not what the records say
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if text == old[path]:
             continue
         if options.check:
-            print(f"{path} is not what records/ says; run: python tools/results_table.py", file=sys.stderr)
+            print(f"{path} is not what records/ says; run: python dev/results_table.py", file=sys.stderr)
             return 1
         path.write_text(text, encoding="utf-8")
     return 0
