@@ -1,4 +1,4 @@
-"""Write the tables of docs/tables.md, filled gaps and anomalies beside other methods, from the folders in ``records/``.
+"""Write the tables of docs/tables.md, filled imputation and anomalies beside other methods, from the folders in ``records/``.
 
 python dev/peer_tables.py            rewrite the two blocks
 python dev/peer_tables.py --check    exit 1 if a block is not what the records say
@@ -32,8 +32,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in ruled)
 
 
-def gaps(records: Path) -> str:
-    """Filled gaps: ours and the best other method by NRMSE, means over the seeds of each table and share."""
+def imputation(records: Path) -> str:
+    """Imputation: ours and the best other method by NRMSE, means over the seeds of each table and share."""
     rows = []
     for folder in sorted(records.glob("imputation-*/hidden-*")):
         results = _results(f"{folder.parent.name}/{folder.name}/seed-*/result.json", records)
@@ -102,7 +102,7 @@ def updated(page: str, name: str, block: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     old = PAGE.read_text("utf-8")
-    new = updated(updated(old, "gaps", gaps(ROOT / "records")), "anomalies", anomalies(ROOT / "records"))
+    new = updated(updated(old, "imputation", imputation(ROOT / "records")), "anomalies", anomalies(ROOT / "records"))
     if new == old:
         return 0
     if "--check" in arguments:

@@ -28,7 +28,7 @@ def test_seeds_are_averaged_and_the_best_other_method_is_named(tmp_path: Path) -
             },
         }  # fmt: skip
         (place / "result.json").write_text(json.dumps(told))
-    row = [cell.strip() for cell in peer_tables.gaps(tmp_path).splitlines()[2].strip("|").split("|")]
+    row = [cell.strip() for cell in peer_tables.imputation(tmp_path).splitlines()[2].strip("|").split("|")]
     assert row == [
         "made, 10 %", "2 × 125", "0.600 ± 0.014", "0.600 (10 neighbours)", "1.000", "0.250", "0.500", "90.0 ± 1.9", "80.0",
         "12",
@@ -47,7 +47,7 @@ def test_the_error_of_an_auroc_is_about_that_of_repeated_draws() -> None:
 
 
 def test_a_page_without_its_markers_is_refused() -> None:
-    with pytest.raises(SystemExit, match="needs one <!-- gaps: begin -->"):
-        peer_tables.updated("no markers", "gaps", "")
-    page = "a\n<!-- gaps: begin -->\nold\n<!-- gaps: end -->\nb"
-    assert peer_tables.updated(page, "gaps", "new") == "a\n<!-- gaps: begin -->\nnew\n<!-- gaps: end -->\nb"
+    with pytest.raises(SystemExit, match="needs one <!-- imputation: begin -->"):
+        peer_tables.updated("no markers", "imputation", "")
+    page = "a\n<!-- imputation: begin -->\nold\n<!-- imputation: end -->\nb"
+    assert peer_tables.updated(page, "imputation", "new") == "a\n<!-- imputation: begin -->\nnew\n<!-- imputation: end -->\nb"
