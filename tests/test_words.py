@@ -77,7 +77,9 @@ def public_callables() -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-@pytest.mark.parametrize(("name", "value"), list(public_callables()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "value"), list(public_callables()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_public_callables_describe_their_parameters(name: str, value: Any) -> None:
     try:
         parameters = [p for p in inspect.signature(value).parameters if p not in ("self", "cls")]

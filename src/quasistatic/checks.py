@@ -220,13 +220,13 @@ def require_network(n_parameters: float) -> None:
 
 def _limit(data: bool) -> float:
     """Return the bytes that a request may use."""
-    if said := os.environ.get(VARIABLE):
+    if limit := os.environ.get(VARIABLE):
         try:
-            number = float(said)
+            number = float(limit)
         except ValueError:
             number = math.nan
         if not number > 0:
-            raise InputError(f"the environment variable {VARIABLE} must be a number of GB above 0, got {shown(said)}")
+            raise InputError(f"the environment variable {VARIABLE} must be a number of GB above 0, got {shown(limit)}")
         return number * 1e9
     half = 0.5 * free_memory()
     return half if data else min(half, _AT_MOST * 1e9)

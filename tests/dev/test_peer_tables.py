@@ -50,4 +50,6 @@ def test_a_page_without_its_markers_is_refused() -> None:
     with pytest.raises(SystemExit, match="needs one <!-- imputation: begin -->"):
         peer_tables.updated("no markers", "imputation", "")
     page = "a\n<!-- imputation: begin -->\nold\n<!-- imputation: end -->\nb"
-    assert peer_tables.updated(page, "imputation", "new") == "a\n<!-- imputation: begin -->\nnew\n<!-- imputation: end -->\nb"
+    assert (
+        peer_tables.updated(page, "imputation", "new") == "a\n<!-- imputation: begin -->\nnew\n<!-- imputation: end -->\nb"
+    )

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
 
 __all__ = ["dead_leaves", "same_leaf_probability"]
@@ -59,8 +60,7 @@ def dead_leaves(
     ((2, 64, 64), True)
     """
     for name, value, least in (("n", n, 1), ("size", size, 2)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+        whole_number(name, value, least)
     _check_radii(r_min, r_max)
     images = np.empty((n, size, size), np.float32)
     for image, rng in zip(images, np.random.default_rng(seed).spawn(n), strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.errors import InputError
+from quasistatic.checks import whole_number
 
 __all__ = ["N_TEST", "N_TRAIN", "N_VALIDATION", "DigitSplits", "load_digits"]
 
@@ -64,8 +64,7 @@ def load_digits(split: int = 0) -> DigitSplits:
     >>> int(digits.train.min()), int(digits.train.max())
     (0, 16)
     """
-    if isinstance(split, bool) or not isinstance(split, (int, np.integer)) or split < 0:
-        raise InputError(f"split must be an integer of at least 0, got {split!r}")
+    whole_number("split", split, 0)
     from sklearn import datasets  # heavy, and needed here only
 
     pixels = datasets.load_digits().data.astype(np.uint8)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
 
 __all__ = ["swiss_roll", "swiss_roll_entropy", "swiss_roll_frame", "swiss_roll_log_density"]
@@ -260,5 +261,4 @@ def _check_noise(noise: float, *, zero_allowed: bool = False) -> None:
 
 
 def _check_count(n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise InputError(f"n must be an integer of at least 1, got {n!r}")
+    whole_number("n", n, 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import whole_number
 from quasistatic.datasets.dead_leaves import dead_leaves
 from quasistatic.datasets.fetch import cache_folder
 from quasistatic.errors import InputError
@@ -81,8 +82,7 @@ def load_dead_leaves(
     InputError
         If a number is out of range or the sets cannot be kept.
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
+    whole_number("seed", seed, 0)
     radii = (float(r_min), float(r_max))
     counts = {"train": n_train, "validation": n_validation, "test": n_test}
     key = "-".join(map(str, (*counts.values(), size, *radii, seed)))

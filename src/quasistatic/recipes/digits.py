@@ -21,7 +21,7 @@ from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
 from quasistatic.train import TrainConfig
-from quasistatic.transforms import Chain, Dequantise, HistogramGaussianizer, Whiten
+from quasistatic.transforms import Chain, Dequantise, HistogramGaussianizer, Transform, Whiten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,13 +66,13 @@ class Digits(Recipe):
         train, validation, test = (torch.as_tensor(x).double() for x in (parts.train, parts.validation, parts.test))
         return Splits(train, validation, test)
 
-    def _marginals(self, splits: Splits) -> list:  # type: ignore[type-arg]
+    def _marginals(self, splits: Splits) -> list[Transform]:
         return [Dequantise(LEVELS), HistogramGaussianizer.fit(splits.train, LEVELS, self.prior)]
 
     def build(self, splits: Splits) -> DiffusionModel:
-        marginals = Chain(*self._marginals(splits))
-        z, _ = marginals(splits.train.repeat(10, 1), Generator().manual_seed(0))
-        transform = Chain(*marginals.parts, Whiten.fit(z, self.ridge))  # type: ignore[arg-type]
+        marginals = self._marginals(splits)
+        z, _ = Chain(*marginals)(splits.train.repeat(10, 1), Generator().manual_seed(0))
+        transform = Chain(*marginals, Whiten.fit(z, self.ridge))
         process = GaussianDiffusion(geometric(self.n_steps, self.log_snr_max, self.log_snr_min))
         network = ResidualMLP(64, GaussianDenoiser.n_outputs(64), self.width, self.depth, dropout=self.dropout)
         return DiffusionModel(transform, process, GaussianDenoiser(process, network, 64), (64,))

@@ -29,11 +29,11 @@ def image_training(n_updates: int, **others: Any) -> TrainConfig:
 
     They are for a CPU: small batches, gradients of thousands of nats, and a long decay.
     """
-    usual = {
+    usual: dict[str, Any] = {
         "batch_size": 32, "learning_rate": 1e-3, "decay_from": 0.5, "clip": 1000.0, "evaluate_every": 1000,
         "validation_pairs": 2000,
     }  # fmt: skip
-    return TrainConfig(n_updates=n_updates, **{**usual, **others})  # type: ignore[arg-type]
+    return TrainConfig(n_updates=n_updates, **{**usual, **others})
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class ImageRecipe(Recipe):
 
     def limited(
         self,
-        train: NDArray,  # type: ignore[type-arg]
-        validation: NDArray,  # type: ignore[type-arg]
-        test: NDArray,  # type: ignore[type-arg]
+        train: NDArray[Any],
+        validation: NDArray[Any],
+        test: NDArray[Any],
         mean: float = 0.0,
         sd: float = 1.0,
     ) -> Splits:
@@ -115,7 +115,7 @@ class ImageRecipe(Recipe):
         from quasistatic.plots import image_grid
         from quasistatic.recipes.pictures import denoised_figure, forward_figure, on_fewer_steps, reverse_figure
 
-        def show(x: Tensor) -> NDArray:  # type: ignore[type-arg]
+        def show(x: Tensor) -> NDArray[Any]:
             return self.shown(x, splits)
 
         some = on_fewer_steps(model, self.sample_steps)

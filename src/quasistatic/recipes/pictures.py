@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    Show = Callable[[Tensor], NDArray]  # type: ignore[type-arg]
+    Show = Callable[[Tensor], NDArray[Any]]
 
 __all__ = ["denoised_figure", "forward_figure", "on_fewer_steps", "reverse_figure", "sample_from_state"]
 

@@ -6,7 +6,7 @@ Paper: Figure 1 and Table 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -121,7 +121,7 @@ class SwissRoll(Recipe):
         return {"figure-1": swiss_roll_figure(forward, reverse, drift)}
 
 
-def _mean(p) -> Tensor:  # type: ignore[no-untyped-def]
+def _mean(p: Any) -> Tensor:
     """Return the mean of a kernel's distribution."""
     if hasattr(p, "log_weights"):
         parts = p.components.mean.view(*p.log_weights.shape, -1)

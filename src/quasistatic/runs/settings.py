@@ -66,15 +66,15 @@ def parse_words(words: list[str]) -> dict[str, Any]:
 def to_plain(recipe: Recipe) -> dict[str, Any]:
     """Return all settings as nested plain data."""
     plain = dataclasses.asdict(recipe)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+    return {key: list(value) if type(value) is tuple else value for key, value in plain.items()}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        if not isinstance(key, str):
+        if type(key) is not str:
             raise InputError(f"the name of a setting must be text, got {shown(key)}")
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        flat |= _flat(value, f"{prefix}{key}.") if type(value) is dict and value else {f"{prefix}{key}": value}
     return flat
 
 
@@ -100,21 +100,21 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if type(None) in choices:  # an optional setting
         return None if value is None else _checked(value, choices[0], key)
     if typing.get_origin(kind) is tuple:
-        whole = [value] if isinstance(value, int) and not isinstance(value, bool) else value
-        if not isinstance(whole, list | tuple) or not whole or any(type(part) is not choices[0] for part in whole):
+        whole = [value] if type(value) is choices[0] else value
+        if type(whole) not in (list, tuple) or not whole or any(type(part) is not choices[0] for part in whole):
             raise InputError(f"{key} must be a list such as [32, 64] of whole numbers, got {shown(value)}")
         return tuple(whole)
     if typing.get_origin(kind) is typing.Literal:
-        value = {False: "no", True: "yes"}.get(value, value) if isinstance(value, bool) else value
+        value = {False: "no", True: "yes"}[value] if type(value) is bool else value
         if value not in choices:
             raise InputError(f"{key} must be one of {', '.join(map(str, choices))}, got {shown(value)}")
         return value
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+    if kind is float and type(value) in (int, float, str):
         try:
             return float(value)  # YAML reads 1e-3 as text
         except (OverflowError, ValueError):
             pass
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if type(value) is not kind:  # a bool is not a whole number here
         raise InputError(f"{key} must be {_article(kind.__name__)}, got {shown(value)}")
     return value
 

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -232,13 +232,27 @@ def _require_shallow(value: Any) -> None:
     """Refuse deeply nested values and numbers beyond float64."""
     level = [value]
     for _ in range(DEEPEST):
-        level = [part for whole in level if isinstance(whole, list | dict) for part in
-                 (whole.values() if isinstance(whole, dict) else whole)]  # fmt: skip
-        if any(isinstance(part, float) and not math.isfinite(part) for part in level):
+        level = [part for whole in level for part in _parts(whole)]
+        if any(_not_finite(part) for part in level):
             raise InputError("it holds a number that is not finite")
         if not level:
             return
     raise InputError(f"it is nested more than {DEEPEST} deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return the values of a dictionary, the entries of a list, nothing of others."""
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
+
+
+def _not_finite(value: Any) -> bool:
+    """Return whether a value is an infinite or nan float."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def strict(value: Any) -> Any:
@@ -251,11 +265,12 @@ def strict(value: Any) -> Any:
     >>> strict({"bound": -2.5, "terms": [float("nan"), 1]})
     {'bound': -2.5, 'terms': [None, 1]}
     """
-    if isinstance(value, dict):
-        return {k: strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    match value:
+        case dict():
+            return {k: strict(v) for k, v in value.items()}
+        case list() | tuple():
+            return [strict(v) for v in value]
+    return None if _not_finite(value) else value
 
 
 def read_yaml(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:

@@ -70,24 +70,28 @@ def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
     seen: dict[int, int] = {}
 
     def plain(value: Any) -> Any:
-        if isinstance(value, nn.Module):
-            if id(value) in seen:
-                return {"same": seen[id(value)]}
-            name = type(value).__name__
-            if name not in _CLASSES:
-                raise TypeError(f"{name} is not saveable: mark its class with quasistatic.storage.modules.saveable")
-            number = seen[id(value)] = len(seen)
-            arguments = {k: plain(v) for k, v in _arguments(value).items()}
-            return {"class": name, "number": number, "args": arguments}
-        if isinstance(value, Tensor):
-            name = f"argument.{len(tensors)}"
-            tensors[name] = value.detach().contiguous().clone()
-            return {"tensor": name}
-        if isinstance(value, tuple | list):
-            return [plain(v) for v in value]
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
+        match value:
+            case nn.Module():
+                return module_data(value)
+            case Tensor():
+                name = f"argument.{len(tensors)}"
+                tensors[name] = value.detach().contiguous().clone()
+                return {"tensor": name}
+            case tuple() | list():
+                return [plain(v) for v in value]
+            case None | bool() | int() | float() | str():
+                return value
         raise TypeError(f"cannot save an argument of type {type(value).__name__}")
+
+    def module_data(value: nn.Module) -> dict[str, Any]:
+        if id(value) in seen:
+            return {"same": seen[id(value)]}
+        name = type(value).__name__
+        if name not in _CLASSES:
+            raise TypeError(f"{name} is not saveable: mark its class with quasistatic.storage.modules.saveable")
+        number = seen[id(value)] = len(seen)
+        arguments = {k: plain(v) for k, v in _arguments(value).items()}
+        return {"class": name, "number": number, "args": arguments}
 
     return plain(module), tensors
 
@@ -106,15 +110,19 @@ def build(description: Any, tensors: dict[str, Tensor]) -> Any:
     made: dict[int, Any] = {}
 
     def make(value: Any) -> Any:
-        if isinstance(value, list):
-            return [make(v) for v in value]
-        if not isinstance(value, dict):
-            return value
-        if "tensor" in value:
-            return tensors[value["tensor"]]
-        if "same" in value:
-            return made[value["same"]]
-        if not isinstance(value["class"], str) or value["class"] not in _CLASSES:
+        match value:
+            case list():
+                return [make(v) for v in value]
+            case {"tensor": name}:
+                return tensors[name]
+            case {"same": number}:
+                return made[number]
+            case dict():
+                return make_module(value)
+        return value
+
+    def make_module(value: dict[str, Any]) -> Any:
+        if value["class"] not in [*_CLASSES]:
             raise InputError(f"unknown class {shown(value['class'])}: was this saved by a newer quasistatic?")
         cls = _CLASSES[value["class"]]
         arguments = {k: make(v) for k, v in value["args"].items()}
