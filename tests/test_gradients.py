@@ -11,9 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 import quasistatic
-from quasistatic.distributions import Gaussian, discretised, gaussian
+from quasistatic.distributions import Gaussian, _gaussian_cost, log_mass
 
-CHECKED = {gaussian._GaussianCost, discretised._LogMass}
+CHECKED = {_gaussian_cost.GaussianCost, log_mass._LogMass}
 
 
 def test_every_custom_function_is_checked_here() -> None:
@@ -36,7 +36,7 @@ def test_the_cost_of_a_gaussian(n_points: int, shape: tuple[int, ...], scale: fl
     m, v = numbers(*shape).requires_grad_(), (scale * numbers(*shape, seed=1).exp()).requires_grad_()
     mu, w = numbers(*shape, seed=2), numbers(*shape, seed=3).exp()
     w[:n_points] = 0.0
-    cost = lambda m, v: gaussian._GaussianCost.apply(m, v, mu, w, n_points)  # noqa: E731
+    cost = lambda m, v: _gaussian_cost.GaussianCost.apply(m, v, mu, w, n_points)  # noqa: E731
     assert torch.autograd.gradcheck(cost, (m, v), eps=1e-6 * min(1.0, scale), rtol=1e-4)
     weights = numbers(5, seed=4)  # rows count differently
     assert torch.autograd.gradcheck(lambda m, v: weights * cost(m, v), (m, v), eps=1e-6 * min(1.0, scale), rtol=1e-4)
@@ -54,7 +54,7 @@ def test_the_cost_has_the_value_and_gradient_of_the_plain_formula(n_points: int)
         -Gaussian(m[:n_points], v[:n_points]).log_prob(mu[:n_points]),
         0.5 * (ratio - 1.0 - ratio.log() + (mu - m)[rest].square() / v[rest]).sum(1),
     ])  # fmt: skip
-    cost = gaussian._GaussianCost.apply(m, v, mu, w, n_points)
+    cost = _gaussian_cost.GaussianCost.apply(m, v, mu, w, n_points)
     torch.testing.assert_close(cost, plain)
     weight = numbers(6, seed=5)
     for ours, theirs in zip(
@@ -79,4 +79,4 @@ def test_the_cost_that_training_uses_is_this_one() -> None:
 def test_the_mass_between_two_edges(below: float, above: float) -> None:
     mean, var = numbers(7).requires_grad_(), numbers(7, seed=1).exp().requires_grad_()
     edges = torch.full((7,), below, dtype=torch.float64), torch.full((7,), above, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda m, v: discretised._LogMass.apply(m, v, *edges), (mean, var), rtol=1e-4)
+    assert torch.autograd.gradcheck(lambda m, v: log_mass._LogMass.apply(m, v, *edges), (mean, var), rtol=1e-4)

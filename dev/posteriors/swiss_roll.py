@@ -131,7 +131,7 @@ def azula_twisted(model: DiffusionModel, p: Problem, of_seed: int) -> Drawn:
 
         def forward(self, x_t: Tensor, t: Tensor) -> Any:
             step = int((t * q.n_steps).round())
-            return azula["denoise"].DiracPosterior(model.kernel.denoise(x_t, step).mean)  # type: ignore[operator]
+            return azula["denoise"].DiracPosterior(model.kernel.denoise(x_t, step).mean)  # type: ignore[operator,union-attr]
 
     def twist(x_hat: Tensor, ratio: Tensor) -> Tensor:
         var = s**2 + ratio**2 / (1.0 + ratio**2)  # of x_0 given x_t, for data of unit variance

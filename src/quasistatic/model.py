@@ -17,9 +17,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
-from quasistatic.posterior.observations import Observation
-from quasistatic.posterior.observations.base import as_observation
-from quasistatic.posterior.observations.units import in_model_units, keep_known
+from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
 from quasistatic.reverse import FixedFirstStep, ReverseKernel
@@ -81,7 +79,7 @@ class DiffusionModel(nn.Module):
         generator_of("generator", generator)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
-        there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_holes else x
+        there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_missing else x
         _require_finite(there)
         self.process.check(there)
         z, log_det = self.transform(x.double(), generator)
@@ -123,8 +121,9 @@ class DiffusionModel(nn.Module):
         generator: Generator | None = None,
         first_step: str = "learned",
     ) -> Bound:
-        """Estimate the bound of each row from ``n_timesteps`` of its steps, unbiased
-        (:func:`~quasistatic.likelihood.estimators.estimate_elbo`).
+        """Estimate the bound of each row from some of its steps, without bias.
+
+        See :func:`~quasistatic.likelihood.estimators.estimate_elbo`.
         """
         whole_number("n_timesteps", n_timesteps, 0)
         with torch.no_grad():
@@ -186,11 +185,11 @@ class DiffusionModel(nn.Module):
         chunk: int | None = None,
         n_runs: int = 1,
     ) -> PosteriorSamples:
-        r"""Weighted samples of p(x) r(x), and its log evidence, all in data units.
+        r"""Draw weighted samples of p(x) r(x) in data units, with the log evidence.
 
         Parameters
         ----------
-        evidence : Evidence or callable
+        observation : Observation or callable
             What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
             :class:`~quasistatic.posterior.observations.LogFactor`.
         n_particles : int
@@ -200,26 +199,22 @@ class DiffusionModel(nn.Module):
 
         Returns
         -------
-        Posterior
+        PosteriorSamples
             Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
             known entries their log density (or log probability), for a measurement that of y.
         """
-        observation = as_observation(observation)
         whole_number("n_particles", n_particles, 1)
         require_room(self.process, n_particles, math.prod(self.event_shape))
-        device = self.process.beta.device
-        about_z, log_factor = in_model_units(observation, self.transform, self.event_shape, device, generator, n_particles)
+        about_x = as_observation(observation).on(self.event_shape, self.process.beta.device)
+        about_z = about_x.through(self.transform, generator, n_particles)
         p = posterior_sample(
             self.process, self.kernel, about_z, n_particles, shape=self.event_shape,
             n_steps=n_steps, twist=twist, weighted=weighted, moves=moves, generator=generator, chunk=chunk, n_runs=n_runs,
         )  # fmt: skip
         x = self.transform.inverse(p.x.reshape(-1, *self.event_shape)).view(-1, p.n_particles, *self.event_shape)
-        x = keep_known(observation.on(self.event_shape, device), x)
-        return replace(
-            p,
-            x=x.view(p.x.shape),
-            log_evidence=p.log_evidence + log_factor.view(-1).expand(len(x)).view(p.log_evidence.shape),
-        )
+        x = about_x.restore(x).view(p.x.shape)
+        log_jacobian = 0.0 if about_z.log_jacobian is None else about_z.log_jacobian.squeeze(0)
+        return replace(p, x=x, log_evidence=p.log_evidence + log_jacobian)
 
     def on(self, process: ForwardProcess) -> DiffusionModel:
         """Return the same model on another grid of steps, sharing all parameters."""

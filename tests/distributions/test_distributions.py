@@ -140,7 +140,7 @@ def test_complement_keeps_digits_that_one_minus_p_has_lost() -> None:
     assert p.probs.item() == 1.0
     assert p.log_prob(torch.zeros(1, 1)).item() == pytest.approx(math.log(1e-30), rel=1e-6)
     assert p.entropy().item() == pytest.approx(1e-30 * -math.log(1e-30), rel=1e-6)
-    half, _ = p.times(Bernoulli(torch.full((1, 1), 0.5)))
+    half, _ = p.product(Bernoulli(torch.full((1, 1), 0.5)))
     assert isinstance(half, Bernoulli)
     assert half.complement.item() == pytest.approx(1e-30, rel=1e-6)
     assert p[0:1].complement.item() == small.item()
@@ -153,7 +153,7 @@ def test_complement_is_one_minus_p_if_not_given() -> None:
 def test_a_point_mass_is_drawn_and_multiplied() -> None:
     point = Gaussian(torch.full((1, 2), 3.0), torch.zeros(1, 2))
     assert point.sample().tolist() == [[3.0, 3.0]]
-    product, log_z = point.times(Gaussian(torch.zeros(1, 2), torch.ones(1, 2)))
+    product, log_z = point.product(Gaussian(torch.zeros(1, 2), torch.ones(1, 2)))
     assert isinstance(product, Gaussian)
     assert product.mean.tolist() == [[3.0, 3.0]]
     assert product.var.tolist() == [[0.0, 0.0]]
@@ -217,7 +217,7 @@ def test_a_product_is_the_pointwise_product_over_its_normaliser(
     first: str, second: str, event: tuple[int, ...], seed: int
 ) -> None:
     p, r = make(first, event, seed), make(second, event, seed + 7)
-    product, log_z = p.times(r)
+    product, log_z = p.product(r)
     x = torch.randn(BATCH, *event, generator=Generator().manual_seed(seed), dtype=torch.float64)
     x = (x > 0).double() if "bernoulli" in first else x
     close(product.log_prob(x) + log_z, p.log_prob(x) + r.log_prob(x), 1e-7)
@@ -226,7 +226,7 @@ def test_a_product_is_the_pointwise_product_over_its_normaliser(
 @pytest.mark.parametrize("family", ["bernoulli", "mixture of bernoulli"])
 def test_the_normaliser_of_bits_is_a_sum_over_states(family: str) -> None:
     p, r, states = make(family, (4,)), make("bernoulli", (4,), 9), all_bits(4)
-    product, log_z = p.times(r)
+    product, log_z = p.product(r)
     close(log_z.exp(), (law_table(p, BATCH, states) * law_table(r, BATCH, states)).sum(1), 1e-12)
     close(law_table(product, BATCH, states).sum(1), torch.ones(BATCH, dtype=torch.float64), 1e-12)
 
@@ -236,7 +236,7 @@ def test_the_normaliser_of_gaussians_is_an_integral() -> None:
     line = torch.linspace(-30, 30, 6001, dtype=torch.float64).unsqueeze(1)
     both = _stretched(p, 6001).log_prob(line) + _stretched(r, 6001).log_prob(line)
     integral = both.exp().sum().item() * 0.01
-    assert p.times(r)[1].exp().item() == pytest.approx(integral, rel=1e-9)
+    assert p.product(r)[1].exp().item() == pytest.approx(integral, rel=1e-9)
 
 
 # ------------------------------------------------------------------------------------------------------- rows
@@ -337,7 +337,7 @@ def test_a_mixture_says_that_it_has_no_closed_form() -> None:
         p.kl(p)
 
 
-@pytest.mark.parametrize("what", ["kl", "times"])
+@pytest.mark.parametrize("what", ["kl", "product"])
 @pytest.mark.parametrize(("first", "second"), [("gaussian", "bernoulli"), ("bernoulli", "full"), ("full", "bernoulli")])
 def test_two_families_without_a_common_answer(what: str, first: str, second: str) -> None:
     p, q = make(first), make(second)

@@ -127,7 +127,7 @@ def test_a_law_of_classes_by_enumeration(seed: int, holes: bool) -> None:
     close(tables[0].sum(1), torch.ones(4, dtype=torch.float64))
     close(p.entropy(), -torch.xlogy(tables[0], tables[0]).sum(1))
     close(p.kl(q), (torch.xlogy(tables[0], tables[0]) - torch.xlogy(tables[0], tables[1])).sum(1))
-    product, log_z = p.times(q)
+    product, log_z = p.product(q)
     close(law_table(product, 4, states) * log_z.exp().unsqueeze(1), tables[0] * tables[1])
     if holes and bool((tables[0] == 0).any(1).all()):
         assert torch.isinf(q.kl(p)).all()
@@ -143,7 +143,7 @@ def test_a_masked_law_is_its_dense_form(seed: int, holes: bool, given_classes: b
     close(p.kl(q), p.dense().kl(q.dense()))
     close(p.kl(q.dense()), p.dense().kl(q))
     close(p[1:3].log_prob(states[:2]), p.log_prob(states[[0, 0, 1, 1]])[1:3])
-    product, log_z = p.times(q)
+    product, log_z = p.product(q)
     close(law_table(product, 4, states) * log_z.exp().unsqueeze(1), law_table(p, 4, states) * law_table(q, 4, states))
 
 
@@ -193,8 +193,8 @@ def test_other_families_are_refused() -> None:
     for law in (p, random_masked((1, 2, 3), 0)):
         with pytest.raises(NotImplementedError, match=r"kl of .* with Gaussian has no closed form"):
             law.kl(gaussian)
-        with pytest.raises(NotImplementedError, match=r"times of .* with Gaussian has no closed form"):
-            law.times(gaussian)
+        with pytest.raises(NotImplementedError, match=r"product of .* with Gaussian has no closed form"):
+            law.product(gaussian)
 
 
 # ------------------------------------------------------------------------------------------------------- the process

@@ -15,7 +15,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
 from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
 from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, LogFactor
-from quasistatic.posterior.particles import Cloud
+from quasistatic.posterior.particles import ParticleSystem
 from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample
 from quasistatic.posterior.twisting import TwistedKernel
@@ -64,22 +64,24 @@ def test_moves_part_copies_and_keep_weights_equal() -> None:
     observation = GaussianMeasurement(torch.tensor([1.1, 0.2]), 0.2).on((2,))
 
     def distinct(moves: int) -> float:
-        cloud = Cloud(TwistedKernel(kernel, q, observation, "power"), observation, 400, 150, True, moves, seed(1))
+        particles = ParticleSystem(
+            TwistedKernel(kernel, q, observation, "power"), observation, 400, 150, True, moves, seed(1)
+        )
         counts = []
         look: list[Tensor] = []
-        real = cloud._resample
+        real = particles._resample
 
-        def watched(sight):  # type: ignore[no-untyped-def]
-            before = cloud.n_resampled.clone()
-            after = real(sight)
-            if (cloud.n_resampled > before).all():
-                counts.append(len(cloud.x.unique(dim=0)))
-                look.append(cloud.log_path + after.log_psi)
+        def watched(output):  # type: ignore[no-untyped-def]
+            before = particles.n_resampled.clone()
+            after = real(output)
+            if (particles.n_resampled > before).all():
+                counts.append(len(particles.x.unique(dim=0)))
+                look.append(particles.log_path + after.log_potential)
             return after
 
-        cloud._resample = watched  # type: ignore[method-assign]
+        particles._resample = watched  # type: ignore[method-assign]
         for t in range(6, 0, -1):
-            cloud.step(t)
+            particles.step(t)
         assert counts
         assert all(w.std().item() < 1e-9 for w in look)
         return sum(counts) / len(counts)
@@ -102,7 +104,7 @@ def test_bad_moves_are_refused() -> None:
     q, kernel, about = bits()
     with pytest.raises(InputError, match="the number of moves must be at least 0, got -1"):
         posterior_sample(q, kernel, about, 5, shape=(7,), moves=-1)
-    versions = KnownEntries(torch.ones(4, 7, dtype=torch.bool), torch.zeros(4, 7)).on((7,))
-    versions.versions = 4
-    with pytest.raises(InputError, match="comes in 4 versions, but there are 5 particles"):
-        posterior_sample(q, kernel, versions, 5, shape=(7,))
+    copies = KnownEntries(torch.ones(4, 7, dtype=torch.bool), torch.zeros(4, 7)).on((7,))
+    copies.n_copies = 4
+    with pytest.raises(InputError, match="has 4 copies, but there are 5 particles"):
+        posterior_sample(q, kernel, copies, 5, shape=(7,))

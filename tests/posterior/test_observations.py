@@ -15,15 +15,12 @@ from torch.distributions import MultivariateNormal
 from oracles import ExactGaussianData, all_bits, random_weights, roughen
 from quasistatic.datasets.heartbeat import heartbeat_atoms
 from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
-from quasistatic.distributions.conditioning import tilt_exponentially
-from quasistatic.distributions.operations import covariance_times, mean
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
 from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
 from quasistatic.networks import ResidualMLP
 from quasistatic.posterior.observations import BitFlipChannel, GaussianMeasurement, KnownEntries, LogFactor, Observation
-from quasistatic.posterior.observations.units import in_model_units
-from quasistatic.posterior.twisting import TwistedKernel, back, data_law
+from quasistatic.posterior.twisting import TwistedKernel, data_distribution
 from quasistatic.reverse import BernoulliDenoiser, FixedFirstStep, GaussianDenoiser, PaperKernel, ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.transforms import Affine, Chain, Dequantise, HistogramGaussianizer, Transform, Whiten
@@ -84,7 +81,7 @@ def test_a_product_is_bayes_rule_at_every_point(family: str, seed: int, share: f
     observation = observation.on((3,))
     tilt = observation.product(p, share)
     expected = p.log_prob(x) + share * observation.log_r(x)
-    torch.testing.assert_close(tilt.log_z + tilt.law.log_prob(x), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(tilt.log_z + tilt.distribution.log_prob(x), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["gaussian", "full", "mixture of gaussians", "mixture of full"])
@@ -98,7 +95,7 @@ def test_known_entries_condition_and_are_scored_by_their_marginal(family: str) -
         if isinstance(q, Mixture):
             return torch.logsumexp(q.log_weights + marginal(q.components).view_as(q.log_weights), 1)
         cov = q.cov if isinstance(q, MultivariateGaussian) else torch.diag_embed(q.var)  # type: ignore[attr-defined]
-        return MultivariateNormal(mean(q)[:, mask], cov[:, mask][:, :, mask]).log_prob(values[mask])
+        return MultivariateNormal(q.mean[:, mask], cov[:, mask][:, :, mask]).log_prob(values[mask])
 
     torch.testing.assert_close(log_z, marginal(p))
     x = law.sample(Generator().manual_seed(0))
@@ -107,8 +104,8 @@ def test_known_entries_condition_and_are_scored_by_their_marginal(family: str) -
         assert isinstance(p, MultivariateGaussian)
         cov = p.cov
         gain = cov[:, ~mask][:, :, mask] @ torch.linalg.inv(cov[:, mask][:, :, mask])
-        expected = mean(p)[:, ~mask] + (gain @ (values[mask] - mean(p)[:, mask]).unsqueeze(-1)).squeeze(-1)
-        torch.testing.assert_close(mean(law)[:, ~mask], expected)
+        expected = p.mean[:, ~mask] + (gain @ (values[mask] - p.mean[:, mask]).unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(law.mean[:, ~mask], expected)
         rest = cov[:, ~mask][:, :, ~mask] - gain @ cov[:, mask][:, :, ~mask]
         torch.testing.assert_close(law.cov[:, ~mask][:, :, ~mask], rest)  # type: ignore[attr-defined]
 
@@ -193,10 +190,10 @@ def test_the_gap_makes_good_what_the_stand_in_misses(family: str, seed: int) -> 
         x = (x > 0).double()
     for differentiable in (True, False):
         observation = LogFactor(lambda x: torch.cos(x[:, 0]) - x[:, 1] ** 2 * x[:, 0].tanh(), differentiable)
-        for refined in (False, True):
-            tilt = observation.on((2,)).product(p, 0.7, refined)
-            assert (tilt.gap is None) == (refined and "bits" in family)  # few states are enumerated
-            left = tilt.law.log_prob(x) + tilt.log_weight(x)
+        for improved in (False, True):
+            tilt = observation.on((2,)).product(p, 0.7, improved)
+            assert (tilt.difference is None) == (improved and "bits" in family)  # few states are enumerated
+            left = tilt.distribution.log_prob(x) + tilt.log_weight(x)
             torch.testing.assert_close(left, p.log_prob(x) + 0.7 * observation.log_r(x), rtol=1e-6, atol=1e-6)
 
 
@@ -218,13 +215,13 @@ def test_bits_follow_the_rule_of_appendix_c() -> None:
 
 
 def test_looking_ahead_is_exact_for_a_normal_r_given_as_a_function() -> None:
-    # the refined step ends at the posterior mean; the guess of log E r lacks the determinant alone
+    # the improved step ends at the posterior mean; the guess of log E r lacks the determinant alone
     v, s, y = 0.8, 0.3, normal(3, seed=3)
     p = Gaussian(normal(4, 3), torch.full((4, 3), v, dtype=torch.float64))
     closed = GaussianMeasurement(y, s).on((3,))
-    free = LogFactor(closed.log_r).on((3,)).product(p, refined=True)
+    free = LogFactor(closed.log_r).on((3,)).product(p, improved=True)
     exact = closed.product(p)
-    torch.testing.assert_close(mean(free.law), mean(exact.law))
+    torch.testing.assert_close(free.distribution.mean, exact.distribution.mean)
     missing = 1.5 * math.log(1 + v / s**2)
     torch.testing.assert_close(free.log_lookahead - missing, exact.log_lookahead)
 
@@ -236,10 +233,10 @@ def test_exponential_tilts_are_the_derivatives_of_the_log_normaliser(family: str
     v = normal(1, 3, seed=4)
 
     g.requires_grad_()
-    (slope,) = torch.autograd.grad(tilt_exponentially(p, g, at)[1].sum(), g, create_graph=True)
-    torch.testing.assert_close(slope, mean(p) - at)
+    (slope,) = torch.autograd.grad(p.tilt(g, at)[1].sum(), g, create_graph=True)
+    torch.testing.assert_close(slope, p.mean - at)
     (bend,) = torch.autograd.grad((slope * v).sum(), g)
-    torch.testing.assert_close(bend, covariance_times(p, v))
+    torch.testing.assert_close(bend, p.covariance_times(v))
 
 
 # ------------------------------------------------------------------------------------------------- laws of the data
@@ -274,9 +271,9 @@ def test_a_kernel_is_the_image_of_its_law_of_the_data(name: str) -> None:
         x_t, x = (x_t > 0).double(), (x > 0).double()
     with torch.no_grad():
         for t in range(1, process.n_steps + 1):
-            law, own = data_law(process, kernel, x_t, t)
+            law, own = data_distribution(process, kernel, x_t, t)
             assert own is None
-            image = back(process, law, x_t, t)
+            image = process.posterior_over(law, x_t, t)
             torch.testing.assert_close(image.log_prob(x), kernel(x_t, t).log_prob(x), rtol=1e-5, atol=1e-5)
 
 
@@ -292,11 +289,11 @@ def test_the_law_of_the_data_is_read_out_of_a_kernel_that_does_not_tell_it(name:
     if isinstance(process, BernoulliDiffusion):
         x_t = (x_t > 0).double()
     for t in range(2, process.n_steps + 1):
-        (told, _), (read, step) = data_law(process, kernel, x_t, t), data_law(process, Silent(), x_t, t)
+        (told, _), (read, step) = data_distribution(process, kernel, x_t, t), data_distribution(process, Silent(), x_t, t)
         assert step is not None
-        torch.testing.assert_close(mean(read), mean(told), rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(read.mean, told.mean, rtol=1e-7, atol=1e-7)
         g = normal(5, 2, seed=3)
-        torch.testing.assert_close(covariance_times(read, g), covariance_times(told, g), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(read.covariance_times(g), told.covariance_times(g), rtol=1e-6, atol=1e-6)
 
 
 def test_a_variance_below_that_of_the_forward_posterior_leaves_a_positive_one() -> None:
@@ -306,7 +303,7 @@ def test_a_variance_below_that_of_the_forward_posterior_leaves_a_positive_one() 
     for wrapped in (kernel, FixedFirstStep(kernel, q)):
         with torch.no_grad():
             for t in range(1, 7):
-                law, _ = data_law(q, wrapped, normal(50, 2), t)
+                law, _ = data_distribution(q, wrapped, normal(50, 2), t)
                 assert (law.var > 0).all()  # type: ignore[attr-defined]
                 assert law.mean.isfinite().all()  # type: ignore[attr-defined]
 
@@ -332,7 +329,7 @@ def test_a_batch_of_observations_is_each_on_its_own() -> None:
     together = TwistedKernel(prior, q, GaussianMeasurement(b, 0.4))(x, 3)
     for i in range(3):
         alone = TwistedKernel(prior, q, GaussianMeasurement(b[i], 0.4))(x[2 * i : 2 * i + 2], 3)
-        torch.testing.assert_close(mean(alone), mean(together)[2 * i : 2 * i + 2])
+        torch.testing.assert_close(alone.mean, together.mean[2 * i : 2 * i + 2])
 
 
 # ---------------------------------------------------------------------------------------------------- units of a model
@@ -348,7 +345,8 @@ def test_a_measurement_in_data_units_is_the_same_function_of_x(transform: Transf
     seen = GaussianMeasurement(y, 0.3, operator)
     x = normal(4, 3, seed=1)
     z, _ = transform(x)
-    about_z, log_factor = in_model_units(seen, transform, (3,))
+    about_z = seen.on((3,)).through(transform)
+    log_factor = 0.0 if about_z.log_jacobian is None else about_z.log_jacobian
     torch.testing.assert_close(about_z.log_r(z) + log_factor, seen.on((3,)).log_r(x))
 
 
@@ -360,17 +358,17 @@ def test_known_entries_in_data_units_are_a_density_of_the_data() -> None:
     )
     z, log_det = transform(x, Generator().manual_seed(1))
     known = KnownEntries(torch.ones(2, dtype=torch.bool), x)
-    about_z, log_factor = in_model_units(known, transform, (2,), generator=Generator().manual_seed(1))
+    about_z = known.on((2,)).through(transform, Generator().manual_seed(1))
     assert isinstance(about_z, KnownEntries)
     torch.testing.assert_close(about_z.values, z)
-    assert log_factor.item() == 0.0
-    torch.testing.assert_close(about_z.log_density, log_det)
+    assert about_z.log_jacobian is None
+    torch.testing.assert_close(about_z.log_slope, log_det)
 
 
 def test_a_function_of_data_units_is_asked_in_data_units() -> None:
     transform = Affine(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
     x = normal(4, 2)
-    about_z, _ = in_model_units(LogFactor(lambda x: x[:, 0] ** 3), transform, (2,))
+    about_z = LogFactor(lambda x: x[:, 0] ** 3).on((2,)).through(transform)
     torch.testing.assert_close(about_z.log_r(transform(x)[0]), x[:, 0] ** 3)
 
 
@@ -405,7 +403,10 @@ def _bits(observation: Observation) -> None:
         (lambda: KnownEntries(YES, torch.tensor([0.0, NAN])), r"values of known entries holds nan at index \[1\]"),
         (lambda: KnownEntries(torch.tensor([0.5, 1.0]), torch.zeros(2)), "must be made of true and false"),
         (lambda: _kernel(KnownEntries(torch.ones(3, dtype=torch.bool), torch.zeros(3))), r"has shape \(3,\), but must have"),
-        (lambda: _bits(KnownEntries(YES, torch.tensor([0.5, 0.0]))), "known entries of binary data must be 0 or 1"),
+        (
+            lambda: _bits(KnownEntries(YES, torch.tensor([0.5, 0.0]))),
+            "a known entry is 0.5, but must be one of the 2 values",
+        ),
         (lambda: _kernel(KnownEntries(YES, torch.zeros(2)) & KnownEntries(YES, torch.zeros(2))), "known twice"),
         (lambda: GaussianMeasurement(torch.zeros(2), 0.0), "must be positive, got 0.0"),
         (lambda: GaussianMeasurement(torch.tensor([NAN]), 1.0), r"y holds nan at index \[0\]"),
@@ -416,20 +417,20 @@ def _bits(observation: Observation) -> None:
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2), torch.ones(3))), "std has shape"),
         (lambda: BitFlipChannel(torch.tensor([0.0, 2.0]), 0.1), r"y holds 2.0 at index \[1\], but bits must be 0 or 1"),
         (lambda: BitFlipChannel(torch.zeros(2), 0.0), "strictly between 0 and 1, got 0.0"),
-        (lambda: _kernel(BitFlipChannel(torch.zeros(2), 0.1)), "evidence about binary data"),
+        (lambda: _kernel(BitFlipChannel(torch.zeros(2), 0.1)), "need bits or classes"),
         (lambda: _kernel(LogFactor(lambda x: x[:, 0] * NAN)), "log_r returned nan, but must be finite"),
         (lambda: _kernel(LogFactor(lambda x: x)), r"one number for each row, shape \(1,\), got \(1, 2\)"),
         (lambda: _kernel(LogFactor(lambda x: torch.zeros(len(x)))), "log_r has no gradient"),
         (lambda: LogFactor(3.0), "must be a function"),  # type: ignore[arg-type]
         (lambda: _kernel(GaussianMeasurement(torch.zeros(2, 2), 1.0) & GaussianMeasurement(torch.zeros(3, 2), 1.0)), "hold"),
-        (lambda: TwistedKernel(None, None, None, "late"), "spread must be"),  # type: ignore[arg-type]
+        (lambda: TwistedKernel(None, None, None, "late"), "twist must be"),  # type: ignore[arg-type]
         (
-            lambda: in_model_units(KnownEntries(YES, torch.zeros(2)), Odd(), (2,)),
+            lambda: KnownEntries(YES, torch.zeros(2)).on((2,)).through(Odd()),
             "cannot pass the transform Odd",
         ),
         (
-            lambda: in_model_units(BitFlipChannel(torch.zeros(2), 0.1), Affine(torch.zeros(2), torch.ones(2)), (2,)),
-            "about bits",
+            lambda: BitFlipChannel(torch.zeros(2), 0.1).on((2,)).through(Affine(torch.zeros(2), torch.ones(2))),
+            "a BitFlipChannel cannot pass the transform of this model",
         ),
     ],
 )

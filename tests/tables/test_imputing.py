@@ -16,7 +16,6 @@ from little_tables import fitted_normal, mixed_table, normal_rows, pierced, quic
 from oracles import model_log_prob, roughen
 from quasistatic.distributions import Gaussian, Joint, Mixture, MultivariateGaussian
 from quasistatic.distributions.low_rank import LowRankGaussian
-from quasistatic.distributions.operations import take
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, MixedDiffusion
 from quasistatic.networks import ResidualMLP
@@ -111,7 +110,7 @@ def test_independent_numbers_seen_through_a_matrix_are_conditioned_like_any_othe
         p = Joint([Gaussian(mean[rows], var[rows])], [torch.arange(4)])
         torch.testing.assert_close(seen.lookahead(p), log_z)
         twice = Mixture(
-            torch.full((len(rows), 2), 0.5, dtype=torch.float64).log(), take(p, torch.arange(len(rows)).repeat_interleave(2))
+            torch.full((len(rows), 2), 0.5, dtype=torch.float64).log(), p.take(torch.arange(len(rows)).repeat_interleave(2))
         )
         torch.testing.assert_close(seen.lookahead(twice), log_z)
         torch.testing.assert_close(seen.product(twice).log_lookahead, log_z)
@@ -123,11 +122,11 @@ def test_a_law_of_few_directions_is_the_normal_law_it_says() -> None:
     var = torch.tensor([[0.3, 0.5, 1e-6]], dtype=torch.float64)
     law = LowRankGaussian(mean, root, var)
     cov = (root @ root.mT)[0] + torch.diag(var[0])
-    x = take(law, torch.zeros(50_000, dtype=torch.long)).sample(seed)
+    x = law.take(torch.zeros(50_000, dtype=torch.long)).sample(seed)
     check_mean(x, mean[0])
     check_covariance(x, cov)
     dense = torch.distributions.MultivariateNormal(mean[0], cov)
-    torch.testing.assert_close(take(law, torch.zeros(20, dtype=torch.long)).log_prob(x[:20]), dense.log_prob(x[:20]))
+    torch.testing.assert_close(law.take(torch.zeros(20, dtype=torch.long)).log_prob(x[:20]), dense.log_prob(x[:20]))
 
 
 def test_mixed_rows_are_filled_with_values_their_columns_have() -> None:

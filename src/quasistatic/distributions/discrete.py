@@ -1,4 +1,4 @@
-"""Bits, classes, and classes that may be masked."""
+"""Distributions of independent bits and classes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,52 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.distributions.base import Distribution, _sum
+from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
+from quasistatic.distributions.factors import EntryFactor
 from quasistatic.random import uniform
 
-__all__ = ["Bernoulli", "Categorical", "Masked", "one_hot"]
+__all__ = ["Bernoulli", "Categorical", "one_hot"]
+
+BITS = (0.0, 1.0)
+
+
+def one_hot(x: Tensor, n_classes: int) -> Tensor:
+    """Return whether each entry is of each class, (batch, *event, K); False for the mask."""
+    return x.unsqueeze(-1) == torch.arange(n_classes, dtype=x.dtype, device=x.device)
+
+
+def all_events(values: Tensor, event: tuple[int, ...], most: int) -> Tensor | None:
+    r"""List all events with entries of these values, (n, \*event), if they are at most ``most``."""
+    d = math.prod(event)
+    if len(values) ** d > most:
+        return None
+    return torch.cartesian_prod(*[values] * d).view(-1, *event)
+
+
+def single_entries(matrix: Tensor) -> bool:
+    """Return whether each row of a matrix (m, d) acts on at most one entry."""
+    return matrix.dim() == 2 and bool(((matrix != 0).sum(1) <= 1).all())
+
+
+def logs_of_rows(matrix: Tensor, y: Tensor, noise: Tensor, values: Tensor) -> Tensor:
+    r"""Return the log of :math:`\mathcal{N}(y_j; a_j v, s_j^2)` summed over the rows j that act on each entry.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (m, d)
+        At most one entry :math:`a_j` in each row.
+    y, noise : Tensor, shape (batch or 1, m)
+    values : Tensor, shape (K,)
+
+    Returns
+    -------
+    Tensor, shape (batch or 1, d, K)
+    """
+    column = (matrix != 0).long().argmax(1)
+    scale = matrix.gather(1, column.unsqueeze(1))
+    noise = noise.unsqueeze(-1)
+    each = -0.5 * ((y.unsqueeze(-1) - scale * values).square() / noise + noise.log() + LOG_2PI)
+    return each.new_zeros(len(each), matrix.shape[1], len(values)).index_add(1, column, each)
 
 
 class Bernoulli(Distribution):
@@ -21,11 +63,12 @@ class Bernoulli(Distribution):
     probs : Tensor, shape (batch, *event)
         Probability of a one, from 0 to 1, both ends allowed.
     complement : Tensor, optional
-        Probability of a zero, 1 - probs if not given. Whoever knows it to more digits should give it: where a bit
-        is nearly sure, ``1 - probs`` has none left, and its logarithm and gradient are lost with them.
+        Probability of a zero, 1 - probs if not given. Give it where it is known to more digits. Where a bit is nearly
+        sure, ``1 - probs`` has none left, and its logarithm and gradient are lost with them.
 
     Examples
     --------
+    >>> import torch
     >>> p = Bernoulli(torch.tensor([[0.2, 1.0]]))
     >>> [round(v, 4) for v in p.log_prob(torch.tensor([[0.0, 1.0]])).exp().tolist()]
     [0.8]
@@ -35,13 +78,32 @@ class Bernoulli(Distribution):
         self.probs = probs
         self.complement = 1.0 - probs if complement is None else complement
 
+    def _parameters(self) -> tuple[Tensor, ...]:
+        return self.probs, self.complement
+
+    def _with(self, *parameters: Tensor) -> Bernoulli:
+        return Bernoulli(*parameters)
+
     @property
     def mean(self) -> Tensor:
-        """Expected bits, the probabilities themselves."""
         return self.probs
 
-    def __getitem__(self, rows: slice) -> Bernoulli:
-        return Bernoulli(self.probs[rows], self.complement[rows])
+    @property
+    def variance(self) -> Tensor:
+        return self.probs * self.complement
+
+    @property
+    def support(self) -> tuple[float, float]:
+        return BITS
+
+    def centre(self) -> Tensor:
+        return self.probs.round()
+
+    def states(self, most: int) -> Tensor | None:
+        return all_events(self.probs.new_tensor(BITS), tuple(self.probs.shape[1:]), most)
+
+    def point_masses(self, x: Tensor) -> Bernoulli:
+        return Bernoulli(x)
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         p = self.probs
@@ -55,24 +117,52 @@ class Bernoulli(Distribution):
         return -_sum(torch.xlogy(self.probs, self.probs) + torch.xlogy(self.complement, self.complement))
 
     def kl(self, other: Distribution) -> Tensor:
-        if not isinstance(other, Bernoulli):
-            raise self._unsupported("kl", other)
+        other = self._like(other, "kl")
         one, zero = self.probs, self.complement
         own = torch.xlogy(one, one) + torch.xlogy(zero, zero)
         return _sum(own - torch.xlogy(one, other.probs) - torch.xlogy(zero, other.complement))
 
-    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
-        if not isinstance(other, Bernoulli):
-            raise self._unsupported("times", other)
+    def product(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        other = self._like(other, "product")
         one, zero = self.probs * other.probs, self.complement * other.complement
         total = one + zero
         return Bernoulli(one / total, zero / total), _sum(total.log())
+
+    def condition(self, factor: EntryFactor) -> tuple[Distribution, Tensor]:
+        return self.reweight_values(factor.logs(self.probs.new_tensor(BITS)))
+
+    def has_linear_product(self, matrix: Tensor) -> bool:
+        return single_entries(matrix)
+
+    def observe_linear(self, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
+        table = logs_of_rows(matrix, y, noise, self.probs.new_tensor(BITS))
+        return self.reweight_values(table.view(-1, *self.probs.shape[1:], 2))
+
+    def reweight_values(self, log_r: Tensor) -> tuple[Distribution, Tensor]:
+        log_zero, log_one = log_r.unbind(-1)
+        return self._reweighted(log_one, log_zero)
+
+    def _reweighted(self, log_one: Tensor, log_zero: Tensor) -> tuple[Bernoulli, Tensor]:
+        top = torch.maximum(log_one, log_zero)
+        one, zero = self.probs * (log_one - top).exp(), self.complement * (log_zero - top).exp()
+        total = one + zero
+        log_z = (total.log() + top).flatten(1).sum(1)
+        possible = total > 0
+        if possible.all():
+            return Bernoulli(one / total, zero / total), log_z
+        safe = torch.where(possible, total, 1.0)
+        one, zero = torch.where(possible, one / safe, self.probs), torch.where(possible, zero / safe, self.complement)
+        return Bernoulli(one, zero), log_z
+
+    def tilt(self, g: Tensor, at: Tensor) -> tuple[Distribution, Tensor]:
+        return self._reweighted(g * (1.0 - at), -g * at)
 
 
 class Categorical(Distribution):
     r"""Independent classes, one for each entry of the event.
 
-    Events hold the index of the class, 0 to K - 1, as a number of the precision of the probabilities.
+    Events hold the index of the class, 0 to K - 1, as a number of the precision of the probabilities. Mean and variance
+    are those of the index.
 
     Parameters
     ----------
@@ -81,6 +171,7 @@ class Categorical(Distribution):
 
     Examples
     --------
+    >>> import torch
     >>> p = Categorical(torch.tensor([[[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]]).log())
     >>> [round(v, 4) for v in p.log_prob(torch.tensor([[2.0, 0.0]])).exp().tolist()]
     [0.5]
@@ -93,16 +184,43 @@ class Categorical(Distribution):
 
     @classmethod
     def points(cls, x: Tensor, n_classes: int) -> Categorical:
-        r"""Laws that are sure of the classes ``x``, (batch, \*event)."""
+        r"""Return point masses at the classes ``x``, (batch, \*event)."""
         return cls(one_hot(x, n_classes).to(x.dtype).log())
+
+    def _parameters(self) -> tuple[Tensor, ...]:
+        return (self.log_probs,)
+
+    def _with(self, *parameters: Tensor) -> Categorical:
+        return Categorical(*parameters)
 
     @property
     def n_classes(self) -> int:
         """Number K of classes."""
         return self.log_probs.shape[-1]
 
-    def __getitem__(self, rows: slice) -> Categorical:
-        return Categorical(self.log_probs[rows])
+    def _index(self) -> Tensor:
+        return torch.arange(self.n_classes, dtype=self.log_probs.dtype, device=self.log_probs.device)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_probs.exp() @ self._index()
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.log_probs.exp() @ self._index().square()) - self.mean.square()
+
+    @property
+    def support(self) -> tuple[float, float]:
+        return 0.0, self.n_classes - 1.0
+
+    def centre(self) -> Tensor:
+        return self.mean.round()
+
+    def states(self, most: int) -> Tensor | None:
+        return all_events(self._index(), tuple(self.log_probs.shape[1:-1]), most)
+
+    def point_masses(self, x: Tensor) -> Categorical:
+        return Categorical.points(x, self.n_classes)
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         # as many classes as have been passed when u of the whole is; one of probability zero is never the next
@@ -123,117 +241,43 @@ class Categorical(Distribution):
         return -self._mean_of(self.log_probs)
 
     def kl(self, other: Distribution) -> Tensor:
-        if isinstance(other, Masked):
-            other = other.dense()
-        if not isinstance(other, Categorical):
-            raise self._unsupported("kl", other)
+        other = self._like(other.dense(), "kl")
         return _sum(self._mean_of(self.log_probs - other.log_probs))
 
     def _mean_of(self, values: Tensor) -> Tensor:
-        """Expectation of (batch, *event, K) values that do not count where the probability is zero."""
+        """Average (batch, *event, K) values, leaving out those of probability zero."""
         return (self.log_probs.exp() * values.masked_fill(self.log_probs == -math.inf, 0.0)).sum(-1)
 
     def cost(self, other: Distribution, n_points: int) -> Tensor:
         return self.kl(other)  # which for a point is -log other(point)
 
-    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
-        if isinstance(other, Masked):
-            other = other.dense()
-        if not isinstance(other, Categorical):
-            raise self._unsupported("times", other)
+    def product(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        other = self._like(other.dense(), "product")
         both = self.log_probs + other.log_probs
         total = torch.logsumexp(both, -1)
         return Categorical(both - total.unsqueeze(-1)), _sum(total)
 
+    def condition(self, factor: EntryFactor) -> tuple[Distribution, Tensor]:
+        return self.reweight_values(factor.logs(self._index()))
 
-class Masked(Distribution):
-    r"""Entries that are masked with a probability of their own and show a class else.
+    def has_linear_product(self, matrix: Tensor) -> bool:
+        return single_entries(matrix)
 
-    The mask is one more class, of index K: the law of all that an absorbing process does. It is a family of its own,
-    because data that is known needs no table of K classes here, and because a KL leaves only what is shown.
+    def observe_linear(self, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
+        table = logs_of_rows(matrix, y, noise, self._index())
+        return self.reweight_values(table.view(-1, *self.log_probs.shape[1:]))
 
-    Parameters
-    ----------
-    shown : Tensor, shape (batch, \*event), or Categorical
-        The class that is shown, or its law.
-    n_classes : int
-        K.
-    mask, show : Tensor, shape (batch, \*event)
-        Probability of the mask, and one minus it.
+    def reweight_values(self, log_r: Tensor) -> tuple[Distribution, Tensor]:
+        result, log_z = self._each_reweighted(log_r)
+        return result, log_z.flatten(1).sum(1)
 
-    Examples
-    --------
-    >>> p = Masked(torch.tensor([[1.0, 0.0]]), 2, torch.tensor([[0.25, 1.0]]), torch.tensor([[0.75, 0.0]]))
-    >>> p.log_prob(torch.tensor([[1.0, 2.0]])).exp().item(), p.log_prob(torch.tensor([[0.0, 2.0]])).exp().item()
-    (0.75, 0.0)
-    """
+    def _each_reweighted(self, log_r: Tensor) -> tuple[Categorical, Tensor]:
+        r"""Reweight the classes, with the log normaliser of each entry, (batch, \*event)."""
+        both = self.log_probs + log_r
+        total = torch.logsumexp(both, -1, keepdim=True)
+        possible = total > -torch.inf
+        result = Categorical(torch.where(possible, both - torch.where(possible, total, 0.0), self.log_probs))
+        return result, total.squeeze(-1)
 
-    def __init__(self, shown: Tensor | Categorical, n_classes: int, mask: Tensor, show: Tensor) -> None:
-        self.shown = shown
-        self.n_classes = n_classes
-        self.mask, self.show = mask, show
-
-    def __getitem__(self, rows: slice) -> Masked:
-        return Masked(self.shown[rows], self.n_classes, self.mask[rows], self.show[rows])
-
-    def _shown_law(self) -> Categorical:
-        known = self.shown
-        # a state that is masked is never shown, whatever stands for it
-        return Categorical.points(known % self.n_classes, self.n_classes) if isinstance(known, Tensor) else known
-
-    def dense(self) -> Categorical:
-        """The same law as one of K + 1 classes."""
-        shown = self.show.log().unsqueeze(-1) + self._shown_law().log_probs
-        return Categorical(torch.cat([shown, self.mask.log().unsqueeze(-1)], -1))
-
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        x = self.shown if isinstance(self.shown, Tensor) else self.shown.sample(generator)
-        u = uniform(x.shape, generator, like=x)
-        return x.masked_fill(u < self.mask, float(self.n_classes))
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        return _sum(torch.where(x == self.n_classes, self.mask.log(), self.show.log() + self._log_shown(x)))
-
-    def _log_shown(self, x: Tensor) -> Tensor:
-        """Log-probability of each entry's class if it is shown, and any number where ``x`` is the mask."""
-        if isinstance(self.shown, Tensor):
-            return torch.where(x == self.shown, 0.0, -math.inf).to(x.dtype)
-        return self.shown._each_log_prob(x % self.n_classes)
-
-    def entropy(self) -> Tensor:
-        own = torch.xlogy(self.mask, self.mask) + torch.xlogy(self.show, self.show)
-        return _sum((0.0 if isinstance(self.shown, Tensor) else self.show * self.shown._each_entropy()) - own)
-
-    def kl(self, other: Distribution) -> Tensor:
-        if isinstance(other, Categorical):
-            return self.dense().kl(other)
-        if not isinstance(other, Masked):
-            raise self._unsupported("kl", other)
-        if isinstance(self.shown, Tensor):
-            of_shown = -other._log_shown(self.shown)
-        else:
-            law, other_law = self.shown, other._shown_law()
-            of_shown = law._mean_of(law.log_probs - other_law.log_probs)
-        return _sum(
-            _x_log_ratio(self.mask, other.mask)
-            + _x_log_ratio(self.show, other.show)
-            + self.show * of_shown.masked_fill(self.show == 0, 0.0)
-        )
-
-    def cost(self, other: Distribution, n_points: int) -> Tensor:
-        return self.kl(other)  # which for a point is -log other(point)
-
-    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
-        return self.dense().times(other)
-
-
-def _x_log_ratio(p: Tensor, q: Tensor) -> Tensor:
-    """Share of a KL, p log p / q, zero where p is."""
-    if p.device.type == "cpu" and torch.equal(p, q):  # as in all steps of an absorbing process; to see it costs GPUs a wait
-        return p.new_zeros(())
-    return p * (p.log() - q.log()).masked_fill(p == 0, 0.0)
-
-
-def one_hot(x: Tensor, n_classes: int) -> Tensor:
-    """Whether each entry is of each class, (batch, *event, K); nowhere for the mask."""
-    return x.unsqueeze(-1) == torch.arange(n_classes, dtype=x.dtype, device=x.device)
+    def tilt(self, g: Tensor, at: Tensor) -> tuple[Distribution, Tensor]:
+        return self.reweight_values(g.unsqueeze(-1) * (self._index().to(g) - at.unsqueeze(-1)))

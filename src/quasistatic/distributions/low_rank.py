@@ -1,11 +1,13 @@
-"""Normal laws that are narrow but in a few directions: what is left of a row when most of its numbers are known."""
+"""Gaussian distributions with a low-rank covariance plus noise."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.distributions import LOG_2PI, Distribution
+from quasistatic.distributions.base import LOG_2PI, Distribution
+from quasistatic.distributions.factors import EntryFactor
+from quasistatic.distributions.gaussian import MultivariateGaussian
 from quasistatic.linalg import cholesky
 from quasistatic.random import normal
 
@@ -13,10 +15,11 @@ __all__ = ["LowRankGaussian"]
 
 
 class LowRankGaussian(Distribution):
-    r"""Normal law :math:`\mathcal{N}(\mu, R R^\top + v I)` of vectors, for d by h matrices R with few columns.
+    r"""Gaussian :math:`\mathcal{N}(\mu, R R^\top + \mathrm{diag}\,v)` with few columns in R.
 
-    A draw costs of the order of d h operations and a density d h^2, by Woodbury's identity, where a Cholesky factor of the
-    covariance would cost d^3.
+    It is what remains of a row of a table when most of its numbers are known. For d by h matrices R a draw costs of
+    the order of d h operations and a density d h^2, by Woodbury's identity. A Cholesky factor of the covariance would
+    cost d^3.
 
     Parameters
     ----------
@@ -24,12 +27,13 @@ class LowRankGaussian(Distribution):
     root : Tensor, shape (batch, d, h)
         R; columns may be zero.
     var : Tensor, shape (batch, d)
-        v; with zeros the law lives on a plane and can be drawn, but has no density.
+        v; with zeros there are draws but no density.
 
     Examples
     --------
     One common direction and noise of variance one:
 
+    >>> import torch
     >>> p = LowRankGaussian(torch.zeros(1, 2), torch.tensor([[[2.0], [1.0]]]), torch.ones(1, 2))
     >>> q = torch.distributions.MultivariateNormal(torch.zeros(2), torch.tensor([[5.0, 2.0], [2.0, 2.0]]))
     >>> x = torch.tensor([[1.0, -1.0]])
@@ -38,12 +42,30 @@ class LowRankGaussian(Distribution):
     """
 
     has_kl = False
+    mean: Tensor
 
     def __init__(self, mean: Tensor, root: Tensor, var: Tensor) -> None:
         self.mean, self.root, self.var = mean, root, var
 
-    def __getitem__(self, rows: slice) -> LowRankGaussian:
-        return LowRankGaussian(self.mean[rows], self.root[rows], self.var[rows])
+    def _parameters(self) -> tuple[Tensor, ...]:
+        return self.mean, self.root, self.var
+
+    def _with(self, *parameters: Tensor) -> LowRankGaussian:
+        return LowRankGaussian(*parameters)
+
+    def _concat(self, parts: list[LowRankGaussian]) -> LowRankGaussian:  # type: ignore[override]
+        width = max(part.root.shape[2] for part in parts)
+        roots = [torch.nn.functional.pad(part.root, (0, width - part.root.shape[2])) for part in parts]
+        return LowRankGaussian(
+            torch.cat([part.mean for part in parts]), torch.cat(roots), torch.cat([part.var for part in parts])
+        )
+
+    @property
+    def variance(self) -> Tensor:
+        return self.root.square().sum(2) + self.var
+
+    def covariance_times(self, v: Tensor) -> Tensor:
+        return (self.root @ (self.root.mT @ v.unsqueeze(2))).squeeze(2) + self.var * v
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         along = normal(self.root[:, 0], generator)
@@ -62,11 +84,31 @@ class LowRankGaussian(Distribution):
         log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1) + std.log().sum(1)
         return -0.5 * far - log_det - 0.5 * x.shape[1] * LOG_2PI
 
-    def entropy(self) -> Tensor:
-        raise self._unsupported("entropy")
+    def as_multivariate(self) -> MultivariateGaussian:
+        return MultivariateGaussian(self.mean, cholesky(self.root @ self.root.mT + torch.diag_embed(self.var)))
 
-    def kl(self, other: Distribution) -> Tensor:
-        raise self._unsupported("kl", other)
+    def product(self, other: Distribution) -> tuple[Distribution, Tensor]:
+        try:
+            return self.as_multivariate().product(other)
+        except NotImplementedError:
+            raise self._no_closed_form("product", other) from None
 
-    def times(self, other: Distribution) -> tuple[Distribution, Tensor]:
-        raise self._unsupported("times", other)
+    def condition(self, factor: EntryFactor) -> tuple[Distribution, Tensor]:
+        return factor.on_density(self)
+
+    def observe_entries(self, mask: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
+        return self.as_multivariate().observe_entries(mask, y, noise)
+
+    def has_linear_product(self, matrix: Tensor) -> bool:
+        return True
+
+    def observe_linear(self, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
+        return self.as_multivariate().observe_linear(matrix, y, noise)
+
+    def tilt(self, g: Tensor, at: Tensor) -> tuple[Distribution, Tensor]:
+        shift = self.covariance_times(g)
+        log_z = (g * (self.mean - at + 0.5 * shift)).sum(1)
+        return LowRankGaussian(self.mean + shift, self.root, self.var), log_z
+
+    def rescaled(self, mean: Tensor, share: Tensor, noise: Tensor) -> LowRankGaussian:
+        return LowRankGaussian(mean, share.unsqueeze(-1) * self.root, noise + share.square() * self.var)

@@ -148,6 +148,46 @@ class ForwardProcess(nn.Module, ABC):
         At t = 1 it is the point mass at ``x_0``.
         """
 
+    def posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Distribution:
+        r"""Average the posterior over a distribution of the data.
+
+        It is :math:`\int p(x_0)\, q(x_{t-1} \mid x_t, x_0)\, dx_0`; at t = 1 the distribution of the data itself.
+
+        Parameters
+        ----------
+        given : Distribution
+            Distribution p of the data, one row for each row of ``x_t``.
+        x_t : Tensor, shape (batch, \*event)
+            State at step t.
+        t : int
+            Step, 1 to T.
+        """
+        if t == 1:
+            return given
+        return given.each_component(lambda p, x: self._posterior_over(p, x, t), x_t)
+
+    def data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float = 0.01) -> Distribution:
+        """Invert :meth:`posterior_over` for a kernel's distribution of one step back.
+
+        Parameters
+        ----------
+        step : Distribution
+            Distribution of x_{t-1} given x_t.
+        x_t : Tensor, shape (batch, *event)
+            State at step t.
+        t : int
+            Step, 2 to T.
+        least : float
+            Smallest variance of the data, as a share of the kernel's, and smallest probability of a bit.
+        """
+        return step.each_component(lambda p, x: self._data_given_step(p, x, t, least), x_t)
+
+    def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Distribution:
+        raise InputError(f"{type(self).__name__} cannot average its posterior over a {type(given).__name__} distribution")
+
+    def _data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float) -> Distribution:
+        raise InputError(f"{type(self).__name__} has posteriors for denoiser kernels only: use a kernel with denoise()")
+
     def respaced(self, steps: int | Sequence[int]) -> ForwardProcess:
         """View the same process at fewer steps.
 

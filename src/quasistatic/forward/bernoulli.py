@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quasistatic.checks import require_memory, shown, tensor_of
-from quasistatic.distributions import Bernoulli
+from quasistatic.distributions import Bernoulli, Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
@@ -111,6 +111,15 @@ class BernoulliDiffusion(ForwardProcess):
         one = given.probs * (one_1 + d_one_1 * x_t) + given.complement * (one_0 + d_one_0 * x_t)
         zero = given.probs * (zero_1 + d_zero_1 * x_t) + given.complement * (zero_0 + d_zero_0 * x_t)
         return Bernoulli(one, zero)
+
+    def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Bernoulli:
+        if not isinstance(given, Bernoulli):
+            raise InputError(f"data of bits needs a Bernoulli distribution, got a {type(given).__name__}")
+        return self.posterior(given, x_t, t)
+
+    def _data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float) -> Bernoulli:
+        one, zero = self.posterior(torch.ones_like(x_t), x_t, t), self.posterior(torch.zeros_like(x_t), x_t, t)
+        return Bernoulli(((step.mean - zero.probs) / (one.probs - zero.probs)).clamp(least, 1.0 - least))
 
     def check(self, x: Tensor) -> None:
         allowed = (x == 0) | (x == 1)

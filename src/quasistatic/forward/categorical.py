@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_number
-from quasistatic.distributions import Categorical, Masked, one_hot
+from quasistatic.distributions import Categorical, Distribution, Masked, one_hot
 from quasistatic.errors import InputError
 from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
@@ -144,6 +144,16 @@ class CategoricalDiffusion(ForwardProcess):
         stay, show = self._at(t, x_t, "show")
         masked = x_t == self.n_classes
         return Masked(x_0, self.n_classes, stay.where(masked, 0.0), show.where(masked, 1.0))
+
+    def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Categorical | Masked:
+        if not isinstance(given, Categorical):
+            raise InputError(f"data of classes needs a Categorical distribution, got a {type(given).__name__}")
+        return self.posterior(given, x_t, t)
+
+    def _data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float) -> Distribution:
+        if self.kind == "absorbing":
+            return step.unmasked()
+        return super()._data_given_step(step, x_t, t, least)
 
     def _drawn_back(self, x_0: Categorical, x_t: Tensor, t: int | Tensor) -> Categorical:
         r"""Average of the posterior over the law p of x_0, in a number of operations linear in K.

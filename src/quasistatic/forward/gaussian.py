@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import Gaussian
+from quasistatic.distributions import Distribution, Gaussian
 from quasistatic.forward.base import ForwardProcess
 from quasistatic.storage.modules import saveable
 
@@ -86,3 +86,13 @@ class GaussianDiffusion(ForwardProcess):
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
         share_0, share_t, var = self._at(t, x_t, "posterior")
         return Gaussian(torch.addcmul(share_0 * x_0, share_t, x_t), var)
+
+    def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Distribution:
+        back, share = self.posterior(given.mean, x_t, t), self._at(t, x_t, "posterior")[0]
+        return given.rescaled(back.mean, share, back.var)
+
+    def _data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float) -> Distribution:
+        back, share = self.posterior(torch.zeros_like(x_t), x_t, t), self._at(t, x_t, "posterior")[0]
+        own = back.var[0].flatten()[0] / share.square()
+        smallest = torch.minimum(least * own, self.noise_bar[t].to(own))
+        return step.unscaled((step.mean - back.mean) / share, share, own, smallest)

@@ -117,6 +117,21 @@ class MixedDiffusion(ForwardProcess):
         pairs = zip(self.blocks(x_0), self.blocks(x_t), strict=True)
         return self._product([part.posterior(x, x_now, t) for (part, x), (_, x_now) in pairs])
 
+    def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Joint:
+        return self._each_block(given, x_t, lambda process, p, x: process.posterior_over(p, x, t))
+
+    def _data_given_step(self, step: Distribution, x_t: Tensor, t: int, least: float) -> Joint:
+        return self._each_block(step, x_t, lambda process, p, x: process.data_given_step(p, x, t, least))
+
+    def _each_block(
+        self, given: Distribution, x_t: Tensor, f: Callable[[ForwardProcess, Distribution, Tensor], Distribution]
+    ) -> Joint:
+        """Apply ``f`` to each process with its part of a joint distribution and its columns of ``x_t``."""
+        if not isinstance(given, Joint):
+            raise InputError(f"a mixed table needs a Joint distribution, got a {type(given).__name__}")
+        pairs = zip(given.parts, self.blocks(x_t), strict=True)
+        return Joint([f(process, p, x) for p, (process, x) in pairs], given.columns)
+
     def check(self, x: Tensor) -> None:
         for (part, block), columns in zip(self.blocks(x), self.columns, strict=True):
             try:

@@ -1,4 +1,4 @@
-"""Which particles go on, by their weights."""
+"""Resampling of particles by their weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ __all__ = ["systematic"]
 
 
 def systematic(log_weights: Tensor, generator: Generator | None = None, *, n: int | None = None) -> Tensor:
-    """Systematic resampling: of each row's N particles, which n to keep, (B, N) -> (B, n); N if not given.
+    """Choose particles by systematic resampling.
 
-    Particle i is kept floor(n w_i) or ceil(n w_i) times, n w_i on average. They come in order, so shuffle what is to look
-    like independent draws.
+    Particle i is kept floor(n w_i) or ceil(n w_i) times, n w_i on average. They come in order; shuffle them where the order
+    matters.
+
+    Parameters
+    ----------
+    log_weights : Tensor, shape (B, N)
+        Up to a constant of each row.
+    generator : Generator, optional
+        Of one uniform draw for each row.
+    n : int, optional
+        Particles to keep of each row; N if not given.
+
+    Returns
+    -------
+    Tensor of int, shape (B, n)
 
     Examples
     --------
+    >>> import torch
     >>> systematic(torch.tensor([[0.5, 0.0, 0.0, 0.5]]).log()).tolist()
     [[0, 0, 3, 3]]
     """

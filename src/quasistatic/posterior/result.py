@@ -1,4 +1,4 @@
-"""Weighted samples of a posterior: what can be asked of them, and whether they can be trusted."""
+"""Weighted samples of a posterior."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ __all__ = ["PosteriorSamples", "PosteriorWarning"]
 
 
 class PosteriorWarning(UserWarning):
-    """The samples of a posterior are not to be trusted, and why."""
+    """A posterior whose samples should not be trusted."""
 
 
 @dataclass(frozen=True, repr=False)
 class PosteriorSamples(Described):
     r"""Weighted samples of :math:`\tilde p(x) \propto p(x)\, r(x)`.
 
-    With B observations every array has a leading axis of B; with a single one it has not.
+    With B observations every array has a leading axis of B, with a single one it does not.
 
     Attributes
     ----------
     x : Tensor, shape (B, N, \*event) or (N, \*event)
+        The samples.
     log_weights : Tensor, shape (B, N) or (N,)
         Normalised: their exponentials sum to one over N.
     log_evidence : Tensor, shape (B,) or ()
         Log of an unbiased estimate of :math:`\int p(x)\, r(x)\, dx`; nan for samples drawn without weights.
     ancestors : Tensor of int, shape (B, N) or (N,)
-        Which of the N first draws of x_T each sample descends from.
+        Index of the draw of x_T that each sample descends from.
     n_resampled : Tensor of int, shape (B,) or ()
-        How often the particles were resampled on the way.
+        How often the particles were resampled.
     log_evidence_error : Tensor, shape (B,) or ()
         Standard error of ``log_evidence``, nats. Of several runs it is measured by how far they differ; of a single run
-        with the look-ahead it is estimated from how the weight is spread over lines of descent (:func:`lineage_error`).
-        It is nan where there is no estimate to trust: a single run with ``twist="power"``, and any with "constant", whose
-        weights have tails so heavy that the particles that matter most may not have been drawn.
+        with the look-ahead it is estimated from the weights of the lines of descent (:func:`lineage_error`). It is nan
+        where there is no reliable estimate: a single run with ``twist="power"``, and any with "constant", whose weights
+        have tails so heavy that the particles that matter most may not have been drawn.
 
     Examples
     --------
+    >>> import torch
     >>> p = PosteriorSamples.of(torch.tensor([[0.0], [1.0]]), torch.tensor([0.25, 0.75]).log(), torch.tensor(-1.0))
     >>> round(p.mean.item(), 4), round(p.ess.item(), 2), p.quantile(0.5).item()
     (0.75, 1.6, 1.0)
@@ -64,7 +66,17 @@ class PosteriorSamples(Described):
 
     @classmethod
     def of(cls, x: Tensor, log_weights: Tensor, log_evidence: Tensor) -> PosteriorSamples:
-        """Weighted samples that were never resampled."""
+        """Build weighted samples that were never resampled.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, N, *event) or (N, *event)
+            The samples.
+        log_weights : Tensor, shape (B, N) or (N,)
+            Up to a constant.
+        log_evidence : Tensor, shape (B,) or ()
+            Log evidence.
+        """
         log_weights = log_weights - torch.logsumexp(log_weights, -1, keepdim=True)
         ancestors = torch.arange(log_weights.shape[-1], device=x.device).expand(log_weights.shape)
         n_resampled = torch.zeros_like(log_evidence, dtype=torch.long)
@@ -72,12 +84,12 @@ class PosteriorSamples(Described):
 
     @classmethod
     def joined(cls, parts: Sequence[PosteriorSamples]) -> PosteriorSamples:
-        """Put batches of observations one after the other."""
+        """Concatenate batches of observations."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     @classmethod
     def pooled(cls, runs: Sequence[PosteriorSamples]) -> PosteriorSamples:
-        r"""Put independent runs on the same observations together, each weighted by its evidence.
+        r"""Pool independent runs on the same observations, each weighted by its evidence.
 
         With estimates :math:`Z_r` of R runs the evidence is their mean, and the error of its logarithm
         :math:`\mathrm{sd}(Z_r) / (\sqrt R\, \bar Z)`.
@@ -103,7 +115,7 @@ class PosteriorSamples(Described):
 
     @property
     def n_particles(self) -> int:
-        """N."""
+        """Number N of particles."""
         return self.log_weights.shape[-1]
 
     @property
@@ -118,9 +130,10 @@ class PosteriorSamples(Described):
 
     @property
     def n_ancestors(self) -> Tensor:
-        r"""Effective number of independent lines, :math:`1 / \sum_f W_f^2` with W_f the weight of all that descend from f.
+        r"""Effective number of first draws that the samples descend from.
 
-        Equal to ``ess`` if nothing was resampled. Near one, all samples are cousins.
+        It is :math:`1 / \sum_f W_f^2` with W_f the weight of all samples that descend from f. Equal to ``ess`` if nothing
+        was resampled. Near one, all samples share one ancestor.
         """
         return 1.0 / self._by_ancestor().square().sum(-1)
 
@@ -144,7 +157,9 @@ class PosteriorSamples(Described):
         return self._weigh(off.square()).sqrt()
 
     def quantile(self, q: float) -> Tensor:
-        """Quantile of each entry: the smallest draw below or at which lies a weight of q.
+        """Return a quantile of each entry.
+
+        It is the smallest draw below or at which lies a weight of q.
 
         Parameters
         ----------
@@ -160,7 +175,19 @@ class PosteriorSamples(Described):
         return x.gather(axis, reached).squeeze(axis)
 
     def resample(self, n: int, *, generator: Generator | None = None) -> Tensor:
-        r"""Draw n samples of equal weight, with repeats, (B, n, \*event) or (n, \*event)."""
+        r"""Draw n samples of equal weight, with repeats.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws of each observation.
+        generator : Generator, optional
+            Of the draws.
+
+        Returns
+        -------
+        Tensor, shape (B, n, \*event) or (n, \*event)
+        """
         whole_number("the number of samples", n, 1)
         numbers = self.x[..., 0, :].numel() if self.x.dim() > self.log_weights.dim() else 1
         require_memory(f"{n} samples", 32.0 * n * max(1, numbers), "draw fewer")
@@ -168,18 +195,22 @@ class PosteriorSamples(Described):
         return self.x[torch.arange(len(rows)).unsqueeze(1), rows] if self.batched else self.x[rows]
 
     def observation(self, b: int) -> PosteriorSamples:
-        """The posterior of one of several observations."""
+        """Return the posterior of one of several observations."""
         if not self.batched:
             raise InputError("this posterior has a single observation")
         return replace(self, **{name: getattr(self, name)[b] for name in self.__dataclass_fields__})
 
     def to_arviz(self, n: int | None = None, *, generator: Generator | None = None) -> Any:
-        """Equally weighted draws as an ``arviz.InferenceData`` with one chain; observations are its first dimension.
+        """Convert to an ``arviz.InferenceData`` of equally weighted draws.
+
+        It has one chain, whose first dimension is the observations.
 
         Parameters
         ----------
         n : int, optional
-            How many draws; as many as particles if not given.
+            Number of draws; as many as particles if not given.
+        generator : Generator, optional
+            Of the draws.
         """
         try:
             import arviz
@@ -198,14 +229,15 @@ class PosteriorSamples(Described):
 
     @classmethod
     def load(cls, path: str | Path) -> PosteriorSamples:
-        """Read what :meth:`save` wrote."""
+        """Read a folder that :meth:`save` wrote."""
         _, tensors = read_pair(Path(path), "posterior")
         return cls(**tensors)
 
 
 def lineage_error(log_weights: Tensor, ancestors: Tensor, log_evidence: Tensor) -> Tensor:
-    r"""Standard error of the log evidence of one run, from its lines of descent, (B,) or (), nats.
+    r"""Estimate the standard error of the log evidence of one run, in nats.
 
+    It comes from lines of descent:
     :math:`\sqrt{(\sum_f W_f^2 - 1/N)\, N / (N - 1)}` with :math:`W_f` the weight of all particles that descend from
     the first draw f. It is right as N grows, errs on the large side under systematic resampling, and is nan where fewer
     than two effective lines are left.
@@ -215,7 +247,13 @@ def lineage_error(log_weights: Tensor, ancestors: Tensor, log_evidence: Tensor) 
     log_weights : Tensor, shape (B, N) or (N,)
         Normalised.
     ancestors : Tensor of int, same shape
+        Index of the first draw that each particle descends from.
     log_evidence : Tensor, shape (B,) or ()
+        Log evidence.
+
+    Returns
+    -------
+    Tensor, shape (B,) or ()
 
     References
     ----------

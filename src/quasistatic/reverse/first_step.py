@@ -43,6 +43,9 @@ class FixedFirstStep(ReverseKernel):
             raise ValueError("under a stationary first step a batch must not mix t = 1 with other steps")
         return self.kernel(x_t, t)
 
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution | None:
+        return self.kernel.denoise(x_t, t)
+
     def on(self, process: ForwardProcess) -> FixedFirstStep:
         if process is self.process:
             return self

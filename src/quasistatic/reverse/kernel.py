@@ -35,6 +35,10 @@ class ReverseKernel(nn.Module, ABC):
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of one step back."""
 
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution | None:
+        r"""Return the distribution of the data, :math:`\hat p(x_0 \mid x_t)`, or None where the kernel has none."""
+        return None
+
     def on(self: Kernel, process: ForwardProcess) -> Kernel:
         """Return this kernel on another grid of steps, sharing all parameters.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -10,23 +13,86 @@ from quasistatic.storage.modules import saveable
 
 __all__ = ["Chain", "Elementwise", "Transform"]
 
+Grid = tuple[float, float, float]
+"""Distance of levels, first level and last level."""
+
 
 class Transform(nn.Module):
-    """A map to model units with its log-determinant; the identity, unless a subclass says else."""
+    """A map to model units with its log-determinant.
 
-    random: bool = False  # does forward draw noise?
-    takes_holes: bool = False  # may entries be missing, that is nan?
+    The base class is the identity.
+    """
+
+    random: bool = False
+    """Whether ``forward`` draws noise."""
+    takes_missing: bool = False
+    """Whether entries may be missing, that is nan."""
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={brief(value)}" for name, value in self.named_buffers(recurse=False))
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Data (batch, *event) to model units, and log |dz/dx|, (batch,)."""
+        """Map data (batch, *event) to model units, with log |dz/dx|, (batch,)."""
         return x, x.new_zeros(len(x), dtype=torch.float64)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Model units back to data units."""
+        """Map model units back to data units."""
         return z
+
+    # ---- what observations need to know
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether each entry is transformed on its own."""
+        return type(self) is Transform
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether :meth:`smooth_inverse` is a linear map plus a constant."""
+        return type(self) is Transform
+
+    @property
+    def grid(self) -> Grid | None:
+        """Distance, first and last of the levels in model units, where the data is kept on a grid."""
+        return None
+
+    @property
+    def mixed_columns(self) -> Tensor | None:
+        """Columns that are mixed with each other, or None for all."""
+        return None
+
+    def pieces(self) -> list[Transform]:
+        """List the transforms that change a complete row, in order."""
+        return [] if type(self) is Transform else [self]
+
+    def smooth_inverse(self, z: Tensor) -> Tensor:
+        """Map back to data units without rounding; a dequantised integer is its value plus one half on average."""
+        return self.inverse(z)
+
+    def inverse_with_gradient(self, z: Tensor) -> Tensor:
+        """Map back to data units with the gradient of :meth:`smooth_inverse`."""
+        smooth = self.smooth_inverse(z)
+        return smooth + (self.inverse(z) - smooth).detach()
+
+    def inverse_matrix(self, event: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return the matrix and the constant of a linear :meth:`smooth_inverse`.
+
+        Parameters
+        ----------
+        event : sequence of int
+            Shape of one event, with d entries.
+        device : device
+            Of the result.
+
+        Returns
+        -------
+        Tensor, shape (d, d)
+        Tensor, shape (1, *event)
+        """
+        d = math.prod(event)
+        zero = self.smooth_inverse(torch.zeros(1, *event, dtype=torch.float64, device=device))
+        units = torch.eye(d, dtype=torch.float64, device=device).view(d, *event)
+        return (self.smooth_inverse(units) - zero).flatten(1).T, zero
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Follow the module to another device, but stay in float64."""
@@ -38,13 +104,38 @@ class Transform(nn.Module):
         return self
 
 
+class Elementwise(Transform):
+    """A map of each entry on its own."""
+
+    @property
+    def is_elementwise(self) -> bool:
+        return True
+
+    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return entries in model units and the log-derivative of each, both of the shape of ``x``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.each(x, generator)
+        return z, log_slope.flatten(1).sum(1)
+
+
 @saveable
 class Chain(Transform):
-    """Transforms one after the other; an empty chain changes nothing."""
+    """Transforms one after the other; an empty chain changes nothing.
+
+    Parameters
+    ----------
+    *parts : Transform
+        In the order from data to model units.
+    """
 
     def __init__(self, *parts: Transform) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+
+    def _each(self) -> list[Transform]:
+        return list(self.parts)  # type: ignore[arg-type]
 
     @property
     def random(self) -> bool:  # type: ignore[override]
@@ -52,12 +143,32 @@ class Chain(Transform):
         return any(part.random for part in self.parts)
 
     @property
-    def takes_holes(self) -> bool:  # type: ignore[override]
+    def takes_missing(self) -> bool:  # type: ignore[override]
         """Whether rows may have missing entries."""
-        return any(part.takes_holes for part in self.parts)
+        return any(part.takes_missing for part in self.parts)
+
+    @property
+    def is_elementwise(self) -> bool:
+        return all(part.is_elementwise for part in self.pieces())
+
+    @property
+    def is_linear(self) -> bool:
+        return all(part.is_linear for part in self.pieces())
+
+    @property
+    def grid(self) -> Grid | None:
+        return next((part.grid for part in self._each() if part.grid is not None), None)
+
+    @property
+    def mixed_columns(self) -> Tensor | None:
+        mixing = [part for part in self.pieces() if not part.is_elementwise]
+        return mixing[0].mixed_columns if len(mixing) == 1 else None
+
+    def pieces(self) -> list[Transform]:
+        return [piece for part in self._each() for piece in part.pieces()]
 
     def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """What the parts together do to each entry, if all are :class:`Elementwise`."""
+        """Return each entry in model units and its log-derivative, if all parts are :class:`Elementwise`."""
         z = x.double()
         log_slope = torch.zeros_like(z)
         for part in self.parts:
@@ -74,18 +185,16 @@ class Chain(Transform):
 
     def inverse(self, z: Tensor) -> Tensor:
         z = z.double()
-        for part in reversed(list(self.parts)):
-            z = part.inverse(z)  # type: ignore[operator]
+        for part in reversed(self._each()):
+            z = part.inverse(z)
         return z
 
+    def smooth_inverse(self, z: Tensor) -> Tensor:
+        for part in reversed(self._each()):
+            z = part.smooth_inverse(z)
+        return z
 
-class Elementwise(Transform):
-    """A map of each entry on its own."""
-
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Entries in model units, and the log-derivative of each, both of the shape of ``x``."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.each(x, generator)
-        return z, log_slope.flatten(1).sum(1)
+    def inverse_with_gradient(self, z: Tensor) -> Tensor:
+        for part in reversed(self._each()):
+            z = part.inverse_with_gradient(z)
+        return z

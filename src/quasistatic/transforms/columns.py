@@ -1,4 +1,4 @@
-"""A transform of some columns of a table."""
+"""Transforms of some columns of a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = ["OnColumns"]
 
 @saveable
 class OnColumns(Transform):
-    """Transforms of blocks of the columns of a table, each on its own; other columns stay as they are.
+    """Transforms of blocks of the columns of a table.
+
+    Columns that are in no block stay as they are.
 
     Parameters
     ----------
@@ -26,6 +28,7 @@ class OnColumns(Transform):
 
     Examples
     --------
+    >>> import torch
     >>> from quasistatic.transforms import Affine
     >>> halved = OnColumns([Affine(torch.zeros(1), torch.tensor([2.0]))], [[1]])
     >>> z, log_det = halved(torch.tensor([[4.0, 4.0], [4.0, float("nan")]]))
@@ -53,21 +56,44 @@ class OnColumns(Transform):
         log_det = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for part, column in self._blocks(x):
             block = x.index_select(1, column).double()
-            hole = block.isnan()
-            if hole.any() and isinstance(part, Elementwise | Chain):
-                # any value that is there will do in place of a hole
-                there = block.nan_to_num(nan=-torch.inf).amax(0)
-                there = torch.where(torch.isfinite(there), there, 0.0)
-                moved, log_slope = part.each(torch.where(hole, there, block), generator)
-                z[:, column] = moved.masked_fill(hole, torch.nan)
-                log_det = log_det + log_slope.masked_fill(hole, 0.0).sum(1)
+            missing = block.isnan()
+            if missing.any() and isinstance(part, Elementwise | Chain):
+                # any observed value will do in place of a missing entry
+                observed = block.nan_to_num(nan=-torch.inf).amax(0)
+                observed = torch.where(torch.isfinite(observed), observed, 0.0)
+                moved, log_slope = part.each(torch.where(missing, observed, block), generator)
+                z[:, column] = moved.masked_fill(missing, torch.nan)
+                log_det = log_det + log_slope.masked_fill(missing, 0.0).sum(1)
             else:
                 z[:, column], part_log_det = part(block, generator)
                 log_det = log_det + part_log_det
         return z, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
+        return self._inverted(z, "inverse")
+
+    def smooth_inverse(self, z: Tensor) -> Tensor:
+        return self._inverted(z, "smooth_inverse")
+
+    def inverse_with_gradient(self, z: Tensor) -> Tensor:
+        return self._inverted(z, "inverse_with_gradient")
+
+    def _inverted(self, z: Tensor, method: str) -> Tensor:
         x = z.double().clone()
         for part, column in self._blocks(z):
-            x[:, column] = part.inverse(x.index_select(1, column))
+            x[:, column] = getattr(part, method)(x.index_select(1, column))
         return x
+
+    @property
+    def is_elementwise(self) -> bool:
+        return all(part.is_elementwise for part in self.parts)
+
+    @property
+    def is_linear(self) -> bool:
+        return all(part.is_linear for part in self.parts)
+
+    @property
+    def mixed_columns(self) -> Tensor | None:
+        """Columns of the block that is mixed, if there is one such block."""
+        mixed = [c for part, c in zip(self.parts, self.columns, strict=True) if not part.is_elementwise]
+        return mixed[0] if len(mixed) == 1 else None

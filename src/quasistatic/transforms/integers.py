@@ -1,4 +1,4 @@
-"""Integers as numbers: dequantised, on a grid of levels, through their histogram."""
+"""Transforms of integers to numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,15 @@ class Dequantise(Elementwise):
         noise = uniform(x.shape, generator, like=x, dtype=torch.float64)
         return x + noise, torch.zeros_like(noise)
 
+    @property
+    def is_linear(self) -> bool:
+        return True
+
     def inverse(self, z: Tensor) -> Tensor:
         return z.floor().clamp(0, self.levels - 1)
+
+    def smooth_inverse(self, z: Tensor) -> Tensor:
+        return z - 0.5
 
 
 @saveable
@@ -67,6 +74,21 @@ class Levels(Transform):
             raise InputError(f"every entry must be an integer from 0 to {self.levels - 1}, but one is not")
         half = (self.levels - 1) / 2.0
         return (x - half) / half, torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+    @property
+    def is_elementwise(self) -> bool:
+        return True
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def grid(self) -> tuple[float, float, float]:
+        return 2.0 / (self.levels - 1), -1.0, 1.0
+
+    def smooth_inverse(self, z: Tensor) -> Tensor:
+        return (z + 1.0) * (0.5 * (self.levels - 1))
 
     def inverse(self, z: Tensor) -> Tensor:
         half = (self.levels - 1) / 2.0

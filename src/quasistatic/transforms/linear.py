@@ -1,4 +1,4 @@
-"""Linear changes of variables: scale and shift, whitening."""
+"""Linear changes of variables."""
 
 from __future__ import annotations
 
@@ -59,6 +59,10 @@ class Affine(Elementwise):
             raise InputError(f"data of variance {float(variance)} cannot be scaled to variance 1")
         return cls(torch.as_tensor(mean), torch.as_tensor(variance).sqrt())
 
+    @property
+    def is_linear(self) -> bool:
+        return True
+
     def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         return (x - self.shift) / self.scale, -self.scale.log().expand(x.shape)
 
@@ -116,6 +120,10 @@ class Whiten(Transform):
     def by(cls, mean: Tensor, cov: Tensor) -> Whiten:
         """Whiten by a mean and covariance that are known: W is the symmetric root of the inverse correlations, scaled."""
         return cls(mean, inverse_root(cov))
+
+    @property
+    def is_linear(self) -> bool:
+        return True
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         log_det = torch.linalg.slogdet(self.matrix)[1]

@@ -50,7 +50,7 @@ class Complete(Transform):
     (2.0, 0.0)
     """
 
-    takes_holes = True
+    takes_missing = True
     mean: Tensor
     cov: Tensor
 
@@ -71,9 +71,12 @@ class Complete(Transform):
         self.rates = [rate.double() for rate in rates]
 
     @property
-    def law(self) -> Normal:
-        """The normal law of the numeric columns."""
+    def normal(self) -> Normal:
+        """Gaussian of the numeric columns."""
         return Normal(self.mean, self.cov)
+
+    def pieces(self) -> list[Transform]:
+        return []  # a complete row stays as it is
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         z = x.double().clone()
@@ -81,7 +84,7 @@ class Complete(Transform):
         if not z.isnan().any():
             return z, log_det
         if self.numeric:
-            numbers, log_q = self.law.draw(z[:, self.numeric], generator)
+            numbers, log_q = self.normal.draw(z[:, self.numeric], generator)
             z[:, self.numeric] = numbers
             log_det = log_det - log_q
         for rate, column in zip(self.rates, self.discrete, strict=True):

@@ -1,265 +1,273 @@
-r"""What evidence is: a positive r(x), and products of laws with it.
+r"""Observations, which multiply a distribution by a positive factor r(x).
 
-A posterior :math:`\tilde p(x_0) \propto p(x_0)\, r(x_0)` asks for the product of r with every kernel of the chain
+A posterior :math:`\tilde p(x_0) \propto p(x_0)\, r(x_0)` needs the product of r with every kernel of the chain
 (Sohl-Dickstein et al. 2015, Section 2.5). Where that product has a closed form it is taken. Elsewhere r is replaced by
-:math:`r(\mu)\, e^{g \cdot (x - \mu)}` with :math:`g = \nabla \log r(\mu)`, the paper's perturbation (eq. 61), and the
-``gap`` between the two goes into the weights, so that nothing is lost but efficiency.
+:math:`r(\mu)\, e^{g \cdot (x - \mu)}` with :math:`g = \nabla \log r(\mu)`, the paper's perturbation (eq. 61). The
+``difference`` between the two enters the weights, so only efficiency is lost.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from quasistatic.checks import LARGEST, instance_of
-from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
-from quasistatic.distributions.conditioning import observe_bits, observe_classes, reweighted
-from quasistatic.distributions.discretised import DiscretisedGaussian
-from quasistatic.distributions.operations import mean
-from quasistatic.distributions.weighted_levels import ObservedLevels
+from quasistatic.checks import LARGEST
+from quasistatic.distributions import Distribution, EntryFactor
 from quasistatic.errors import InputError
+from quasistatic.forward import ForwardProcess
+from quasistatic.posterior.observations.tilt import Tilt
 from quasistatic.printing import Described
+from quasistatic.transforms import Transform
 
-__all__ = ["JointObservation", "Observation", "Tilt", "as_observation"]
+if TYPE_CHECKING:
+    from quasistatic.posterior.observations.joint import JointObservation
+
+__all__ = ["EntryObservation", "Observation"]
 
 E = TypeVar("E", bound="Observation")
 
 
-class Tilt(NamedTuple):
-    """A law multiplied by a power of r, or by a stand-in for it.
+class MaskedStates(NamedTuple):
+    """States of a chain, some of whose entries may be masked."""
 
-    Attributes
-    ----------
-    law : Distribution
-        The product, renormalised.
-    log_z : Tensor, shape (batch,)
-        Log normaliser of that very product.
-    log_lookahead : Tensor, shape (batch,)
-        The best guess of the log of E r; ``log_z`` where the product is with r itself.
-    gap : callable or None
-        x -> log r - log stand-in, (batch,); None where the product is with r itself.
-    """
+    stationary: Distribution
+    """Where the chain starts; it has masks if the process is absorbing."""
+    fill: Tensor
+    """Values that stand for masked entries in a function of all entries: means of the null model, (1, *event)."""
 
-    law: Distribution
-    log_z: Tensor
-    log_lookahead: Tensor
-    gap: Callable[[Tensor], Tensor] | None = None
-
-    def log_weight(self, x: Tensor) -> Tensor:
-        """Log of p(x) r(x) / law(x) at draws x of the law, (batch,)."""
-        return self.log_z if self.gap is None else self.log_z + self.gap(x)
+    def mask(self, x: Tensor) -> Tensor | None:
+        """Return which entries of states are masked; None if the process has no masks."""
+        return self.stationary.masked(x)
 
 
 class Observation(Described, ABC):
-    """What is known about x, told by log r(x). ``a & b`` is both, if their errors are independent.
+    r"""What is known about x, as a positive function log r(x).
 
-    It is made of tensors of one event, or of a batch of B observations; :meth:`on` checks them against an event shape.
+    ``a & b`` is both, if their errors are independent. An observation is made of tensors of one event, or of a batch
+    of B observations; :meth:`on` checks them against an event shape.
 
     Attributes
     ----------
     n_observations : int
-        B, known after :meth:`on`; 1 for a single observation.
-    versions : int
-        More than 1 if each observation stands there once for each of N particles, B * N rows, that differ in
-        something random about it.
+        B, set by :meth:`on`; 1 for a single observation.
+    n_copies : int
+        Copies of each observation, one for each of N particles, which differ in random noise. There are B * N rows.
     batched : bool
         Whether a batch axis was given.
-    vanishes : bool
+    has_zeros : bool
         Whether r is zero somewhere, as it is for entries known exactly.
-    closed : bool
+    has_closed_form : bool
         Whether products with the kernels it suits have a closed form.
+    log_jacobian : Tensor, shape (1,), or None
+        Log of the factor that :meth:`through` leaves to be added to the log evidence.
     """
 
     event: tuple[int, ...] | None = None
     n_observations: int = 1
-    versions: int = 1
+    n_copies: int = 1
     batched: bool = False
-    vanishes: bool = False
-    closed: bool = True
+    has_zeros: bool = False
+    has_closed_form: bool = True
+    log_jacobian: Tensor | None = None
+    states: MaskedStates | None = None
+    known_mask: Tensor | None = None
+    """Entries that are known exactly, (1 or B, *event), where there are any."""
 
     def on(self: E, event: Sequence[int], device: torch.device | str = "cpu") -> E:
-        """Check the evidence against an event shape, and put a batch axis (1 or B) first, in float64."""
+        """Check the observation against an event shape.
+
+        Parameters
+        ----------
+        event : sequence of int
+            Shape of one event.
+        device : device
+            Where the tensors go.
+
+        Returns
+        -------
+        Observation
+            With a batch axis (1 or B) first, in float64.
+        """
         event = tuple(event)
         return self if self.event == event else self._bound_to(event, device)
 
     @abstractmethod
     def _bound_to(self: E, event: tuple[int, ...], device: torch.device | str) -> E:
-        """Do what :meth:`on` does, for evidence that is not bound yet."""
+        """Do what :meth:`on` does, for an observation without an event shape."""
 
     @abstractmethod
     def rows(self: E, index: Tensor) -> E:
-        """The observations of some rows; a single one stays as it is, and serves any number of rows."""
+        """Select observations by index; a single one stays as it is, and serves any number of rows."""
 
     @abstractmethod
     def log_r(self, x: Tensor) -> Tensor:
-        """Log r of each row in nats, (batch,)."""
+        """Return log r of each row in nats, (batch,)."""
 
     @abstractmethod
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        """Multiply each row's law with r to the power ``share`` > 0.
+    def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
+        """Multiply each row's distribution by r to the power ``share``.
 
-        Where there is no closed form it is the paper's first order (eq. 61), or, ``refined``, something better.
+        Parameters
+        ----------
+        p : Distribution
+            One row for each observation, or any number of rows for a single one.
+        share : float
+            Above 0.
+        improved : bool
+            Where there is no closed form, use something better than the paper's first order (eq. 61).
         """
 
     def lookahead(self, p: Distribution) -> Tensor:
-        """Best guess of log E r under each row's law, (batch,): of the ``refined`` product what a look ahead needs."""
-        return self.product(p, refined=True).log_lookahead
+        """Estimate log E r under each row's distribution, (batch,)."""
+        return self.product(p, improved=True).log_lookahead
 
-    def entry_logs(self, values: Tensor) -> Tensor:
-        r"""Log :math:`r_i(v)` of each entry at each of K values, (batch or 1, \*event, K), for evidence of entries."""
-        raise InputError(f"evidence of type {type(self).__name__} is not about entries one by one")
+    # ---- states with masked entries
+
+    def on_states(self: E, process: ForwardProcess) -> E:
+        """Define r for states of a process, some of whose entries may be masked.
+
+        A factor of single entries leaves out the entries that are masked. A function of all entries is evaluated with
+        the mean of the process's null model in their place. Both are positive and equal r where nothing is masked, so
+        weights stay exact.
+        """
+        assert self.event is not None
+        shape = (1, *self.event)
+        states = MaskedStates(process.stationary(shape, torch.float64), process.null(shape, torch.float64).mean)
+        if states.mask(states.fill) is None:
+            return self
+        other = copy.copy(self)
+        other.states = states
+        return other
+
+    def log_potential(self, x: Tensor) -> Tensor:
+        """Return log r of states, (batch,), some of whose entries may be masked; see :meth:`on_states`."""
+        mask = None if self.states is None else self.states.mask(x)
+        if mask is None or self.states is None:
+            return self.log_r(x)
+        return self.log_r(torch.where(mask, self.states.fill, x))
+
+    # ---- units
+
+    def through(self, transform: Transform, generator: Generator | None = None, n_copies: int = 1) -> Observation:
+        """Carry the observation from data units to model units.
+
+        Parameters
+        ----------
+        transform : Transform
+            From data units to model units.
+        generator : Generator, optional
+            For transforms that draw noise.
+        n_copies : int
+            Copies of each known integer that the transform dequantises, each with noise of its own.
+
+        Returns
+        -------
+        Observation
+            About z = transform(x). Its ``log_jacobian`` is to be added to the log evidence.
+
+        Raises
+        ------
+        InputError
+            If the observation has no form in model units.
+        """
+        if not transform.pieces():
+            return self
+        return self._through(transform, generator, n_copies)
+
+    def _through(self, transform: Transform, generator: Generator | None, n_copies: int) -> Observation:
+        raise InputError(
+            f"a {type(self).__name__} cannot pass the transform of this model: give what is known as a LogFactor of x"
+        )
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Put known entries into samples (B, N, *event), free of rounding."""
+        return x
+
+    # ---- kernels, and other observations
 
     def tilt(self, p: Distribution, t: int = 0, n_steps: int | None = None) -> tuple[Distribution, Tensor]:
-        r"""Product kernel :math:`p\, r_t / Z` and log Z.
+        r"""Return the product kernel :math:`p\, r_t / Z` and log Z.
 
         Without a closed form it is the product with the paper's first-order stand-in for r.
 
         Parameters
         ----------
         p : Distribution
-            Law of x_t, one row for each observation, or any number of rows for a single one.
+            Distribution of x_t, one row for each observation, or any number of rows for a single one.
         t : int
+            Step.
         n_steps : int, optional
             T, for :math:`r_t = r^{(T-t)/T}`; if not given :math:`r_t = r`, the choice of the paper's experiments (eq. 23).
 
         Examples
         --------
+        >>> import torch
         >>> from quasistatic.distributions import Bernoulli
         >>> from quasistatic.posterior.observations import BitFlipChannel
-        >>> law, log_z = BitFlipChannel(torch.tensor([1.0]), rate=0.1).tilt(Bernoulli(torch.tensor([[0.5]])))
-        >>> round(law.probs.item(), 4), round(log_z.exp().item(), 4)
+        >>> p, log_z = BitFlipChannel(torch.tensor([1.0]), rate=0.1).tilt(Bernoulli(torch.tensor([[0.5]])))
+        >>> round(p.probs.item(), 4), round(log_z.exp().item(), 4)
         (0.9, 0.5)
         """
-        event = mean(p).shape[1:]
-        here = self.on(event, mean(p).device)
+        here = self.on(p.mean.shape[1:], p.mean.device)
         share = 1.0 if n_steps is None else 1.0 - t / n_steps
         if share == 0.0:
-            return p, mean(p).new_zeros(len(mean(p)))
+            return p, p.mean.new_zeros(len(p.mean))
         product = here.product(p, share)
-        return product.law, product.log_z
+        return product.distribution, product.log_z
 
     def __and__(self, other: Observation | Callable[[Tensor], Tensor]) -> JointObservation:
-        return JointObservation(self, as_observation(other, "what stands after &"))
+        from quasistatic.posterior.observations.joint import both  # which needs this module
+
+        return both(self, other)
 
     def __rand__(self, other: Callable[[Tensor], Tensor]) -> JointObservation:
-        return JointObservation(as_observation(other, "what stands before &"), self)
+        from quasistatic.posterior.observations.joint import both
 
-    def _of_mixture(self, p: Mixture, share: float) -> Tilt:
-        """Products with each component, in closed form."""
-        index = torch.arange(len(p.log_weights), device=p.log_weights.device).repeat_interleave(p.n_components)
-        parts = self.rows(index).product(p.components, share)
-        law, log_z = reweighted(p, parts.law, parts.log_z)
-        return Tilt(law, log_z, log_z)
-
-    def _of_values(self, p: Distribution, share: float) -> Tilt | None:
-        """Product with a law of bits, classes or levels by :meth:`entry_logs`; None for a law of numbers."""
-        log_z: Tensor
-        law: Distribution
-        if isinstance(p, Bernoulli):
-            log_zero, log_one = (share * self.entry_logs(p.probs.new_tensor([0.0, 1.0]))).unbind(-1)
-            law, log_z = observe_bits(p, log_one, log_zero)
-        elif isinstance(p, Categorical):
-            index = torch.arange(p.n_classes, dtype=p.log_probs.dtype, device=p.log_probs.device)
-            law, log_z = observe_classes(p, share * self.entry_logs(index))
-        elif isinstance(p, DiscretisedGaussian | ObservedLevels):
-
-            def log_r(rows: slice, values: Tensor) -> Tensor:
-                return share * self.rows(torch.arange(rows.start, rows.stop, device=values.device)).entry_logs(values)
-
-            law, log_z = ObservedLevels.of(p, log_r)
-        else:
-            return None
-        return Tilt(law, log_z, log_z)
+        return both(other, self)
 
 
-def as_observation(value: Any, name: str = "evidence") -> Observation:
-    r"""Take evidence as it is, and a function log r(x) as :class:`LogFactor`.
+class EntryObservation(Observation):
+    """An observation that is a factor of each entry."""
 
-    Parameters
-    ----------
-    value : Evidence or callable
-        A function takes (n, \*event) to (n,), nats.
-    name : str
-        What to call it in the message.
-    """
-    if isinstance(value, Observation):
-        return value
-    if callable(value) and not isinstance(value, type):
-        from quasistatic.posterior.observations.function import LogFactor  # which needs this module
+    @abstractmethod
+    def factor(self, share: float = 1.0) -> EntryFactor:
+        """Return r to the power ``share`` as a factor of entries."""
 
-        return LogFactor(value)
-    rule = "evidence, such as a GaussianMeasurement or KnownEntries, or a function log r(x)"
-    raise InputError(f"{name} must be {rule}, got {type(value).__name__}")
-
-
-class JointObservation(Observation):
-    """Several pieces of evidence at once.
-
-    Parameters
-    ----------
-    *parts : Evidence
-        Those with closed forms are multiplied in first, whatever the order.
-    """
-
-    def __init__(self, *parts: Observation) -> None:
-        if not parts:
-            raise InputError("a product of evidence needs at least one part")
-        flat: list[Observation] = []
-        for part in parts:
-            instance_of("each part", part, Observation, "evidence")
-            flat.extend(part.parts if isinstance(part, JointObservation) else (part,))
-        self.parts: tuple[Observation, ...] = tuple(sorted(flat, key=lambda part: not part.closed))
-        self.vanishes = any(part.vanishes for part in flat)
-        self.closed = all(part.closed for part in flat)
-
-    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> JointObservation:
-        product = JointObservation(*(part.on(event, device) for part in self.parts))
-        counts = {part.n_observations for part in product.parts} - {1}
-        if len(counts) > 1:
-            raise InputError(f"the parts of the evidence hold {sorted(counts)} observations, but must hold as many or one")
-        product.event = event
-        product.n_observations = max(counts, default=1)
-        product.versions = max(part.versions for part in product.parts)
-        product.batched = any(part.batched for part in product.parts)
-        _refuse_known_twice(product.parts)
-        return product
-
-    def rows(self, index: Tensor) -> JointObservation:
-        product = JointObservation(*(part.rows(index) for part in self.parts))
-        product.event, product.versions = self.event, self.versions
-        product.n_observations = len(index) if self.n_observations > 1 else 1
-        return product
+    @abstractmethod
+    def each_log_r(self, x: Tensor) -> Tensor:
+        r"""Return the log factor of each entry, (batch, \*event)."""
 
     def log_r(self, x: Tensor) -> Tensor:
-        return torch.stack([part.log_r(x) for part in self.parts]).sum(0)
+        return self.each_log_r(x).flatten(1).sum(1)
 
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        tilts: list[Tilt] = []
-        for part in self.parts:
-            tilts.append(part.product(tilts[-1].law if tilts else p, share, refined))
-        gaps = [tilt.gap for tilt in tilts if tilt.gap is not None]
-        return Tilt(
-            tilts[-1].law,
-            torch.stack([tilt.log_z for tilt in tilts]).sum(0),
-            torch.stack([tilt.log_lookahead for tilt in tilts]).sum(0),
-            (lambda x: torch.stack([gap(x) for gap in gaps]).sum(0)) if gaps else None,
-        )
+    def log_potential(self, x: Tensor) -> Tensor:
+        mask = None if self.states is None else self.states.mask(x)
+        each = self.each_log_r(x)
+        return (each if mask is None else torch.where(mask, 0.0, each)).flatten(1).sum(1)
 
-
-def _refuse_known_twice(parts: Sequence[Observation]) -> None:
-    masks: list[Tensor] = [part.mask for part in parts if part.vanishes and hasattr(part, "mask")]
-    total = sum(mask.long() for mask in masks)
-    if isinstance(total, Tensor) and (total > 1).any():
-        where = (total > 1).nonzero()[0, 1:].tolist()
-        raise InputError(f"the entry at index {where} is given as known twice")
+    def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
+        return Tilt.exact(p.condition(self.factor(share)))
 
 
 def batch_first(x: Any, event: Sequence[int], what: str, device: torch.device | str) -> tuple[Tensor, bool]:
-    """Values of one event, or of a batch, as (1 or B, *event) in float64, and whether there was a batch."""
+    """Return values as (1 or B, *event) in float64, and whether there was a batch.
+
+    Parameters
+    ----------
+    x : array or Tensor, shape (*event) or (B, *event)
+        The values.
+    event : sequence of int
+        Shape of one event.
+    what : str
+        Name of the values in messages.
+    device : device
+        Where the values go.
+    """
     value = torch.as_tensor(x, device=device)
     value = value if value.dtype == torch.bool else value.double()
     event = tuple(event)
@@ -271,7 +279,7 @@ def batch_first(x: Any, event: Sequence[int], what: str, device: torch.device | 
 
 
 def require_finite(x: Tensor, what: str) -> None:
-    """Refuse nan and infinity, and say where."""
+    """Refuse nan, infinity and numbers above the largest, with the place of the first."""
     bad = ~torch.isfinite(x)
     if bad.any():
         where = bad.nonzero()[0].tolist()

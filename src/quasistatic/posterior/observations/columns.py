@@ -1,4 +1,4 @@
-"""Known entries of a mixed table, whose numbers the model sees whitened."""
+"""Known entries of a mixed table, whose numbers the model has whitened."""
 
 from __future__ import annotations
 
@@ -8,32 +8,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quasistatic.distributions import (
-    LOG_2PI,
-    Bernoulli,
-    Categorical,
-    Distribution,
-    Gaussian,
-    Joint,
-    Mixture,
-    MultivariateGaussian,
-)
-from quasistatic.distributions.conditioning import observe_bits
+from quasistatic.distributions import LOG_2PI, Distribution, Gaussian, Joint, KnownValues, Mixture, MultivariateGaussian
 from quasistatic.distributions.low_rank import LowRankGaussian
-from quasistatic.distributions.operations import unsupported
+from quasistatic.errors import InputError
 from quasistatic.linalg import cholesky
-from quasistatic.posterior.observations.base import Observation, Tilt
+from quasistatic.posterior.observations.base import Observation
+from quasistatic.posterior.observations.tilt import Tilt
 
 __all__ = ["KnownColumns"]
 
 
 class _Plane(NamedTuple):
-    """What known numbers leave of a normal law with independent coordinates."""
+    """What known numbers leave of a Gaussian with independent coordinates."""
 
     centre: Tensor
     """(n, k), the mean."""
     across: Tensor
-    """(n, k, h), directions of the hidden numbers."""
+    """(n, k, h), directions of the missing numbers."""
     lower: Tensor
     """(n, h, h), Cholesky factor of their precision."""
     log_z: Tensor
@@ -41,17 +32,19 @@ class _Plane(NamedTuple):
 
 
 class KnownColumns(Observation):
-    r"""Some entries of the rows of a table are known exactly; numbers are seen through :math:`y = B z + c`.
+    r"""Some entries of the rows of a table are known exactly, and numbers are whitened.
 
-    Whitening mixes numbers, so a known number is an exact linear measurement of z. Its product with a normal law has a
-    closed form: the law is told in y, conditioned there, and told in z again. Bits and classes are known as they are. The
-    evidence is a density in y, and a probability of bits and classes.
+    The columns y of numbers are :math:`y = B z + c` in model units z. Whitening mixes numbers, so a known number is an
+    exact linear measurement of z. Its product with a Gaussian has a closed form: it is taken to y, conditioned there, and
+    taken back to z. Bits and classes are known as they are. The evidence is a density in y, and a probability of bits and
+    classes.
 
     Parameters
     ----------
     known : Tensor of bool, shape (B, d)
+        Which entries are known.
     values : Tensor, shape (B, d)
-        In the units of y; what stands outside ``known`` is not used.
+        In the units of y; values outside ``known`` are not used.
     matrix, shift : Tensor, shape (k, k) and (k,)
         B and c, of the block of numbers.
 
@@ -59,16 +52,20 @@ class KnownColumns(Observation):
     --------
     Two numbers y that are 0.8 correlated; the first is known to be 1, so the second is 0.8 on average:
 
+    >>> import torch
     >>> root = torch.tensor([[1.0, 0.0], [0.8, 0.6]], dtype=torch.float64)
     >>> seen = KnownColumns(torch.tensor([[True, False]]), torch.tensor([[1.0, 0.0]]), root, torch.zeros(2))
     >>> white = Gaussian(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
-    >>> law = seen.product(Joint([white], [torch.tensor([0, 1])])).law
-    >>> [round(v, 6) for v in (root @ law.parts[0].mean[0]).tolist()]
+    >>> p = seen.product(Joint([white], [torch.tensor([0, 1])])).distribution
+    >>> [round(v, 6) for v in (root @ p.parts[0].mean[0]).tolist()]
     [1.0, 0.8]
     """
 
-    vanishes = True
+    has_zeros = True
     batched = True
+    log_slope: Tensor | None = None
+    """Log of the derivative of the known entries, (B,), where the values are those of a transform."""
+    grid: tuple[float, float, float] | None = None
 
     def __init__(self, known: Tensor, values: Tensor, matrix: Tensor, shift: Tensor) -> None:
         self.known, self.values = known, values.double()
@@ -87,35 +84,57 @@ class KnownColumns(Observation):
             return self
         here = copy.copy(self)
         here.known, here.values, here.n_observations = self.known[index], self.values[index], len(index)
+        here.log_slope = None if self.log_slope is None else self.log_slope[index]
         return here
 
     def log_r(self, x: Tensor) -> Tensor:
-        """Zero, for draws of a product; no draw of another law agrees with numbers known exactly."""
+        """Return zero: this is r at draws of a product only, which agree with the known numbers."""
         return x.new_zeros(len(x))
 
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
+    def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
         if isinstance(p, Mixture):
-            return self._of_mixture(p, share)
-        if not isinstance(p, Joint):
-            raise unsupported(p)
-        pairs = [self._of_block(part, *self._about(columns)) for part, columns in zip(p.parts, p.columns, strict=True)]
-        total = torch.stack([log_z for _, log_z in pairs]).sum(0)
-        return Tilt(Joint([law for law, _ in pairs], p.columns), total, total)
+            return Tilt.exact(self._of_mixture(p)).plus(self.log_slope)
+        parts = [self._of_block(part, *self._about(columns)) for part, columns in self._blocks(p)]
+        total = torch.stack([log_z for _, log_z in parts]).sum(0)
+        columns = [columns for _, columns in self._blocks(p)]
+        return Tilt.exact((Joint([part for part, _ in parts], columns), total)).plus(self.log_slope)
+
+    def _of_mixture(self, p: Mixture) -> tuple[Distribution, Tensor]:
+        tilt = self._repeated(p)._without_slope().product(p.components)
+        return p.reweighted(tilt.distribution, tilt.log_z)
+
+    def _repeated(self, p: Mixture) -> KnownColumns:
+        """Repeat the observations for the components of a mixture."""
+        return self.rows(torch.arange(len(p), device=p.log_weights.device).repeat_interleave(p.n_components))
+
+    def _without_slope(self) -> KnownColumns:
+        here = copy.copy(self)
+        here.log_slope = None
+        return here
 
     def lookahead(self, p: Distribution) -> Tensor:
+        log_z = self._log_z(p)
+        return log_z if self.log_slope is None else log_z + self.log_slope
+
+    def _log_z(self, p: Distribution) -> Tensor:
+        """Return the log normaliser of the product without the product."""
         if isinstance(p, Mixture):
-            index = torch.arange(len(p.log_weights)).repeat_interleave(p.n_components)
-            inner = self.rows(index).lookahead(p.components)
+            inner = self._repeated(p)._log_z(p.components)
             return torch.logsumexp(p.log_weights + inner.view_as(p.log_weights), 1)
-        if not isinstance(p, Joint):
-            raise unsupported(p)
         each = []
-        for part, columns in zip(p.parts, p.columns, strict=True):
+        for part, columns in self._blocks(p):
             if isinstance(part, Gaussian):
                 each.append(self._plane(part, *self._about(columns)).log_z)
             else:
                 each.append(self._of_block(part, *self._about(columns))[1])
         return torch.stack(each).sum(0)
+
+    def _blocks(self, p: Distribution) -> list[tuple[Distribution, Tensor]]:
+        if not isinstance(p, Joint):
+            raise InputError(
+                f"known columns need the Joint distribution of a table, got a {type(p).__name__}: use KnownEntries"
+            )
+        return list(zip(p.parts, p.columns, strict=True))
 
     def _about(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.known[:, columns], self.values[:, columns]
@@ -125,36 +144,27 @@ class KnownColumns(Observation):
             plane = self._plane(p, known, values)
             root = torch.linalg.solve_triangular(plane.lower, plane.across.mT, upper=False).mT
             return LowRankGaussian(plane.centre, root, torch.zeros_like(plane.centre)), plane.log_z
-        if isinstance(p, MultivariateGaussian):
-            return self._of_numbers(p, known, values)
-        if isinstance(p, Bernoulli):
-            never = torch.full_like(p.probs, -torch.inf)
-            log_one = torch.where(known & (values == 0), never, 0.0)
-            log_zero = torch.where(known & (values == 1), never, 0.0)
-            return observe_bits(p, log_one, log_zero)
-        if isinstance(p, Categorical):
-            codes = torch.where(known, values, 0.0).to(p.log_probs.dtype).expand(p.log_probs.shape[:-1])
-            log_z = torch.where(known, p._each_log_prob(codes), 0.0)
-            sure = Categorical.points(codes, p.n_classes).log_probs
-            return Categorical(torch.where(known.unsqueeze(-1), sure, p.log_probs)), log_z.sum(1)
-        raise unsupported(p)
+        if isinstance(p, MultivariateGaussian | LowRankGaussian):
+            return self._of_numbers(p.as_multivariate(), known, values)
+        return p.condition(KnownValues(known, values.to(p.mean.dtype)))
 
     def _plane(self, p: Gaussian, known: Tensor, values: Tensor) -> _Plane:
-        r"""Where z can be, :math:`m + \delta + A_h u` with A the inverse of B and u the hidden numbers off their mean.
+        r"""Return where z can be, :math:`m + \delta + A_h u`.
 
-        There log p is a square in u, with the precision :math:`A_h^\top V^{-1} A_h`: as large as there are hidden numbers.
+        A is the inverse of B, and u are the missing numbers less their mean. There log p is a square in u, with the
+        precision :math:`A_h^\top V^{-1} A_h`, as large as there are missing numbers.
         """
         mean = p.mean @ self.matrix.T + self.shift
         known = known.expand(mean.shape)
         hidden = (~known).sum(1)
         width = max(1, int(hidden.max()))
-        which = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :width]  # hidden columns first, then some to fill up
-        there = torch.arange(width, device=which.device) < hidden.unsqueeze(1)
-        across = torch.where(there.unsqueeze(1), self.inverse.T[which].mT, 0.0)
+        order = known.to(torch.uint8).argsort(dim=1, stable=True)[:, :width]  # missing columns first, then some to fill up
+        valid = torch.arange(width, device=order.device) < hidden.unsqueeze(1)
+        across = torch.where(valid.unsqueeze(1), self.inverse.T[order].mT, 0.0)
         std = p.var.sqrt()
         off = torch.where(known, values - mean, 0.0) @ self.inverse.T
         scaled = across / std.unsqueeze(2)
-        precision = scaled.mT @ scaled + torch.diag_embed((~there).to(mean.dtype))
+        precision = scaled.mT @ scaled + torch.diag_embed((~valid).to(mean.dtype))
         lower = cholesky(precision)
         best = torch.cholesky_solve(scaled.mT @ (off / std).unsqueeze(2), lower)
         left = off - (across @ best).squeeze(2)
@@ -178,9 +188,9 @@ class KnownColumns(Observation):
         log_z = -0.5 * white.square().sum((1, 2)) - log_det - 0.5 * LOG_2PI * known.sum(1, dtype=cov.dtype)
         centre = torch.where(known, values, mean + (slope.mT @ white).squeeze(2))
         # what is left of the covariance, up to rounding, which must not cost positive definiteness
-        spread = cov.diagonal(dim1=1, dim2=2)
+        variances = cov.diagonal(dim1=1, dim2=2)
         left = torch.where(hidden & hidden.mT, cov - slope.mT @ slope, 0.0)
-        left = left + torch.diag_embed(torch.where(known, 1.0, 1e-12 * spread))
+        left = left + torch.diag_embed(torch.where(known, 1.0, 1e-12 * variances))
         rest = cholesky(left) * hidden
-        # a root of the covariance, though not a triangular one: draws, and sums of covariances, ask for no more
+        # a root of the covariance, though not a triangular one: draws and sums of covariances need no more
         return MultivariateGaussian((centre - self.shift) @ self.inverse.T, self.inverse @ rest), log_z

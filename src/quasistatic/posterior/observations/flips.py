@@ -1,4 +1,4 @@
-"""Bits seen through a channel that flips some of them."""
+"""Bits read through a channel that flips some of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from quasistatic.checks import tensor_of
-from quasistatic.distributions import Bernoulli, Categorical, Distribution, Mixture
+from quasistatic.distributions import ValueFactor
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Observation, Tilt, batch_first
+from quasistatic.posterior.observations.base import EntryObservation, batch_first
 
 __all__ = ["BitFlipChannel"]
 
 
-class BitFlipChannel(Observation):
-    r"""Each bit was read wrongly with some probability.
+class BitFlipChannel(EntryObservation):
+    r"""Bits that were read wrongly with some probability.
 
     .. math:: r(x) = \prod_i \epsilon^{[x_i \ne y_i]}\, (1 - \epsilon)^{[x_i = y_i]}
 
@@ -26,10 +26,11 @@ class BitFlipChannel(Observation):
     y : array or Tensor, shape (\*event) or (B, \*event)
         The bits that were read, 0 or 1.
     rate : float or Tensor, shape (\*event)
-        :math:`\epsilon`, strictly between 0 and 1; 0.5 says nothing about a bit.
+        :math:`\epsilon`, strictly between 0 and 1; 0.5 carries no information about a bit.
 
     Examples
     --------
+    >>> import torch
     >>> flips = BitFlipChannel(torch.tensor([1.0, 0.0]), rate=0.1).on((2,))
     >>> [round(v, 4) for v in flips.log_r(torch.tensor([[1.0, 0.0], [0.0, 0.0]])).exp().tolist()]
     [0.81, 0.09]
@@ -45,7 +46,7 @@ class BitFlipChannel(Observation):
         if not ((self.rate > 0) & (self.rate < 1)).all():
             raise InputError(
                 f"the rate of flips must lie strictly between 0 and 1, got {self.rate.tolist()}; "
-                "for bits that are known take KnownEntries"
+                "for bits that are known use KnownEntries"
             )
 
     def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> BitFlipChannel:
@@ -66,26 +67,14 @@ class BitFlipChannel(Observation):
         return flips
 
     def _logs(self) -> tuple[Tensor, Tensor]:
-        """Log r of a one and of a zero, for each bit."""
+        """Return log r of a one and of a zero, for each bit."""
         right, wrong = torch.log1p(-self.rate), self.rate.log()
         return torch.where(self.y == 1, right, wrong), torch.where(self.y == 1, wrong, right)
 
-    def log_r(self, x: Tensor) -> Tensor:
+    def each_log_r(self, x: Tensor) -> Tensor:
         log_one, log_zero = self._logs()
-        return (x * log_one + (1.0 - x) * log_zero).flatten(1).sum(1)
+        return x * log_one + (1.0 - x) * log_zero
 
-    def entry_logs(self, values: Tensor) -> Tensor:
+    def factor(self, share: float = 1.0) -> ValueFactor:
         log_one, log_zero = self._logs()
-        return torch.where(values == 1, log_one.unsqueeze(-1), log_zero.unsqueeze(-1))
-
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        if isinstance(p, Mixture):
-            return self._of_mixture(p, share)
-        tilt = self._of_values(p, share) if isinstance(p, Bernoulli) or _two_classes(p) else None
-        if tilt is None:
-            raise InputError("flipped bits are evidence about binary data; for numbers take GaussianMeasurement")
-        return tilt
-
-
-def _two_classes(p: Distribution) -> bool:
-    return isinstance(p, Categorical) and p.n_classes == 2
+        return ValueFactor(share * torch.stack([log_zero, log_one], -1), "bits read through a channel that flips them")

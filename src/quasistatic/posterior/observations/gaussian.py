@@ -1,4 +1,4 @@
-"""Measurements with Gaussian errors: of x, of some of its entries, or of any linear function."""
+"""Measurements with Gaussian errors of x, its entries or linear functions."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quasistatic.checks import LARGEST, SMALLEST, shown, tensor_of
-from quasistatic.distributions import LOG_2PI, Distribution, Gaussian, Mixture
-from quasistatic.distributions.conditioning import observe_entries, observe_linear
-from quasistatic.distributions.operations import span
+from quasistatic.distributions import LOG_2PI, Distribution, MeasuredEntries
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Observation, Tilt, batch_first, require_finite
+from quasistatic.posterior.observations.base import EntryObservation, Observation, batch_first, require_finite
 from quasistatic.posterior.observations.first_order import first_order, linear_pull
+from quasistatic.posterior.observations.function import CarriedFactor
+from quasistatic.posterior.observations.operators import check_linear
+from quasistatic.posterior.observations.tilt import Tilt
+from quasistatic.transforms import Transform
 
 __all__ = ["GaussianMeasurement"]
 
 Operator = Callable[[Tensor], Tensor]
 
-DENSE = 256  # entries of an event, up to which every particle may hold a covariance of all of them
+DENSE = 256
+"""Most entries of an event for which every particle may hold a covariance of all of them."""
 
 
-class GaussianMeasurement(Observation):
+class GaussianMeasurement(EntryObservation):
     r"""A noisy linear measurement, :math:`r(x) = \mathcal{N}(y;\, A x,\, s^2 I)`.
 
     Parameters
     ----------
     y : array or Tensor, shape (\*measured) or (B, \*measured)
+        The measurements.
     std : float or Tensor, shape (\*measured)
-        s, positive.
+        s, the standard deviation of the errors, positive.
     operator : None, Tensor or callable
         A: None for x itself; a bool mask (\*event) of the entries that were measured, with y in the shape of the event;
         a matrix (m, d) that acts on the flattened event; or a linear callable (n, \*event) -> (n, \*measured), such as
@@ -43,19 +47,21 @@ class GaussianMeasurement(Observation):
 
     Notes
     -----
-    Of numbers, products with measurements of entries are exact, and so are those with a matrix or a callable for events
-    of up to 256 entries, where every particle holds a covariance. For larger events conjugate gradients find the mean of
-    the product, its covariance stays that of the kernel, and the weights make good the difference. Bits, classes and
-    levels can be measured too, with A x told in their values.
+    For numbers, products with measurements of entries are exact. So are those with a matrix or a callable for events of
+    up to 256 entries, where every particle holds a covariance. For larger events conjugate gradients find the mean of the
+    product, its covariance stays that of the kernel, and the weights correct the difference. Bits, classes and levels can
+    be measured too, with A x a function of their values. In a table, a measurement of entries of one block of columns is
+    exact.
 
     Examples
     --------
     The sum of two standard normals, measured as 2 with error 1, pulls both to 2/3:
 
+    >>> import torch
     >>> from quasistatic.distributions import Gaussian
     >>> total = GaussianMeasurement(torch.tensor([2.0]), std=1.0, operator=torch.ones(1, 2))
-    >>> law, log_z = total.tilt(Gaussian(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)))
-    >>> [round(v, 4) for v in law.mean[0].tolist()], round(log_z.item(), 4)      # log N(2; 0, 3)
+    >>> p, log_z = total.tilt(Gaussian(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)))
+    >>> [round(v, 4) for v in p.mean[0].tolist()], round(log_z.item(), 4)      # log N(2; 0, 3)
     ([0.6667, 0.6667], -2.1349)
     """
 
@@ -68,95 +74,87 @@ class GaussianMeasurement(Observation):
         if not (torch.isfinite(self.std) & (self.std > 0)).all():
             raise InputError(
                 f"the standard deviation of a measurement must be positive, got {shown(self.std.tolist())}; "
-                "for entries that are known exactly take KnownEntries"
+                "for entries that are known exactly use KnownEntries"
             )
         if not ((self.std >= SMALLEST) & (self.std <= LARGEST)).all():
             raise InputError(
                 f"the standard deviation of a measurement must lie between {SMALLEST:g} and {LARGEST:g}, got "
-                f"{shown(self.std.tolist())}: rescale the data, or take KnownEntries for entries that are known exactly"
+                f"{shown(self.std.tolist())}: rescale the data, or use KnownEntries for entries that are known exactly"
             )
-        if operator is not None and not isinstance(operator, Tensor) and not callable(operator):
+        self.operator, self.adjoint = operator, adjoint
+        self.mask: Tensor | None = None
+        self.given_matrix: Tensor | None = None
+        self.function: Operator | None = None
+        if isinstance(operator, Tensor):
+            self.mask, self.given_matrix = (operator, None) if operator.dtype == torch.bool else (None, operator)
+        elif callable(operator):
+            self.function = operator
+            self.adjoint = adjoint if adjoint is not None else getattr(operator, "adjoint", None)
+            if not callable(self.adjoint):
+                raise InputError(
+                    "a callable operator needs its adjoint: pass adjoint=, or give the operator such an attribute"
+                )
+        elif operator is not None:
             raise InputError(f"the operator must be None, a tensor or a function, got {shown(operator)}")
-        self.operator = operator
-        self.adjoint = adjoint if adjoint is not None else getattr(operator, "adjoint", None)
-        if callable(operator) and not isinstance(operator, Tensor) and not callable(self.adjoint):
-            raise InputError("a callable operator needs its adjoint: pass adjoint=, or give the operator such an attribute")
 
     matrix: Tensor | None = None
     dense: bool = True
     entrywise: bool = True
-    seen: Tensor
+    measured: Tensor
+    """Which measurements there are, (1, *measured)."""
     noise: Tensor
+    """Variances of the errors, (1, *measured)."""
 
     def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> GaussianMeasurement:
-        here, operator = copy.copy(self), self.operator
+        here = copy.copy(self)
         here.event = event
-        measured = event
-        if isinstance(operator, Tensor) and operator.dtype != torch.bool:
-            here.matrix = operator.double().to(device)
-            if here.matrix.dim() != 2 or here.matrix.shape[1] != math.prod(event):
-                shape = tuple(operator.shape)
-                raise InputError(f"the operator has shape {shape}, but must be a matrix with {math.prod(event)} columns")
-            measured = (len(here.matrix),)
-        elif callable(operator) and not isinstance(operator, Tensor):
-            measured = self._measured(operator, event, device)
-            if math.prod(event) <= DENSE:
-                here.matrix = self._matrix(operator, measured, event, device)
-        here.entrywise = operator is None or (isinstance(operator, Tensor) and operator.dtype == torch.bool)
         here.dense = math.prod(event) <= DENSE
-        here.closed = here.entrywise or here.dense
-        here.y, here.batched = batch_first(self.y, measured, "y", device)
-        if self.std.shape not in ((), measured):
-            raise InputError(f"std has shape {tuple(self.std.shape)}, but must be one number or {measured}")
-        here.noise = self.std.to(device).square().expand(1, *measured)
-        here.seen = torch.ones(1, *measured, dtype=torch.bool, device=device)
-        if isinstance(operator, Tensor) and operator.dtype == torch.bool:
-            if tuple(operator.shape) != event:
-                raise InputError(f"the mask has shape {tuple(operator.shape)}, but must have shape {event}")
-            here.seen = operator.to(device).unsqueeze(0)
+        shape = here._bind_operator(event, device)
+        here.has_closed_form = here.entrywise or here.dense
+        here.y, here.batched = batch_first(self.y, shape, "y", device)
+        if self.std.shape not in ((), shape):
+            raise InputError(f"std has shape {tuple(self.std.shape)}, but must be one number or {shape}")
+        here.noise = self.std.to(device).square().expand(1, *shape)
+        here.measured = torch.ones(1, *shape, dtype=torch.bool, device=device)
+        if self.mask is not None:
+            here.measured = self.mask.to(device).unsqueeze(0)
         if here.matrix is not None:
-            here.y, here.noise, here.seen = here.y.flatten(1), here.noise.flatten(1), here.seen.flatten(1)
+            here.y, here.noise, here.measured = here.y.flatten(1), here.noise.flatten(1), here.measured.flatten(1)
         here.n_observations = len(here.y)
         return here
 
-    def _measured(self, operator: Operator, event: tuple[int, ...], device: torch.device | str) -> tuple[int, ...]:
-        """Shape of a measurement; the operator must be linear at random vectors, and its adjoint its transpose."""
-        generator = torch.Generator(device).manual_seed(0)
-        x = torch.randn(3, *event, generator=generator, dtype=torch.float64, device=device)
-        x[2] = x[0] - 2.0 * x[1]
-        a_x = operator(x)
-        if not isinstance(a_x, Tensor) or a_x.shape[:1] != (3,):
-            raise InputError("the operator must take (n, *event) to (n, *measured), for any n")
-        u = torch.randn(3, *a_x.shape[1:], generator=generator, dtype=torch.float64, device=device)
+    def _bind_operator(self, event: tuple[int, ...], device: torch.device | str) -> tuple[int, ...]:
+        """Check the operator against an event shape, make its matrix, and return the shape of a measurement."""
+        d = math.prod(event)
+        self.entrywise = self.function is None and self.given_matrix is None
+        if self.mask is not None and tuple(self.mask.shape) != event:
+            raise InputError(f"the mask has shape {tuple(self.mask.shape)}, but must have shape {event}")
+        if self.given_matrix is not None:
+            shape = tuple(self.given_matrix.shape)
+            if len(shape) != 2 or shape[1] != d:
+                raise InputError(f"the operator has shape {shape}, but must be a matrix with {d} columns")
+            self.matrix = self.given_matrix.double().to(device)
+            return (len(self.matrix),)
+        if self.function is None:
+            return event
         assert self.adjoint is not None
-        back = self.adjoint(u)
-        if back.shape != x.shape:
-            raise InputError(f"the adjoint must return (n, *{event}), got {tuple(back.shape)} for n = 3")
-        bent = (a_x[2] - a_x[0] + 2.0 * a_x[1]).abs().max() / (1.0 + a_x.abs().max())
-        apart = ((a_x * u).flatten(1).sum(1) - (x * back).flatten(1).sum(1)).abs().max() / (1.0 + (a_x * u).abs().sum())
-        if (wrong := max(bent.item(), apart.item())) > 1e-5:
-            raise InputError(f"the operator is not linear, or its adjoint is not its transpose: they differ by {wrong:.2g}")
-        return tuple(a_x.shape[1:])
-
-    def _matrix(
-        self, operator: Operator, measured: tuple[int, ...], event: tuple[int, ...], device: torch.device | str
-    ) -> Tensor:
-        """Rows of A, from the adjoint."""
-        assert self.adjoint is not None
-        units = torch.eye(math.prod(measured), dtype=torch.float64, device=device).view(-1, *measured)
-        return self.adjoint(units).flatten(1).double()
+        shape = check_linear(self.function, self.adjoint, event, device)
+        if self.dense:  # rows of A, from the adjoint
+            units = torch.eye(math.prod(shape), dtype=torch.float64, device=device).view(-1, *shape)
+            self.matrix = self.adjoint(units).flatten(1).double()
+        return shape
 
     def forward(self, x: Tensor) -> Tensor:
-        r"""A x, (n, \*measured), flattened where A is a matrix."""
+        r"""Return A x, (n, \*measured), flattened where A is a matrix."""
         if self.entrywise:
             return x
         if self.matrix is not None:
             return x.flatten(1) @ self.matrix.T
-        assert callable(self.operator)
-        return self.operator(x)
+        assert self.function is not None
+        return self.function(x)
 
     def backward(self, u: Tensor) -> Tensor:
-        r"""The transpose of A times u, (n, \*event)."""
+        r"""Return the transpose of A times u, (n, \*event)."""
         assert self.event is not None
         if self.matrix is not None:
             return (u @ self.matrix).view(-1, *self.event)
@@ -170,32 +168,74 @@ class GaussianMeasurement(Observation):
         here.y, here.n_observations = self.y[index], len(index)
         return here
 
+    def each_log_r(self, x: Tensor) -> Tensor:
+        each = (self.y - self.forward(x)).square() / self.noise + self.noise.log() + LOG_2PI
+        return -0.5 * torch.where(self.measured, each, 0.0)
+
     def log_r(self, x: Tensor) -> Tensor:
         each = (self.y - self.forward(x)).square() / self.noise + self.noise.log() + LOG_2PI
-        return -0.5 * torch.where(self.seen, each, 0.0).flatten(1).sum(1)
+        return -0.5 * torch.where(self.measured, each, 0.0).flatten(1).sum(1)
 
-    def entry_logs(self, values: Tensor) -> Tensor:
-        noise = self.noise.unsqueeze(-1)
-        each = (self.y.unsqueeze(-1) - values).square() / noise + noise.log() + LOG_2PI
-        return -0.5 * torch.where(self.seen.unsqueeze(-1), each, 0.0)
+    def log_potential(self, x: Tensor) -> Tensor:
+        return super().log_potential(x) if self.entrywise else Observation.log_potential(self, x)
 
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        if span(p) is not None and not self.entrywise:
-            return first_order(p, lambda x: share * self.log_r(x), refined)
-        if isinstance(p, Mixture):
-            return self._of_mixture(p, share)
-        if (tilt := self._of_values(p, share)) is not None:
-            return tilt
-        # N(y; x, s^2)^share is N(y; x, s^2 / share) but for a factor
-        noise = self.noise / share
-        if not self.entrywise and not self.dense and isinstance(p, Gaussian):
-            return linear_pull(p, lambda x: share * self.log_r(x), self.forward, self.backward, self.y, noise)
-        law: Distribution
+    def factor(self, share: float = 1.0) -> MeasuredEntries:
+        return MeasuredEntries(self.measured, self.y, self.noise, share)
+
+    def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
         if self.entrywise:
-            law, log_z = observe_entries(p, self.seen, self.y, noise)
-        else:
-            assert self.matrix is not None
-            law, log_z = observe_linear(p, self.matrix, self.y, noise)
-        factor = (1.0 - share) * (self.noise.log() + LOG_2PI) - math.log(share)
-        log_z = log_z + 0.5 * torch.where(self.seen, factor, 0.0).sum()
-        return Tilt(law, log_z, log_z)
+            return super().product(p, share)
+        if self.dense and self.matrix is not None and p.has_linear_product(self.matrix):
+            factor = self.factor(share)
+            result, log_z = p.observe_linear(self.matrix, self.y, self.noise / share)
+            return Tilt.exact((result, log_z + factor.log_constant()))
+        if self.dense or p.support is not None:
+            return first_order(p, lambda x: share * self.log_potential(x), improved)
+        # N(y; x, s^2)^share is N(y; x, s^2 / share) up to a constant
+        return linear_pull(
+            p, lambda x: share * self.log_potential(x), self.forward, self.backward, self.y, self.noise / share
+        )
+
+    # ---- units
+
+    def _through(self, transform: Transform, generator: Generator | None, n_copies: int) -> Observation:
+        """Carry the measurement through a linear transform, and as a function through others.
+
+        A dequantised integer counts as its value plus one half.
+        """
+        assert self.event is not None
+        if not transform.is_linear:
+            return CarriedFactor(self, transform).on(self.event)
+        through, log_jacobian = self._scaled(transform) if transform.is_elementwise else (self._mixed(transform), None)
+        through = through.on(self.event, self.y.device)
+        through.batched, through.log_jacobian = self.batched, log_jacobian
+        return through
+
+    def _scaled(self, transform: Transform) -> tuple[GaussianMeasurement, Tensor | None]:
+        """Carry the measurement through x = scale z + zero of each entry."""
+        assert self.event is not None
+        one = torch.ones(1, *self.event, dtype=torch.float64, device=self.y.device)
+        zero = transform.smooth_inverse(torch.zeros_like(one))
+        scale = transform.smooth_inverse(one) - zero
+        if self.entrywise:
+            std = self.noise.sqrt() / scale.abs()
+            mask = None if self.measured.all() else self.measured[0]
+            log_jacobian = -torch.where(self.measured, scale.abs().log(), 0.0).sum().reshape(1)
+            return GaussianMeasurement((self.y - zero) / scale, std[0], mask), log_jacobian
+        y = self.y - self.forward(zero)
+        if self.matrix is not None:
+            return GaussianMeasurement(y, self.noise[0].sqrt(), self.matrix * scale.flatten()), None
+        return GaussianMeasurement(
+            y, self.noise[0].sqrt(), lambda z: self.forward(scale * z), lambda u: scale * self.backward(u)
+        ), None
+
+    def _mixed(self, transform: Transform) -> GaussianMeasurement:
+        """Carry the measurement through a linear transform, as a matrix."""
+        assert self.event is not None
+        d, device = math.prod(self.event), self.y.device
+        slope, zero = transform.inverse_matrix(self.event, device)
+        picked = self.measured.flatten()
+        matrix = self.matrix if self.matrix is not None else torch.eye(d, dtype=torch.float64, device=device)
+        y = self.y.flatten(1) - zero.flatten() @ matrix.T
+        std = self.noise.flatten().sqrt()
+        return GaussianMeasurement(y[:, picked], std[picked], (matrix @ slope)[picked])

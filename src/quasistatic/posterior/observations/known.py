@@ -1,4 +1,4 @@
-"""Entries known exactly: inpainting and imputation."""
+"""Entries that are known exactly, for inpainting and imputation."""
 
 from __future__ import annotations
 
@@ -6,44 +6,49 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from quasistatic.checks import tensor_of
-from quasistatic.distributions import LOG_2PI, Bernoulli, Distribution, Gaussian, Mixture
-from quasistatic.distributions.conditioning import observe_cells, observe_entries, observe_linear
-from quasistatic.distributions.discretised import DiscretisedGaussian
+from quasistatic.distributions import Distribution, KnownValues
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import Observation, Tilt, batch_first, require_finite
+from quasistatic.posterior.observations.base import EntryObservation, Observation, batch_first, require_finite
+from quasistatic.posterior.observations.columns import KnownColumns
+from quasistatic.posterior.observations.projections import KnownProjections
+from quasistatic.posterior.observations.tilt import Tilt
+from quasistatic.transforms import Chain, Transform
 
-__all__ = ["KnownEntries", "KnownProjections"]
+__all__ = ["KnownEntries"]
 
 
-class KnownEntries(Observation):
+class KnownEntries(EntryObservation):
     r"""Some entries of x are known exactly, :math:`r(x) = \prod_{i \in M} \delta(x_i - v_i)`.
 
-    The evidence is the marginal density (for bits, the probability) of the known entries. Samples hold them bit for bit.
+    The evidence is the marginal density of the known entries, or their probability for bits and classes. Samples hold
+    them bit for bit.
 
     Parameters
     ----------
     mask : array or Tensor of bool, shape (\*event) or (B, \*event)
         True where the entry is known.
     values : array or Tensor, shape (\*event) or (B, \*event)
-        Finite everywhere; what stands outside the mask is not used. :meth:`where_finite` takes data with nan for holes.
+        Finite everywhere; values outside the mask are not used. :meth:`where_finite` takes data with nan for missing
+        entries.
 
     Examples
     --------
+    >>> import torch
     >>> from quasistatic.distributions import Gaussian
     >>> known = KnownEntries(torch.tensor([True, False]), torch.tensor([0.5, 0.0]))
-    >>> law, log_z = known.tilt(Gaussian(torch.zeros(1, 2), torch.ones(1, 2)))
-    >>> law.mean.tolist(), law.var.tolist(), round(log_z.item(), 4)      # log N(0.5; 0, 1)
+    >>> p, log_z = known.tilt(Gaussian(torch.zeros(1, 2), torch.ones(1, 2)))
+    >>> p.mean.tolist(), p.var.tolist(), round(log_z.item(), 4)      # log N(0.5; 0, 1)
     ([[0.5, 0.0]], [[0.0, 1.0]], -1.0439)
     """
 
-    vanishes = True
-    log_density: Tensor | None = None
+    has_zeros = True
+    log_slope: Tensor | None = None
     """Log of :math:`|dz_i / dx_i|` of the known entries, (B,), where the values are those of a transform."""
     grid: tuple[float, float, float] | None = None
-    """Step, lowest and highest value, where the values are levels: a law of numbers then knows their cells."""
+    """Step, lowest and highest value, where the values are levels: a density then has the mass of their cells."""
 
     def __init__(self, mask: Any, values: Any) -> None:
         self.mask, self.values = tensor_of("mask", mask), tensor_of("values", values)
@@ -58,10 +63,11 @@ class KnownEntries(Observation):
 
     @classmethod
     def where_finite(cls, x: Any) -> KnownEntries:
-        """Entries of x that are not nan.
+        """Take the entries of x that are not nan.
 
         Examples
         --------
+        >>> import torch
         >>> KnownEntries.where_finite(torch.tensor([1.0, float("nan")])).mask.tolist()
         [True, False]
         """
@@ -72,7 +78,7 @@ class KnownEntries(Observation):
         known = copy.copy(self)
         known.event = event
         known.values, known.batched = batch_first(self.values, event, "values of known entries", device)
-        known.mask = self.mask.to(device).expand(known.values.shape)
+        known.mask = known.known_mask = self.mask.to(device).expand(known.values.shape)
         known.n_observations = len(known.values)
         return known
 
@@ -81,103 +87,64 @@ class KnownEntries(Observation):
             return self
         known = copy.copy(self)
         known.mask, known.values, known.n_observations = self.mask[index], self.values[index], len(index)
-        known.log_density = None if self.log_density is None else self.log_density[index]
+        known.log_slope = None if self.log_slope is None else self.log_slope[index]
         return known
 
-    def log_r(self, x: Tensor) -> Tensor:
-        """0 where all known entries agree, else minus infinity."""
-        differ = (self.mask & (x != self.values)).flatten(1).any(1)
-        return torch.where(differ, -torch.inf, 0.0).to(x.dtype)
+    def each_log_r(self, x: Tensor) -> Tensor:
+        """Return 0 where a known entry agrees and minus infinity elsewhere, (batch, *event)."""
+        return torch.where(self.mask & (x != self.values), -torch.inf, 0.0).to(x.dtype)
 
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        if isinstance(p, Mixture):
-            return self._of_mixture(p, share)
-        if isinstance(p, Bernoulli) and not (~self.mask | (self.values == 0) | (self.values == 1)).all():
-            raise InputError("known entries of binary data must be 0 or 1")
-        tilt = self._of_levels(p) if isinstance(p, DiscretisedGaussian) else self._of_values(p, share)
-        if tilt is None and self.grid is not None and isinstance(p, Gaussian):
-            tilt = self._of_cells(p, *self.grid)
-        if tilt is None:
-            law, log_z = observe_entries(p, self.mask, self.values, torch.zeros_like(self.values))
-            tilt = Tilt(law, log_z, log_z)
-        return _with_density(tilt, self.log_density)
+    def factor(self, share: float = 1.0) -> KnownValues:
+        return KnownValues(self.mask, self.values, self.grid)
 
-    def entry_logs(self, values: Tensor) -> Tensor:
-        agree = (values - self.values.unsqueeze(-1)).abs() < 0.01 * (values[1] - values[0])
-        if not (agree.any(-1) | ~self.mask).all():
-            wrong = self.values[self.mask & ~agree.any(-1)][0].item()
-            rule = f"must be one of the {len(values)} values from {values[0]:g} to {values[-1]:g}"
-            raise InputError(f"a known entry is {wrong:g}, but {rule} that entries of this model can have")
-        return torch.where(agree | ~self.mask.unsqueeze(-1), 0.0, -torch.inf).to(values.dtype)
+    def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
+        return super().product(p, share).plus(self.log_slope)
 
-    def _of_cells(self, p: Gaussian, step: float, low: float, high: float) -> Tilt:
-        """Of a law of numbers that will be read as levels: all that lies nearest to the level may become it."""
-        lowest, highest = self.values < low + 0.5 * step, self.values > high - 0.5 * step
-        below = torch.where(lowest, -torch.inf, self.values - 0.5 * step)
-        above = torch.where(highest, torch.inf, self.values + 0.5 * step)
-        law, log_z = observe_cells(p, self.mask, below.to(p.mean), above.to(p.mean))
-        return Tilt(law, log_z, log_z)
+    def _through(self, transform: Transform, generator: Generator | None, n_copies: int) -> Observation:
+        """Carry known entries through transforms of single entries, and after them linear ones.
 
-    def _of_levels(self, p: DiscretisedGaussian) -> Tilt:
-        """Without a table of all levels: a known level is the mass of a normal law too narrow to reach another."""
-        at = torch.where(self.mask, self.values, p.mean).to(p.mean.dtype)
-        narrow = torch.where(self.mask, (1e-3 * p.step) ** 2, p.var)
-        each = DiscretisedGaussian(p.mean.flatten().unsqueeze(1), p.var.flatten().unsqueeze(1), p.step, p.low, p.high)
-        level = torch.where(self.mask, self.values.to(p.mean.dtype), p.low).expand(p.mean.shape)
-        mass = each.log_prob(level.flatten().unsqueeze(1)).view(p.mean.shape)
-        log_z = torch.where(self.mask, mass, 0.0).flatten(1).sum(1)
-        return Tilt(DiscretisedGaussian(at, narrow, p.step, p.low, p.high), log_z, log_z)
+        After linear ones they are projections that are known. Known integers that the transform dequantises are drawn
+        for each of ``n_copies`` copies, which makes the posterior that of the integers.
+        """
+        assert self.event is not None
+        pieces = transform.pieces()
+        mixing = next((i for i, piece in enumerate(pieces) if not piece.is_elementwise), len(pieces))
+        before, behind = Chain(*pieces[:mixing]), Chain(*pieces[mixing:])
+        for piece in behind.pieces():
+            if not piece.is_linear:
+                raise InputError(
+                    f"known entries cannot pass the transform {type(piece).__name__} of this model: "
+                    "after a transform that mixes entries, all others must be linear"
+                )
+        copies = self._copied(n_copies) if before.random else self
+        with torch.enable_grad():
+            x = copies.values.clone().requires_grad_()
+            z = before(x, generator)[0]
+            (slope,) = torch.autograd.grad(z.sum(), x)
+        through = copies._projected(z.detach(), behind) if behind.pieces() else KnownEntries(copies.mask, z.detach())
+        through = through.on(self.event, z.device)
+        through.batched, through.n_copies = self.batched, n_copies if before.random else 1
+        if before.grid is None:
+            through.log_slope = torch.where(copies.mask, slope.abs().log(), 0.0).flatten(1).sum(1)
+        else:  # a level has a mass and no density, so the scale of its grid does not count
+            through.grid = before.grid
+        return through
 
+    def _copied(self, n: int) -> KnownEntries:
+        """Repeat each observation n times."""
+        assert self.event is not None
+        each = torch.arange(self.n_observations * n, device=self.values.device) // n
+        return KnownEntries(self.mask[each], self.values[each]).on(self.event, self.values.device)
 
-class KnownProjections(Observation):
-    r"""Entries of a linear map of x are known exactly: what known entries are to a model that mixes them.
+    def _projected(self, z: Tensor, behind: Transform) -> KnownColumns | KnownProjections:
+        """Return known values z of entries that a linear transform mixes."""
+        assert self.event is not None
+        matrix, zero = behind.inverse_matrix(self.event, z.device)
+        block = behind.mixed_columns
+        if block is None:
+            return KnownProjections(matrix, self.mask, z - zero)
+        block = block.to(z.device)
+        return KnownColumns(self.mask, z, matrix[block][:, block], zero.flatten()[block])
 
-    Parameters
-    ----------
-    matrix : Tensor, shape (d, d)
-        Acts on the flattened event; each of its rows makes an entry.
-    mask : Tensor of bool, shape (B, \*event)
-        Which entries are known.
-    values : Tensor, shape (B, \*event)
-    """
-
-    vanishes = True
-    log_density: Tensor | None = None
-
-    def __init__(self, matrix: Tensor, mask: Tensor, values: Tensor) -> None:
-        self.matrix, self.mask, self.values = matrix, mask.flatten(1), values.flatten(1)
-
-    def _bound_to(self, event: tuple[int, ...], device: torch.device | str) -> KnownProjections:
-        here = copy.copy(self)
-        here.event, here.n_observations = event, len(self.values)
-        return here
-
-    def rows(self, index: Tensor) -> KnownProjections:
-        if self.n_observations == 1:
-            return self
-        here = copy.copy(self)
-        here.mask, here.values, here.n_observations = self.mask[index], self.values[index], len(index)
-        here.log_density = None if self.log_density is None else self.log_density[index]
-        return here
-
-    def log_r(self, x: Tensor) -> Tensor:
-        """0 where all known projections agree but for rounding, else minus infinity."""
-        off = (x.flatten(1) @ self.matrix.T - self.values).abs()
-        return torch.where((self.mask & (off > 1e-6)).any(1), -torch.inf, 0.0).to(x.dtype)
-
-    def product(self, p: Distribution, share: float = 1.0, refined: bool = False) -> Tilt:
-        if isinstance(p, Mixture):
-            return self._of_mixture(p, share)
-        needed = self.mask.any(0)
-        mask = self.mask[:, needed]
-        # a row that is not known is one of zeros, and counts as N(0; 0, 1)
-        rows = self.matrix[needed] * mask.unsqueeze(-1)
-        law, log_z = observe_linear(p, rows, self.values[:, needed] * mask, (~mask).to(self.values.dtype))
-        log_z = log_z + 0.5 * LOG_2PI * (~mask).sum(1)
-        return _with_density(Tilt(law, log_z, log_z), self.log_density)
-
-
-def _with_density(tilt: Tilt, log_density: Tensor | None) -> Tilt:
-    if log_density is None:
-        return tilt
-    return Tilt(tilt.law, tilt.log_z + log_density, tilt.log_lookahead + log_density)
+    def restore(self, x: Tensor) -> Tensor:
+        return torch.where(self.mask.unsqueeze(1), self.values.unsqueeze(1), x)

@@ -1,8 +1,8 @@
-r"""Linear operators on images, each with its adjoint, for
-:class:`~quasistatic.posterior.observations.GaussianMeasurement`.
-"""
+"""Linear operators on images, with their adjoints."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,19 +10,24 @@ from torch.nn import functional
 
 from quasistatic.errors import InputError
 
-__all__ = ["Blur", "Downsample"]
+__all__ = ["Blur", "Downsample", "check_linear"]
+
+Operator = Callable[[Tensor], Tensor]
 
 
 class Blur:
-    r"""Convolution of each channel with one kernel; beyond the border there is nothing, zeros in data units.
+    r"""Convolution of each channel of an image with one kernel.
+
+    Pixels beyond the border are zero in data units.
 
     Parameters
     ----------
     kernel : Tensor, shape (a, b)
-        Its sides odd, so that it has a middle. :meth:`gaussian` makes a round one.
+        Its sides are odd, so that it has a middle. :meth:`gaussian` makes a round one.
 
     Examples
     --------
+    >>> import torch
     >>> blur = Blur(torch.tensor([[0.25, 0.5, 0.25]]))
     >>> blur(torch.tensor([[[0.0, 0.0, 4.0, 0.0]]])).tolist()      # events may be (height, width) too
     [[[0.0, 1.0, 2.0, 1.0]]]
@@ -35,7 +40,13 @@ class Blur:
 
     @classmethod
     def gaussian(cls, std: float) -> Blur:
-        """A round blur of this standard deviation in pixels, cut off at three of them, that keeps brightness."""
+        """Make a round blur that keeps brightness, cut off at three standard deviations.
+
+        Parameters
+        ----------
+        std : float
+            Standard deviation in pixels.
+        """
         if not std > 0:
             raise InputError(f"the standard deviation of a blur must be positive, got {std}")
         reach = max(1, round(3 * std))
@@ -69,6 +80,7 @@ class Downsample:
 
     Examples
     --------
+    >>> import torch
     >>> Downsample(2)(torch.tensor([[[1.0, 2.0], [3.0, 6.0]]])).tolist()
     [[[3.0]]]
     """
@@ -86,6 +98,47 @@ class Downsample:
         return x.reshape(*x.shape[:-2], height // f, f, width // f, f).mean((-3, -1))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Spread each number evenly over its block."""
+        """Divide each number evenly over its block."""
         f = self.factor
         return y.repeat_interleave(f, -2).repeat_interleave(f, -1) / f**2
+
+
+def check_linear(
+    operator: Operator, adjoint: Operator, event: tuple[int, ...], device: torch.device | str
+) -> tuple[int, ...]:
+    """Check that an operator is linear with this adjoint, at random vectors.
+
+    Parameters
+    ----------
+    operator, adjoint : callable
+        (n, *event) -> (n, *measured), and the transpose.
+    event : tuple of int
+        Shape of one event.
+    device : device
+        Where to call them.
+
+    Returns
+    -------
+    tuple of int
+        Shape of a measurement.
+
+    Raises
+    ------
+    InputError
+        If the operator is not linear, or the adjoint is not its transpose.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    x = torch.randn(3, *event, generator=generator, dtype=torch.float64, device=device)
+    x[2] = x[0] - 2.0 * x[1]
+    a_x = operator(x)
+    if not isinstance(a_x, Tensor) or a_x.shape[:1] != (3,):
+        raise InputError("the operator must take (n, *event) to (n, *measured), for any n")
+    u = torch.randn(3, *a_x.shape[1:], generator=generator, dtype=torch.float64, device=device)
+    back = adjoint(u)
+    if back.shape != x.shape:
+        raise InputError(f"the adjoint must return (n, *{event}), got {tuple(back.shape)} for n = 3")
+    bent = (a_x[2] - a_x[0] + 2.0 * a_x[1]).abs().max() / (1.0 + a_x.abs().max())
+    apart = ((a_x * u).flatten(1).sum(1) - (x * back).flatten(1).sum(1)).abs().max() / (1.0 + (a_x * u).abs().sum())
+    if (wrong := max(bent.item(), apart.item())) > 1e-5:
+        raise InputError(f"the operator is not linear, or its adjoint is not its transpose: they differ by {wrong:.2g}")
+    return tuple(a_x.shape[1:])
