@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.discrete import Bernoulli, Categorical
 from quasistatic.distributions.gaussian import Gaussian, MultivariateGaussian
+from quasistatic.random import choice
 
 __all__ = ["Joint", "Mixture"]
 
@@ -52,9 +53,7 @@ class Mixture(Distribution):
 
     def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
         """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
-        weights = self.log_weights.exp()
-        where = weights.device if generator is None else generator.device
-        pick = torch.multinomial(weights.to(where), 1, generator=generator).squeeze(1).to(weights.device)
+        pick = choice(self.log_weights.exp(), generator)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]
 

@@ -36,7 +36,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, ForwardProcess, MixedDiffusion
 from quasistatic.linalg import cholesky
 from quasistatic.posterior.observations.base import Observation
-from quasistatic.reverse import FixedFirstStep, ReverseKernel
+from quasistatic.reverse import ReverseKernel
 
 __all__ = ["TWISTS", "Move", "Sight", "TwistedKernel", "back", "data_law"]
 
@@ -76,7 +76,7 @@ def back(process: ForwardProcess, given: Distribution, x_t: Tensor, t: int) -> D
 
 def _share(process: ForwardProcess, x_t: Tensor, t: int) -> Tensor:
     """Share of x_0 in the mean of the Gaussian forward posterior."""
-    return process._at(t, x_t, "posterior")[0]
+    return process.coefficients(t, x_t)["x_0_share"]
 
 
 def data_law(
@@ -91,11 +91,10 @@ def data_law(
     if t == 1:
         law = kernel(x_t, 1)
         return _classes_shown(law) or law, None  # at the data nothing is masked any more
-    inner = kernel.kernel if isinstance(kernel, FixedFirstStep) else kernel
-    denoise: Callable[[Tensor, int], Distribution] | None = getattr(inner, "denoise", None)
-    if denoise is not None:
-        return denoise(x_t, t), None
-    law = inner(x_t, t)
+    given = kernel.denoise(x_t, t)
+    if given is not None:
+        return given, None
+    law = kernel(x_t, t)
     if (shown := _classes_shown(law)) is not None:
         return shown, None
     return _behind(process, law, x_t, t), law
@@ -203,14 +202,15 @@ class TwistedKernel(ReverseKernel):
     def __init__(
         self, kernel: ReverseKernel, process: ForwardProcess, observation: Observation, twist: str = "lookahead"
     ) -> None:
-        super().__init__()
+        super().__init__(process)
         if twist not in TWISTS:
             raise InputError(f'spread must be "lookahead", "constant" or "power", got {twist!r}')
-        self.kernel, self.process, self.observation, self.twist = kernel.on(process), process, observation, twist
-        self.first_step = kernel.first_step
+        self.kernel, self.observation, self.twist = kernel.on(process), observation, twist
+        self.first_step, self.n_components = kernel.first_step, kernel.n_components
 
-    def on(self, process: ForwardProcess) -> TwistedKernel:
-        return self if process is self.process else TwistedKernel(self.kernel, process, self.observation, self.twist)
+    def move_to(self, process: ForwardProcess) -> None:
+        self.kernel = self.kernel.on(process)
+        super().move_to(process)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         """Law of one step back; the rows of a batch must be at the same step."""

@@ -88,7 +88,7 @@ def describe(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments of a module; what was put in an argument's place since (another grid) stands for it."""
     given: dict[str, Any] = module._built_with  # type: ignore[assignment]
-    return {k: module._modules.get(k, v) if isinstance(v, nn.Module) else v for k, v in given.items()}
+    return {k: getattr(module, k) if isinstance(v, nn.Module) else v for k, v in given.items()}
 
 
 def build(description: Any, tensors: dict[str, Tensor]) -> Any:
@@ -142,8 +142,6 @@ def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
         if not isinstance(module, nn.Module):
             raise TypeError("it describes no module")
         module.load_state_dict(state)
-    except InputError:
-        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error

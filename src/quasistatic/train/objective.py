@@ -73,15 +73,15 @@ def draw_batch(
 class Objective(nn.Module):
     """Minus the bound, less its constants: KL of each visited transition, -log p(x_0 | x_1) at t = 1."""
 
-    def __init__(self, process: ForwardProcess, kernel: ReverseKernel) -> None:
+    def __init__(self, kernel: ReverseKernel) -> None:
         super().__init__()
-        self.process, self.kernel = process, kernel
+        self.kernel = kernel
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss (a scalar, nats) and what each row has lost, (batch,)."""
         x_0, x_t, t, weight, x_prev, k = batch
         p = self.kernel(x_t, t)
-        back = self.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0
+        back = self.kernel.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0
         if x_prev is None:
             each = back.cost(p, k)
         else:

@@ -165,8 +165,8 @@ class _Fit:
         self.validation = model.encode(validation, Generator().manual_seed(seed + 1))
         self.sampler = TimestepSampler(n_steps, importance=config.importance) if n_steps > 1 else None
         self.n_first = _rows_at_one(config, n_steps, model.kernel.first_step)
-        self.objective = Objective(model.process, model.kernel)
-        self.at_draws = getattr(model.kernel, "n_components", 1) > 1
+        self.objective = Objective(model.kernel)
+        self.at_draws = model.kernel.n_components > 1
         parameters = [p for p in model.kernel.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             parameters,
@@ -274,7 +274,7 @@ class _Fit:
 
     def _move(self, process: ForwardProcess) -> None:
         """Put the model on another grid of as many steps."""
-        self.model.process = self.objective.process = self.model.kernel.process = process
+        self.model.kernel.move_to(process)
         self.state.beta = process.beta[1:]
 
     def _step(self, wrapped: Any) -> None:
