@@ -52,7 +52,7 @@ def test_recipes_lists_the_catalogue(command):
 def test_training_tells_its_progress_on_stderr_only(command, tmp_path):
     told = command("train", "heartbeat-mixture", "--out", tmp_path / "run", *small.words("heartbeat-mixture"), "--json")
     answer = told.json()
-    assert [line.split(":")[0] for line in told.err.splitlines()] == [f"step {t} of 6" for t in (0, 3, 6)]
+    assert [line.split(":")[0] for line in told.err.splitlines()] == [f"update {t} of 6" for t in (0, 3, 6)]
     assert answer["run"] == str(tmp_path / "run")
     assert (answer["recipe"], answer["unit"], answer["checkpoint"]) == (
         "heartbeat-mixture",
@@ -78,8 +78,8 @@ def test_a_training_out_of_time_says_so_and_comes_to_the_same_end(command, tmp_p
     run = tmp_path / "run"
     words = ("train", "swiss-roll", "--out", run, *ROLL)
     answer = command(*words, "--time-budget", "0.0001s", "--json").json()
-    assert (answer["stopped_at"], answer["steps"]) == (1, 6)
-    assert "stopped at step 2 of 6; the same command goes on from there" in command(*words, "--time-budget", "0.0001s").out
+    assert (answer["stopped_at"], answer["updates"]) == (1, 6)
+    assert "stopped at update 2 of 6; the same command goes on from there" in command(*words, "--time-budget", "0.0001s").out
     assert f"next: quasistatic evaluate {run}" in command(*words).out
     again, at_once = (command("evaluate", folder, "--json").json() for folder in (run, small.trained("swiss-roll")))
     assert again["bound"] == at_once["bound"]

@@ -593,7 +593,7 @@ def test_a_batch_loses_minus_the_bound(kind: str) -> None:
     # rows at t = 1 lose -log p(x_0 | x_1), the others their KL
     q = CategoricalDiffusion(constant_erasure(6), 3, kind)
     kernel, x_0 = make(q, rough=True), all_classes(2, 3)
-    batch = draw_batch(q, x_0, TimestepSampler(6), 3, Generator().manual_seed(0), at_draws=False)
+    batch = draw_batch(q, x_0, TimestepSampler(6), 3, Generator().manual_seed(0), draw_previous=False)
     _, each = Objective(kernel)(batch)
     p, back = kernel(batch.x_t, batch.t), q.posterior(x_0, batch.x_t, batch.t)
     close(each[:3], -p.log_prob(x_0)[:3])
@@ -610,7 +610,7 @@ def test_a_network_learns_that_two_classes_agree(kind: str) -> None:
     roughen(network.first, 0)
     for _ in range(120):
         x = torch.randint(0, 3, (128, 1), generator=generator).float().expand(128, 2)
-        loss, _ = objective(draw_batch(q, x, sampler, 16, generator, at_draws=False))
+        loss, _ = objective(draw_batch(q, x, sampler, 16, generator, draw_previous=False))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -314,7 +314,7 @@ def test_other_steps_share_all_parameters() -> None:
 def test_a_training_batch_is_the_bound_with_finite_gradients() -> None:
     q = chain()
     kernel, x = make(q, 256, rough=True).requires_grad_(True), levels_data(6).float()
-    batch = draw_batch(q, x, None, 6, Generator().manual_seed(0), at_draws=False)._replace(
+    batch = draw_batch(q, x, None, 6, Generator().manual_seed(0), draw_previous=False)._replace(
         t=torch.tensor([1, 1, 4, 9, 20, 30]), weight=torch.ones(6), n_first=2
     )
     batch = batch._replace(x_t=q.marginal(x, batch.t).sample(Generator().manual_seed(1)))

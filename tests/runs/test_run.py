@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_model_and_torchs_random_state_has_no_say(t
 def test_a_run_stopped_by_its_time_is_told_and_continued_to_the_same_bytes(tmp_path):
     run, words = tmp_path / "run", small.SMALL["swiss-roll"]
     told = train_run("swiss-roll", run, settings=words, quiet=True, time_budget=1e-9)
-    assert told["stopped_at"] < told["steps"] == 6
+    assert told["stopped_at"] < told["updates"] == 6
     assert not (run / "checkpoint" / "finished.json").exists()
     train_run("swiss-roll", run, settings=words, quiet=True)
     name = Path("checkpoint", "best-finished", "model.safetensors")

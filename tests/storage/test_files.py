@@ -36,7 +36,7 @@ from quasistatic.storage.files import (
     regular_file,
     strict,
 )  # fmt: skip
-from quasistatic.train.trainer import append_line
+from quasistatic.train.run_log import append_line
 
 SCHEMA: dict[str, Check | Optional] = {
     "name": a_name, "size": a_whole(1, 9), "rates": a_list(a_number, 1), "note": Optional(a_text),

@@ -69,7 +69,7 @@ def uneven(n_steps: int) -> TimestepSampler:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_first):
     process, kernel = FAMILIES[family]()
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     n_first = n_first if sampler is not None else 128
     objective, generator = Objective(kernel), Generator().manual_seed(1)
@@ -77,7 +77,7 @@ def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_fir
         losses = []
         for _ in range(500):
             x_0 = data(process, 128, generator)
-            losses.append(objective(draw_batch(process, x_0, sampler, n_first, generator, at_draws=at_draws))[0])
+            losses.append(objective(draw_batch(process, x_0, sampler, n_first, generator, draw_previous=draw_previous))[0])
         loss = torch.stack(losses).double()
         bound = elbo(process, kernel, data(process, 10000, generator), generator=generator)
     expected = -(bound.transitions.sum(1) + bound.data).double()
@@ -91,11 +91,11 @@ def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_fir
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_each_row_says_what_it_has_lost(family):
     process, kernel = FAMILIES[family]()
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
     x_0 = data(process, 20, generator)
-    batch = draw_batch(process, x_0, sampler, 5 if sampler else 20, generator, at_draws=at_draws)
+    batch = draw_batch(process, x_0, sampler, 5 if sampler else 20, generator, draw_previous=draw_previous)
     loss, each = Objective(kernel)(batch)
     assert not each.requires_grad
     assert loss.item() == pytest.approx((each * batch.weight).sum().item(), rel=1e-6)
@@ -112,7 +112,7 @@ def test_scored_at_a_draw_a_step_costs_its_kl_in_the_mean():
     kernel = GaussianDenoiser(process, ResidualMLP(2, 4, 8, depth=1), 2)
     generator = Generator().manual_seed(0)
     x_0 = torch.randn(20000, 2, generator=generator, dtype=torch.float64)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 100, generator, at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 100, generator, draw_previous=True)
     with torch.no_grad():
         each = Objective(kernel)(batch)[1]
     ratio = each[100:]  # log q - log p at draws of q
@@ -130,10 +130,10 @@ def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch
     process, kernel = FAMILIES[family]()
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     x_0 = data(process, 30, generator)
     # fewer first rows than processes, so that some have none
-    whole = draw_batch(process, x_0, sampler, 2 if sampler else 30, generator, at_draws=at_draws)
+    whole = draw_batch(process, x_0, sampler, 2 if sampler else 30, generator, draw_previous=draw_previous)
     objective = Objective(kernel)
 
     def gradient(loss: Tensor) -> list[Tensor]:
@@ -153,7 +153,7 @@ def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch
 def test_a_batch_gives_each_row_its_step():
     process, _ = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 7, Generator().manual_seed(0), at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 7, Generator().manual_seed(0), draw_previous=True)
     assert batch.t[:7].tolist() == [1] * 7
     assert batch.t[7:].min() >= 2
     assert batch.t.max() <= N_STEPS
@@ -167,7 +167,7 @@ def test_a_batch_gives_each_row_its_step():
 def test_with_a_fixed_first_step_no_row_is_at_it():
     process, kernel = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 0, Generator().manual_seed(0), at_draws=False)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 0, Generator().manual_seed(0), draw_previous=False)
     assert batch.t.min() >= 2
     assert batch.weight.sum().item() == pytest.approx(N_STEPS - 1)
     assert math.isfinite(Objective(kernel)(batch)[0].item())
@@ -176,7 +176,7 @@ def test_with_a_fixed_first_step_no_row_is_at_it():
 def test_under_autocast_the_loss_is_still_summed_in_full_precision():
     process, kernel = gaussian()
     x_0 = data(process, 512, Generator().manual_seed(0))
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 12, Generator().manual_seed(1), at_draws=False)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 12, Generator().manual_seed(1), draw_previous=False)
     with torch.autocast("cpu", torch.bfloat16):
         loss, each = Objective(kernel)(batch)
     assert loss.dtype == torch.float32

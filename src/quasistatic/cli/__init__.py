@@ -133,10 +133,10 @@ class Train:
         from quasistatic.runs.verdict import below_null, untrained_start
         from quasistatic.train import Engine
 
-        engine = Engine(self.device, self.compile, self.micro_batch)
+        engine = Engine(self.compile, self.micro_batch)
         told = train_run(
-            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine,
-            tensorboard=self.tensorboard,
+            self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget,
+            device=self.device, engine=engine, tensorboard=self.tensorboard,
         )  # fmt: skip
         top = best_line(folder)
         null = told.get("validation_null")
@@ -152,7 +152,7 @@ class Train:
         if "stopped_at" in answer:
             print(f"{answer['run']}: best validation bound so far {bound}")
             _warn(answer)
-            print(f"stopped at step {answer['stopped_at']} of {answer['steps']}; the same command goes on from there")
+            print(f"stopped at update {answer['stopped_at']} of {answer['updates']}; the same command goes on from there")
             return
         print(f"{answer['run']}: best validation bound in training {bound} after {answer['seconds']:.0f} s")
         _warn(answer)

@@ -53,7 +53,7 @@ from quasistatic.schedules import respaced
 from quasistatic.train import Engine, Scalars, fit
 from quasistatic.train.engine import find_device
 from quasistatic.storage.lock import sole_writer
-from quasistatic.train.trainer import save_best
+from quasistatic.train.run_log import save_best
 from quasistatic.train.workers import workers
 
 __all__ = [
@@ -135,6 +135,7 @@ def train_run(
     seed: int = 0,
     quiet: bool = False,
     time_budget: float = math.inf,
+    device: str = "auto",
     engine: Engine | None = None,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
@@ -152,13 +153,12 @@ def train_run(
     real_number("time_budget", time_budget, above=0.0, infinite=True)
     recipe = make_recipe(name, settings or {}, preset=preset)
     scalars = Scalars(folder / "tensorboard") if tensorboard else None
-    engine = engine or Engine()
-    device = find_device(engine.device)
+    here = find_device(device)
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
     if (fingerprint := recipe.fingerprint()) is not None:
         config["fingerprint"] = fingerprint
     done = folder / "checkpoint" / "finished.json"
-    with workers(device) as team:
+    with workers(here) as team:
         own_names(folder)
         _refuse_another(folder, config)
         if done.exists():
@@ -166,7 +166,7 @@ def train_run(
         with sentences(), torch.random.fork_rng(devices=[]):
             splits = recipe.splits(seed)
             torch.manual_seed(seed)
-            model = recipe.build(splits).to(device)
+            model = recipe.build(splits).to(here)
         team.wait()  # all have looked: from here on there is a configuration to find
         if team.first:
             _claim(folder, config)
@@ -182,7 +182,7 @@ def train_run(
         patience = recipe.train.patience
         tired = 0 < patience <= (last.get("waited") or 0)
         if (step := last["update"]) < recipe.train.n_updates and not tired:
-            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.n_updates}
+            return {"recipe": name, "seed": seed, "stopped_at": step, "updates": recipe.train.n_updates}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_best(folder) != FINISHED:
             placed = recipe.place_steps(model, splits, seeded(seed + 3))
