@@ -7,7 +7,6 @@ The base hands the network its input and the gradient of its output, and nothing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -20,9 +19,9 @@ from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import geometric
-from quasistatic.train import Engine, TrainConfig
+from quasistatic.train import TrainConfig
 from quasistatic.train.source import Source
-from quasistatic.train.trainer import _Fit
+from quasistatic.train.trainer import Trainer
 from quasistatic.train.workers import Workers
 from quasistatic.transforms import Chain
 
@@ -76,17 +75,12 @@ def step(network: nn.Module, data: Tensor, batch_size: int, covariance: str) -> 
 def stepper(model: DiffusionModel, data: Tensor, batch_size: int, team: Workers | None = None) -> Callable[[], None]:
     """Make a step of the loop, past its warm-up, with all steps of the chain seen."""
     config = TrainConfig(n_updates=1_000_000, batch_size=batch_size, learning_rate=1e-6)
-    fit = _Fit(
-        model, Source(model, data), data[:8], config,
-        folder=None, seed=0, unit="bits", quiet=True, team=team or Workers(), time_budget=math.inf, place_steps=None,
-        on_evaluation=None, engine=Engine(),
-    )  # fmt: skip
+    trainer = Trainer(model, Source(model, data), config, team=team)
     t = torch.arange(2, model.process.n_steps + 1)
-    fit.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
-    wrapped = fit.team.wrap(fit.objective)
+    trainer.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
 
     def run() -> None:
-        fit._step(wrapped)
-        fit.state.recent.clear()  # as every evaluation does
+        trainer.update()
+        trainer.state.recent.clear()  # as every evaluation does
 
     return run

@@ -1,4 +1,4 @@
-"""Write the tables of docs/tables.md, filled imputation and anomalies beside other methods, from the folders in ``records/``.
+"""Write the tables of docs/tables.md, imputation and anomalies beside other methods, from ``records/``.
 
 python dev/peer_tables.py            rewrite the two blocks
 python dev/peer_tables.py --check    exit 1 if a block is not what the records say

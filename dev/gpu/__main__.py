@@ -145,8 +145,8 @@ def _train(
     lines = numbers.get("ways", [])
     best = best_way(lines, lines[0]["way"]["batch"]) if lines else None
     compiled = "auto" if best is None else "no" if best.compile == "no" else "yes"
-    engine = Engine(device=str(device), compile=compiled)  # type: ignore[arg-type]
-    told = train(which.recipe, run, deadline, engine=engine, **how)
+    engine = Engine(compile=compiled)  # type: ignore[arg-type]
+    told = train(which.recipe, run, deadline, device=device, engine=engine, **how)
     numbers.put("training", told)
     numbers.put("log", RunFolder(run).read_metrics()[-1])
     _pack(numbers, home, asked.out)

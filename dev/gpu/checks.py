@@ -136,7 +136,7 @@ def _kernel(name: str, model: DiffusionModel, rows: Tensor, device: torch.device
         moved = copy.deepcopy(model).to(there, dtype)
         x, y, z = (part.to(there, dtype) for part in (x_0, x_t, x_prev))
         batch = Batch(x, y, t.to(there), torch.ones(len(x), device=there, dtype=dtype), None, k)
-        loss, each = Objective(moved.process, moved.kernel)(batch)
+        loss, each = Objective(moved.kernel)(batch)
         loss.backward()
         scores = moved.kernel(y[k:], batch.t[k:]).log_prob(z[k:])
         return {"cost": each, "law": scores, "gradient": _gradient(moved.kernel)}

@@ -9,7 +9,6 @@ before the network is asked, the law of a step and its KL, the sampler of steps 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import torch
@@ -18,11 +17,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
-from quasistatic.train import Engine
 from quasistatic.train.ema import Ema
 from quasistatic.train.source import Source
-from quasistatic.train.trainer import _Fit
-from quasistatic.train.workers import Workers
+from quasistatic.train.trainer import Trainer
 
 __all__ = ["Foreach", "graphed", "library_step", "plain_step"]
 
@@ -32,21 +29,17 @@ Step = Callable[[], None]
 def library_step(model: DiffusionModel, recipe: Recipe, rows: Tensor, *, batch: int, amp: bool, foreach: bool) -> Step:
     """Make a step of the loop, past its warm-up, with all steps of the chain seen; ``foreach`` for an unfused optimiser."""
     config = dataclasses.replace(recipe.train, n_updates=10**9, batch_size=batch, amp=amp, learning_rate=1e-6)
-    fit = _Fit(
-        model, Source(model, rows, recipe.augment(Splits(rows, rows, rows))), rows[:8], config,
-        folder=None, seed=0, unit="nats", quiet=True, team=Workers(), time_budget=math.inf, place_steps=None,
-        on_evaluation=None, engine=Engine(),
-    )  # fmt: skip
-    assert fit.sampler is not None
+    trainer = Trainer(model, Source(model, rows, recipe.augment(Splits(rows, rows, rows))), config)
+    assert trainer.sampler is not None
     t = torch.arange(2, model.process.n_steps + 1)
-    fit.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
+    trainer.sampler.record(t, torch.rand(len(t), generator=Generator().manual_seed(0)))
     if foreach:
-        fit.update = Foreach(fit.ema, config.clip)  # type: ignore[assignment]
+        trainer.update_weights = Foreach(trainer.ema, config.clip)  # type: ignore[assignment]
     model.train()
 
     def run() -> None:
-        fit._step(fit.objective)
-        fit.state.recent.clear()  # as every evaluation does
+        trainer.update()
+        trainer.state.recent.clear()  # as every evaluation does
 
     return run
 

@@ -87,11 +87,11 @@ def _ways(numbers: Numbers) -> list[Row]:
 def _training(numbers: Numbers) -> list[Row]:
     rows = []
     if (told := numbers.get("training")) is not None:
-        at = "finished" if told["finished"] else f"step {told['stopped_at']} of {told['steps']}"
+        at = "finished" if told["finished"] else f"update {told['stopped_at']} of {told['updates']}"
         rows.append(_row("training", at, f"{numbers['predicted']['steps']} steps"))
     if (log := numbers.get("log")) is not None:
         rows.append(_row(f"validation bound, {log['unit']}", format_estimate(log["validation"], log["validation_se"]),
-                         f"step {log['update']}, {log['seconds'] / 60.0:.1f} min"))  # fmt: skip
+                         f"update {log['update']}, {log['seconds'] / 60.0:.1f} min"))  # fmt: skip
     if (measured := numbers.get("measured")) is not None:
         result, rates = measured["result"], measured["rates"]
         bound = format_estimate(result["bound"], result["standard_error"], result["unit"], result["n"])

@@ -35,13 +35,21 @@ def resume(name: str, run: Path, shards: Path, *, preset: str | None, settings: 
 
 
 def train(
-    name: str, run: Path, deadline: Deadline, *, preset: str | None, settings: dict[str, Any], seed: int, engine: Engine
+    name: str,
+    run: Path,
+    deadline: Deadline,
+    *,
+    preset: str | None,
+    settings: dict[str, Any],
+    seed: int,
+    device: torch.device,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Train until the call is nearly over or the run is finished, and say which."""
     began = time.perf_counter()
     make_recipe(name, settings, preset=preset).splits(seed)  # what is drawn or unpacked once is not of the budget
     told = train_run(
-        name, run, preset=preset, settings=settings, seed=seed, engine=engine,
+        name, run, preset=preset, settings=settings, seed=seed, device=str(device), engine=engine,
         time_budget=max(1.0, deadline.left() - RESERVE), quiet=False,
     )  # fmt: skip
     return told | {"finished": "stopped_at" not in told, "call_seconds": round(time.perf_counter() - began, 1)}

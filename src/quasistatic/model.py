@@ -1,8 +1,7 @@
-"""What training returns and a run folder holds: transform, diffusion and kernel as one model in data units."""
+"""Models in data units: a transform, a forward process and a reverse kernel."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,16 +11,25 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import LARGEST, generator_of, instance_of, one_of, require_memory, tensor_of, whole_number
+from quasistatic.checks import LARGEST, instance_of, one_of, require_memory, tensor_of, whole_number
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.bound import (
+    Bound,
+    Method,
+    elbo,
+    importance_weighted_log_prob,
+    least_variance_method,
+    null_log_prob,
+)
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.modules import shared_copy
 from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
+from quasistatic.random import Rng, rng_of
 from quasistatic.reverse import FixedFirstStep, ReverseKernel
-from quasistatic.reverse.kernel import NetworkKernel
+from quasistatic.reverse.kernel import FirstStep
 from quasistatic.sample import sample_ancestral
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import a_name, path_of, read_json
@@ -39,11 +47,21 @@ class DiffusionModel(nn.Module):
     ----------
     transform : Transform
         Data units to model units; its log-determinant enters every likelihood.
-    diffusion : Diffusion
+    process : ForwardProcess
+        Forward process, whose steps the kernel is moved to.
     kernel : ReverseKernel
+        Reverse kernel. It owns the process: ``model.process`` is ``model.kernel.process``.
     event_shape : sequence of int
         Shape of one example.
+
+    Raises
+    ------
+    InputError
+        If an argument is of another type, or the kernel's network does not fit events of this shape.
     """
+
+    transform: Transform
+    kernel: ReverseKernel
 
     def __init__(
         self,
@@ -53,30 +71,50 @@ class DiffusionModel(nn.Module):
         event_shape: tuple[int, ...] | list[int],
     ) -> None:
         super().__init__()
-        self.transform = transform
-        self.process = process
-        self.kernel = kernel
         instance_of("transform", transform, Transform, "a transform of quasistatic")
-        instance_of("process", process, ForwardProcess, "a diffusion of quasistatic")
-        instance_of("kernel", kernel, nn.Module, "a reverse kernel")
+        instance_of("process", process, ForwardProcess, "a forward process of quasistatic")
+        instance_of("kernel", kernel, ReverseKernel, "a reverse kernel of quasistatic")
         instance_of("event_shape", event_shape, (tuple, list), "a list of whole numbers")
         self.event_shape = tuple(whole_number("an axis of event_shape", n, 1) for n in event_shape)
-        for module in kernel.modules():
-            if isinstance(module, NetworkKernel):
-                module.check_event(self.event_shape)
+        self.transform = transform
+        self.kernel = kernel.on(process)
+        self.kernel.check_event(self.event_shape)
+
+    @property
+    def process(self) -> ForwardProcess:
+        """The forward process, which the kernel owns."""
+        return self.kernel.process
 
     def __repr__(self) -> str:
         n = sum(p.numel() for p in self.parameters())
         kernel = type(self.kernel).__name__
         return f"DiffusionModel({kernel} of {n} parameters, {self.process!r}, events of shape {self.event_shape})"
 
-    def encode(self, x: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Check data (n, *event_shape) and take it to model units: z in float64 and the log-determinant, (n,).
+    def encode(self, x: Any, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
+        """Check data and transform it to model units.
 
-        Where the transform completes rows, nan is a missing entry, and every likelihood that of the observed ones.
+        Parameters
+        ----------
+        x : array or Tensor, shape (n, *event_shape)
+            Data. With a transform that completes rows nan is a missing entry, and every likelihood is that of the
+            observed entries.
+        generator : Generator or RowStreams, optional
+            Source of the transform's draws.
+
+        Returns
+        -------
+        z : Tensor, shape (n, *event_shape), float64
+            Data in model units.
+        log_det : Tensor, shape (n,)
+            Log-determinant of the transform.
+
+        Raises
+        ------
+        InputError
+            If the data has another shape, or a value that the process cannot have.
         """
         x = tensor_of("x", x, device=self.process.beta.device)
-        generator_of("generator", generator)
+        rng_of("generator", generator)
         if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
             raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
         there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_missing else x
@@ -88,17 +126,21 @@ class DiffusionModel(nn.Module):
     def _kernel(self, first_step: str) -> ReverseKernel:
         one_of("first_step", first_step, ("learned", "fixed"))
         fixed = first_step == "fixed" and self.kernel.first_step != "fixed"
-        return FixedFirstStep(self.kernel, self.process) if fixed else self.kernel
+        return FixedFirstStep(self.kernel) if fixed else self.kernel
 
     def elbo(
-        self, x: Any, *, generator: Generator | None = None, first_step: str = "learned", method: str | None = None
+        self, x: Any, *, generator: Rng | None = None, first_step: FirstStep = "learned", method: Method | None = None
     ) -> Bound:
-        """Lower bound of log p(x) for each row, a density in data units (or a mass, for bits and dequantised integers).
+        """Bound log p(x) of each row from below.
+
+        The bound is of a density in data units, or of a probability for bits and dequantised integers.
 
         Parameters
         ----------
         x : array or Tensor, shape (n, *event_shape)
-        generator : Generator, optional
+            Data.
+        generator : Generator or RowStreams, optional
+            Source of the draws.
         first_step : {"learned", "fixed"}
             Score the learned p(x_0 | x_1), or the paper's fixed one.
         method : {"marginal", "trajectory"}, optional
@@ -106,7 +148,7 @@ class DiffusionModel(nn.Module):
         """
         if method is not None:
             one_of("method", method, ("marginal", "trajectory"))
-        method = method or ("trajectory" if getattr(self.kernel, "n_components", 1) > 1 else "marginal")
+        method = method or least_variance_method(self.kernel)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             terms = elbo(self.process, self._kernel(first_step), z, generator=generator, method=method)
@@ -118,12 +160,25 @@ class DiffusionModel(nn.Module):
         n_timesteps: int = 8,
         *,
         sampler: TimestepSampler | None = None,
-        generator: Generator | None = None,
-        first_step: str = "learned",
+        generator: Rng | None = None,
+        first_step: FirstStep = "learned",
     ) -> Bound:
-        """Estimate the bound of each row from some of its steps, without bias.
+        """Estimate the bound of each row from some of its timesteps, unbiased.
 
         See :func:`~quasistatic.likelihood.estimators.estimate_elbo`.
+
+        Parameters
+        ----------
+        x : array or Tensor, shape (n, *event_shape)
+            Data.
+        n_timesteps : int
+            Timesteps drawn for each row.
+        sampler : TimestepSampler, optional
+            Gives the probabilities of the timesteps; uniform if not given.
+        generator : Generator or RowStreams, optional
+            Source of the draws.
+        first_step : {"learned", "fixed"}
+            Score the learned p(x_0 | x_1), or the paper's fixed one.
         """
         whole_number("n_timesteps", n_timesteps, 0)
         with torch.no_grad():
@@ -133,10 +188,24 @@ class DiffusionModel(nn.Module):
             )
         return terms.plus_log_det(log_det)
 
-    def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Generator | None = None) -> Tensor:
-        """Importance-weighted log p(x) of each row (eq. 9), (n,), nats.
+    def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Rng | None = None) -> Tensor:
+        """Estimate log p(x) of each row by importance weighting (eq. 9).
 
-        Tighter than the bound, and closer to log p with more trajectories.
+        In expectation it is between the bound and log p, and closer to log p with more trajectories.
+
+        Parameters
+        ----------
+        x : array or Tensor, shape (n, *event_shape)
+            Data.
+        n_trajectories : int
+            Forward trajectories of each row.
+        generator : Generator or RowStreams, optional
+            Source of the draws. With a stream for each row the result of a row does not depend on the other rows.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+            Nats.
         """
         whole_number("n_trajectories", n_trajectories, 1)
         with torch.no_grad():
@@ -146,16 +215,38 @@ class DiffusionModel(nn.Module):
             )
         return estimate + log_det
 
-    def null_log_prob(self, x: Any, *, generator: Generator | None = None) -> Tensor:
-        """Log likelihood of the noise end as a model of the data, (n,), nats."""
+    def null_log_prob(self, x: Any, *, generator: Rng | None = None) -> Tensor:
+        """Return the log likelihood of each row under the null model, in nats.
+
+        Parameters
+        ----------
+        x : array or Tensor, shape (n, *event_shape)
+            Data.
+        generator : Generator or RowStreams, optional
+            Source of the transform's draws.
+        """
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             return null_log_prob(self.process, z) + log_det
 
     def sample(self, n: int, *, generator: Generator | None = None, n_steps: int | None = None) -> Tensor:
-        """Draw n examples in data units, (n, *event_shape); ``n_steps`` takes fewer steps of the same chain."""
+        """Draw n examples in data units.
+
+        Parameters
+        ----------
+        n : int
+            Number of examples.
+        generator : Generator, optional
+            Source of the draws.
+        n_steps : int, optional
+            Take fewer steps of the same chain.
+
+        Returns
+        -------
+        Tensor, shape (n, *event_shape)
+        """
         whole_number("the number of samples", n, 1)
-        generator_of("generator", generator)
+        rng_of("generator", generator)
         width = math.prod(self.event_shape)
         if self.process.beta.device.type == "cpu":
             require_memory(
@@ -166,7 +257,7 @@ class DiffusionModel(nn.Module):
         return self.transform.inverse(z.double())
 
     def _bytes_of_row(self) -> float:
-        """Estimate of what one row takes on its way through the network."""
+        """Estimate the memory that one row needs in the network."""
         channels = next((p.shape[0] for p in self.kernel.parameters() if p.dim() == 4), None)  # at full resolution
         if channels is not None:
             return 24.0 * channels * math.prod(self.event_shape[1:])
@@ -217,14 +308,22 @@ class DiffusionModel(nn.Module):
         return replace(p, x=x, log_evidence=p.log_evidence + log_jacobian)
 
     def on(self, process: ForwardProcess) -> DiffusionModel:
-        """Return the same model on another grid of steps, sharing all parameters."""
-        instance_of("process", process, ForwardProcess, "a diffusion of quasistatic")
-        other = copy.copy(self)
-        other._modules = {**self._modules, "process": process, "kernel": self.kernel.on(process)}
+        """Return the same model on the steps of another process, sharing all parameters."""
+        instance_of("process", process, ForwardProcess, "a forward process of quasistatic")
+        other = shared_copy(self)
+        other.kernel = self.kernel.on(process)
         return other
 
     def save(self, path: str | Path, **extra: Any) -> None:
-        """Write the model as a folder of safetensors and JSON; ``extra`` is kept beside it."""
+        """Write the model as a folder of safetensors and JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        **extra
+            JSON-ready values that are kept beside the model.
+        """
         with new_folder(path_of("path", path)) as folder:
             save_module(self, folder, extra)
 
@@ -236,6 +335,11 @@ def load(path: str | Path) -> DiffusionModel:
     ----------
     path : str or Path
         A folder written by :meth:`DiffusionModel.save`, or a run folder.
+
+    Raises
+    ------
+    InputError
+        If there is no model at ``path``, or it is damaged.
     """
     folder = path_of("path", path)
     if not folder.exists():
@@ -253,7 +357,7 @@ def load(path: str | Path) -> DiffusionModel:
 
 
 def _require_fit(model: DiffusionModel, folder: Path) -> None:
-    """Refuse a model whose parts do not fit together, by one step of its kernel."""
+    """Take one step of the kernel, and refuse a model whose parts do not fit together."""
     generator = Generator().manual_seed(0)
     try:
         with torch.no_grad():

@@ -1,13 +1,14 @@
-"""Exact samples of the model: noise, then T draws of the reverse kernel."""
+"""Samples of the model: noise, then T draws of the reverse kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.forward import ForwardProcess
+from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
 from quasistatic.streams import bar
 
@@ -15,20 +16,30 @@ __all__ = ["reverse_trajectory", "sample_ancestral"]
 
 
 def reverse_trajectory(
-    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
+    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Rng | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Walk the reverse chain, yielding (t, x_t) for t = T, T-1, .., 0.
+    """Draw a trajectory of the reverse chain, step by step.
 
     Parameters
     ----------
-    diffusion : Diffusion
-        Give a respaced one for fewer steps; the kernel is moved to its grid.
+    process : ForwardProcess
+        The forward process; the kernel is moved to its steps. A respaced one has fewer.
     kernel : ReverseKernel
-        Also a tilted one: then these are draws of the paper's approximate posterior.
+        The model. A :class:`~quasistatic.posterior.twisting.TwistedKernel` gives draws of the paper's approximate
+        posterior.
     shape : sequence of int
         (batch, *event).
+    generator : Generator or RowStreams, optional
+        Source of the draws.
+
+    Yields
+    ------
+    t : int
+        T, T - 1, .., 0.
+    x_t : Tensor, shape (batch, *event)
+        State at t.
     """
-    kernel = kernel.on(process) if isinstance(kernel, ReverseKernel) else kernel
+    kernel = kernel.on(process)
     with torch.inference_mode():
         x = process.stationary(shape).sample(generator)
         yield process.n_steps, x
@@ -38,11 +49,26 @@ def reverse_trajectory(
 
 
 def sample_ancestral(
-    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Generator | None = None
+    process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Rng | None = None
 ) -> Tensor:
-    """Draw x_0 from the model, exactly, shape (batch, *event).
+    """Draw samples of the model.
 
-    The last step is a true draw too, not a mean, so these are samples of the law that the bound scores.
+    The last step is a draw too and not a mean, so the samples have exactly the distribution that the bound scores.
+
+    Parameters
+    ----------
+    process : ForwardProcess
+        The forward process; the kernel is moved to its steps. A respaced one has fewer.
+    kernel : ReverseKernel
+        The model.
+    shape : sequence of int
+        (batch, *event).
+    generator : Generator or RowStreams, optional
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor, shape (batch, *event)
 
     Examples
     --------

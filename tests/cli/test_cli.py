@@ -52,7 +52,7 @@ def test_recipes_lists_the_catalogue(command):
 def test_training_tells_its_progress_on_stderr_only(command, tmp_path):
     told = command("train", "heartbeat-mixture", "--out", tmp_path / "run", *small.words("heartbeat-mixture"), "--json")
     answer = told.json()
-    assert [line.split(":")[0] for line in told.err.splitlines()] == [f"step {t} of 6" for t in (0, 3, 6)]
+    assert [line.split(":")[0] for line in told.err.splitlines()] == [f"update {t} of 6" for t in (0, 3, 6)]
     assert answer["run"] == str(tmp_path / "run")
     assert (answer["recipe"], answer["unit"], answer["checkpoint"]) == (
         "heartbeat-mixture",

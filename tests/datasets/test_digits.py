@@ -55,5 +55,5 @@ def test_splits_cannot_be_swapped_by_accident():
 
 @pytest.mark.parametrize("split", [-1, 0.0, True, "0"])
 def test_bad_split_is_refused(split):
-    with pytest.raises(InputError, match="split must be .*at least 0, got"):
+    with pytest.raises(InputError, match=r"split must be .*at least 0, got"):
         load_digits(split)

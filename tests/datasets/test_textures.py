@@ -139,7 +139,7 @@ def test_leaves_that_cannot_be_kept_are_told_of(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"dead leaves cannot be kept in .*file"):
         load_dead_leaves(1, 1, 1, size=16, folder=tmp_path / "file")
-    with pytest.raises(InputError, match="seed must be .*at least 0, got -1"):
+    with pytest.raises(InputError, match=r"seed must be .*at least 0, got -1"):
         load_dead_leaves(seed=-1, folder=tmp_path)
 
 

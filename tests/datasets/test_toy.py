@@ -201,7 +201,7 @@ def test_bad_points_are_refused():
 @pytest.mark.parametrize("n", [0, -3, 2.0, True])
 def test_bad_counts_are_refused(n):
     for draw in (swiss_roll, heartbeat):
-        with pytest.raises(InputError, match="n must be .*at least 1, got"):
+        with pytest.raises(InputError, match=r"n must be .*at least 1, got"):
             draw(n)
 
 

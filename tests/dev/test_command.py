@@ -18,7 +18,7 @@ from gpu.plan import PLAN, predicted, rows_of_plan
 from quasistatic.errors import InputError
 from quasistatic.recipes.presets import PRESETS
 from quasistatic.reporting.text import markdown_table
-from quasistatic.train.trainer import _Fit
+from quasistatic.train.session import Session
 
 PAGE = Path(__file__).parents[2] / "dev" / "gpu.md"
 TRAIN = ["--parts", "train", "--tiny", "--device", "cpu"]
@@ -56,14 +56,16 @@ def test_a_call_checks_measures_trains_and_tells_it_in_a_table(tmp_path, capsys)
 def test_a_training_goes_on_elsewhere_from_what_came_home(tmp_path, monkeypatch, capsys):
     first, second = tmp_path / "first", tmp_path / "second"
     with monkeypatch.context() as stopped:
-        stopped.setattr(_Fit, "_spent", lambda fit, _: fit.state.step == 2)
+        stopped.setattr(Session, "budget_spent", lambda session: session.trainer.state.update == 2)
         assert call("run", "dead-leaves", *TRAIN, "--work", tmp_path / "a", "--out", first) == 0
     assert json.loads((first / "numbers.json").read_text())["training"]["stopped_at"] == 2
     assert call("run", "dead-leaves", *TRAIN, "--work", tmp_path / "b", "--shards", first, "--out", second) == 0
     told = json.loads((second / "numbers.json").read_text())
     assert told["training"]["finished"]
-    steps = [json.loads(line)["step"] for line in (tmp_path / "b/dead-leaves/run/metrics.jsonl").read_text().splitlines()]
-    assert steps == [0, 2, 4]
+    updates = [
+        json.loads(line)["update"] for line in (tmp_path / "b/dead-leaves/run/metrics.jsonl").read_text().splitlines()
+    ]
+    assert updates == [0, 2, 4]
     assert "did not fit" not in capsys.readouterr().out
     assert "lead_paired" in told["measured"]["result"]["baseline"]
 

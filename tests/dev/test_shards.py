@@ -21,7 +21,7 @@ from quasistatic.recipes.base import seeded
 from quasistatic.runs.run import open_run
 from quasistatic.runs.settings import make_recipe
 from quasistatic.runs.training import train_run
-from quasistatic.train.trainer import _Fit
+from quasistatic.train.session import Session
 
 NAME = "mnist"  # 8 x 8 pixels on a Gaussian base
 LEARNING = {"train.learning_rate": 0.005, "train.warmup": 1, "train.clip": 1000.0}
@@ -30,15 +30,15 @@ SETTINGS = pictures.SMALL[NAME] | LEARNING | {"train.n_updates": 8, "widths": [8
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """``whole``: eight steps in one go. ``half``: the same training, broken off at step 4."""
+    """``whole``: eight updates in one go. ``half``: the same training, broken off at update 4."""
     folder = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
         pictures.install(patch, folder)
         train(folder / "whole")
         with patch.context() as stopped:
-            stopped.setattr(_Fit, "_spent", lambda fit, _: fit.state.step == 4)
+            stopped.setattr(Session, "budget_spent", lambda session: session.trainer.state.update == 4)
             assert train(folder / "half")["stopped_at"] == 4
-        shutil.rmtree(folder / "half" / "checkpoint" / "step-00000002")  # the one before goes nowhere
+        shutil.rmtree(folder / "half" / "checkpoint" / "update-00000002")  # the one before goes nowhere
         yield folder
 
 

@@ -342,8 +342,8 @@ def test_two_classes_are_bits(beta: Tensor, seed: int) -> None:
         close(bits_of(classes.posterior(law, x_t, t)), bits_of(bits.posterior(Bernoulli(p), x_t, t)), 1e-10)
         observation = classes.log_likelihood(x_t, t)
         close(observation[..., 1] - observation[..., 0], bits.log_likelihood_ratio(x_t, t), 1e-8)
-        unit = classes.evidence_of_one_class(x_t, t).squeeze(-1)
-        close(unit, bits.log_ratio_of_a_bit(x_t, t).expand_as(unit), 1e-8)
+        unit = classes.log_ratio_difference(x_t, t).squeeze(-1)
+        close(unit, bits.log_ratio_difference(x_t, t).expand_as(unit), 1e-8)
 
 
 def test_two_classes_have_the_bound_of_bits() -> None:
@@ -416,7 +416,7 @@ def test_the_law_of_x_0_is_sent_through_the_posterior(kind: str, t: int) -> None
     if kind == "uniform":
         own = torch.tensor([(likelihood[k, k] / likelihood[k - 1, k]).log() for k in (0, 1, 2)])
         unit = sum((own[k] + own[j]).item() for k, j in ((0, 1), (0, 2), (1, 2))) / 3
-    answer = kernel.ask(states, t).view(n, 3, 2)  # [state, class, entry]
+    answer = kernel.evaluate_network(states, t).view(n, 3, 2)  # [state, class, entry]
     weights = RATES.log() + likelihood[:, states.long()].permute(1, 2, 0).log() + unit * answer.permute(0, 2, 1)
     p_0 = law_table(Categorical(torch.log_softmax(weights, -1)), n, data)
     expected = torch.zeros(n, n, dtype=torch.float64)
@@ -449,7 +449,7 @@ def test_what_is_shown_has_no_gradient_and_a_sure_mistake_keeps_its_own() -> Non
     kernel = CategoricalDenoiser(q, ResidualMLP(6, 6), torch.full((3,), 1 / 3))
     out = torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)  # class 0 of entry 0, for sure
     x_0, x_t = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 2.0]])
-    cost = q.posterior(x_0, x_t, 3).kl(kernel.law(out, x_t, 3))
+    cost = q.posterior(x_0, x_t, 3).kl(kernel.distribution(out, x_t, 3))
     cost.sum().backward()
     assert cost.item() == pytest.approx(200 / 3, rel=1e-5)  # 1/4 of 3/4 masked entries are shown next
     assert out.grad is not None
@@ -461,12 +461,12 @@ def test_a_sure_mistake_of_the_uniform_kind_keeps_its_digits_and_gradient(t: int
     # float32: e^-200 is zero, but its logarithm must be right
     q = CategoricalDiffusion(constant_erasure(4), 3)
     kernel = CategoricalDenoiser(q, ResidualMLP(3, 3), torch.full((3,), 1 / 3))
-    unit = q.evidence_of_one_class(torch.zeros(1, 1), t).item() or 1.0
+    unit = q.log_ratio_difference(torch.zeros(1, 1), t).item() or 1.0
     costs, slopes = [], []
     for dtype in (torch.float32, torch.float64):
         out = torch.tensor([[200.0 / unit, 0.0, 0.0]], dtype=dtype, requires_grad=True)
         x = torch.ones(1, 1, dtype=dtype)
-        cost = q.posterior(x, x, t).kl(kernel.law(out, x, t)).sum()
+        cost = q.posterior(x, x, t).kl(kernel.distribution(out, x, t)).sum()
         cost.backward()
         assert out.grad is not None
         costs.append(cost.item())
@@ -494,7 +494,7 @@ def test_the_network_sees_classes_as_channels_and_answers_in_the_same_order(even
     q = CategoricalDiffusion(constant_erasure(4), 4, "absorbing")
     kernel = CategoricalDenoiser(q, Seen(), torch.full((4,), 0.25)).requires_grad_(False)
     x = torch.randint(0, 5, (6, *event), generator=Generator().manual_seed(0)).double()
-    out = kernel.ask(x, 2)
+    out = kernel.evaluate_network(x, 2)
     seen = kernel.network.x  # type: ignore[union-attr]
     assert isinstance(seen, Tensor)
     assert seen.shape == (6, 4 * event[0], *event[1:])
@@ -511,7 +511,7 @@ def test_one_block_less_takes_the_first_class_for_zero() -> None:
     q, x = CategoricalDiffusion(constant_erasure(4), 3, "absorbing"), torch.tensor([[3.0, 3.0]])
     kernel = CategoricalDenoiser(q, ResidualMLP(6, 4), torch.full((3,), 1 / 3))
     short = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    p, same = kernel.law(short, x, 2), kernel.law(torch.cat([torch.zeros(1, 2), short], 1), x, 2)
+    p, same = kernel.distribution(short, x, 2), kernel.distribution(torch.cat([torch.zeros(1, 2), short], 1), x, 2)
     close(dense(p).log_probs, dense(same).log_probs)
     assert [CategoricalDenoiser.n_outputs(7, k) for k in (2, 3, 5)] == [7, 21, 35]
 
@@ -593,8 +593,8 @@ def test_a_batch_loses_minus_the_bound(kind: str) -> None:
     # rows at t = 1 lose -log p(x_0 | x_1), the others their KL
     q = CategoricalDiffusion(constant_erasure(6), 3, kind)
     kernel, x_0 = make(q, rough=True), all_classes(2, 3)
-    batch = draw_batch(q, x_0, TimestepSampler(6), 3, Generator().manual_seed(0), at_draws=False)
-    _, each = Objective(q, kernel)(batch)
+    batch = draw_batch(q, x_0, TimestepSampler(6), 3, Generator().manual_seed(0), draw_previous=False)
+    _, each = Objective(kernel)(batch)
     p, back = kernel(batch.x_t, batch.t), q.posterior(x_0, batch.x_t, batch.t)
     close(each[:3], -p.log_prob(x_0)[:3])
     close(each[3:], dense(back).kl(dense(p))[3:])
@@ -605,12 +605,12 @@ def test_a_network_learns_that_two_classes_agree(kind: str) -> None:
     q = CategoricalDiffusion(constant_erasure(10), 3, kind)
     network = ResidualMLP(6, 6, width=32, depth=1)
     kernel, generator = CategoricalDenoiser(q, network, torch.full((3,), 1 / 3)), Generator().manual_seed(0)
-    objective, sampler = Objective(q, kernel), TimestepSampler(10, importance=False)
+    objective, sampler = Objective(kernel), TimestepSampler(10, importance=False)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     roughen(network.first, 0)
     for _ in range(120):
         x = torch.randint(0, 3, (128, 1), generator=generator).float().expand(128, 2)
-        loss, _ = objective(draw_batch(q, x, sampler, 16, generator, at_draws=False))
+        loss, _ = objective(draw_batch(q, x, sampler, 16, generator, draw_previous=False))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

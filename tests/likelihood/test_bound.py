@@ -375,7 +375,7 @@ class Spy(ReverseKernel):
     """Passes everything on and keeps the largest batch."""
 
     def __init__(self, kernel: ReverseKernel) -> None:
-        super().__init__()
+        super().__init__(kernel.process)
         self.kernel = kernel
         self.most = 0
 
@@ -519,7 +519,7 @@ def test_the_columns_of_the_transitions_are_the_steps(generator: Generator) -> N
     x = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     for method in METHODS:
         right = elbo(q, exact, x, generator=Generator().manual_seed(1), method=method).transitions
-        wrong = elbo(q, WrongAt3(), x, generator=Generator().manual_seed(1), method=method).transitions
+        wrong = elbo(q, WrongAt3(q), x, generator=Generator().manual_seed(1), method=method).transitions
         loses = (right - wrong).abs().amax(0) > 1e-9
         assert loses.tolist() == [False, True, False, False]  # t = 2, 3, 4, 5
 

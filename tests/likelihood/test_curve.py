@@ -142,5 +142,5 @@ def _fit(kernel: GaussianDenoiser, x: Tensor) -> None:
 
 
 def test_a_sampler_of_another_chain_is_refused():
-    with pytest.raises(InputError, match="the sampler draws from 7 steps, the chain has 8"):
+    with pytest.raises(InputError, match="the sampler has 7 steps, but the process has 8: they must be equal"):
         even_steps(GaussianDiffusion(geometric(8)), TimestepSampler(7))

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from chance import check_frequencies, check_mean, check_same_mean
 from oracles import RandomBits, all_bits, enumerated_bound, quick_bound
+from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
 from quasistatic.likelihood.bound import elbo
 from quasistatic.likelihood.estimators import TimestepSampler
@@ -166,7 +167,7 @@ def test_a_state_is_a_copy() -> None:
 
 @pytest.mark.parametrize("n_steps", [0, 1])
 def test_one_step_has_no_transitions_to_draw(n_steps: int) -> None:
-    with pytest.raises(ValueError, match=f"n_steps = {n_steps}; it must be at least 2"):
+    with pytest.raises(InputError, match=f"n_steps must be .*at least 2.*got {n_steps}"):
         TimestepSampler(n_steps)
 
 

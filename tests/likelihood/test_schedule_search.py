@@ -104,12 +104,11 @@ def test_a_network_asked_once_for_each_level_tells_the_same_costs() -> None:
         """The same kernel, of no known kind."""
 
         def __init__(self, inner: BernoulliDenoiser) -> None:
-            super().__init__()
+            super().__init__(inner.process)
             self.inner = inner
-            self.process = inner.process
 
         def forward(self, x_t: Tensor, t: int | Tensor) -> object:  # type: ignore[override]
-            return self.inner.on(self._modules["process"])(x_t, t)  # type: ignore[arg-type]
+            return self.inner.on(self.process)(x_t, t)
 
     direct, _ = step_costs(q, network, x, generator=Generator().manual_seed(1))
     asked, _ = step_costs(q, Hidden(network), x, generator=Generator().manual_seed(1))

@@ -289,7 +289,10 @@ def test_the_law_of_the_data_is_read_out_of_a_kernel_that_does_not_tell_it(name:
     if isinstance(process, BernoulliDiffusion):
         x_t = (x_t > 0).double()
     for t in range(2, process.n_steps + 1):
-        (told, _), (read, step) = data_distribution(process, kernel, x_t, t), data_distribution(process, Silent(), x_t, t)
+        (told, _), (read, step) = (
+            data_distribution(process, kernel, x_t, t),
+            data_distribution(process, Silent(process), x_t, t),
+        )
         assert step is not None
         torch.testing.assert_close(read.mean, told.mean, rtol=1e-7, atol=1e-7)
         g = normal(5, 2, seed=3)

@@ -156,7 +156,7 @@ def test_a_kernel_that_does_not_tell_its_law_of_masked_data_is_read() -> None:
             return told(x_t, t)
 
     known = KnownEntries(torch.tensor([False, True, True]), torch.tensor([0.0, 1.0, 0.0]))
-    a, b = (posterior_sample(q, k, known, 300, shape=(3,), generator=Generator().manual_seed(0)) for k in (told, Silent()))
+    a, b = (posterior_sample(q, k, known, 300, shape=(3,), generator=Generator().manual_seed(0)) for k in (told, Silent(q)))
     assert torch.equal(a.x, b.x)
     torch.testing.assert_close(a.log_weights, b.log_weights)
 

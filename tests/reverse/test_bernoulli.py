@@ -81,11 +81,11 @@ def test_the_law_of_x_0_is_sent_through_the_posterior(m: int, t: int) -> None:
     # p(x_{t-1} | x_t) = sum over components and all 8 states x_0 of p(x_0 | x_t) q(x_{t-1} | x_t, x_0)
     q, states = BernoulliDiffusion(constant_erasure(5), torch.tensor([0.3, 0.6, 0.1])), all_bits(3)
     kernel = make(q, m, rough=True)
-    out = kernel.ask(states, t)
+    out = kernel.evaluate_network(states, t)
     known = RATE.logit() + q.log_likelihood_ratio(states, t)
     if m == 1:
         weights = torch.ones(8, 1, dtype=torch.float64)
-        logits = (known + q.log_ratio_of_a_bit(states, t) * out).unsqueeze(1)
+        logits = (known + q.log_ratio_difference(states, t) * out).unsqueeze(1)
     else:
         weights = torch.softmax(out[:, -m:], 1)
         logits = known.unsqueeze(1) + kernel.sharpness * (out[:, :-m].view(8, m, 3) + kernel.start)
@@ -106,16 +106,18 @@ def test_the_first_step_back_is_the_prediction_itself() -> None:
     p = kernel(states, 1)
     assert isinstance(p, Bernoulli)
     known = RATE.logit() + q.log_likelihood_ratio(states, 1)
-    torch.testing.assert_close(p.probs, torch.sigmoid(known + q.log_ratio_of_a_bit(states, 1) * kernel.ask(states, 1)))
+    torch.testing.assert_close(
+        p.probs, torch.sigmoid(known + q.log_ratio_difference(states, 1) * kernel.evaluate_network(states, 1))
+    )
 
 
 def test_a_sure_prediction_keeps_its_digits_and_its_gradient() -> None:
     # float32: 1 - sigmoid(40) is zero, but a zero of such a bit must still cost about 40 nats, with slope one
     q = BernoulliDiffusion(torch.tensor([0.5]), 0.5)
     kernel = BernoulliDenoiser(q, PerStepMLP(1, 1, 1), torch.tensor([0.5]))
-    one_bit, own = float(q.log_ratio_of_a_bit(torch.zeros(1, 1), 1)), q.log_likelihood_ratio(torch.zeros(1, 1), 1)
+    one_bit, own = float(q.log_ratio_difference(torch.zeros(1, 1), 1)), q.log_likelihood_ratio(torch.zeros(1, 1), 1)
     out = torch.full((1, 1), 18.0, requires_grad=True)
-    log_p = kernel.law(out, torch.zeros(1, 1), 1).log_prob(torch.zeros(1, 1))
+    log_p = kernel.distribution(out, torch.zeros(1, 1), 1).log_prob(torch.zeros(1, 1))
     assert log_p.item() == pytest.approx(-(18.0 * one_bit + own.item()), rel=1e-6)
     log_p.backward()
     assert out.grad is not None

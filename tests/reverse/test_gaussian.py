@@ -67,7 +67,7 @@ def test_untrained_on_the_papers_network_too(covariance: str) -> None:
 def read(kernel: GaussianDenoiser, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of x_0 given x_t as the docstring says, from the network's outputs."""
     d = kernel.n_dims
-    out = kernel.ask(x, t)
+    out = kernel.evaluate_network(x, t)
     signal, noise = kernel.process.alpha_bar[t].sqrt(), 1 - kernel.process.alpha_bar[t]
     mean = signal * x + noise.sqrt() * out[:, :d]
     if kernel.covariance == "diagonal":
@@ -107,11 +107,11 @@ def test_a_mixture_is_made_of_such_gaussians(covariance: str, t: int | Tensor) -
     x = torch.randn(5, d, dtype=torch.float64)
     p = kernel(x, t)
     assert isinstance(p, Mixture)
-    out = kernel.ask(x, t)
+    out = kernel.evaluate_network(x, t)
     torch.testing.assert_close(p.log_weights, torch.log_softmax(out[:, -m:], 1))
     for k, part in enumerate(out[:, :-m].view(5, m, -1).unbind(1)):
         shifted = torch.cat([part[:, :d] + kernel.start[k], part[:, d:]], 1)
-        expected = single.law(shifted, x, t).log_prob(x)
+        expected = single.distribution(shifted, x, t).log_prob(x)
         ours = p.components.log_prob(x.repeat_interleave(m, 0)).view(5, m)[:, k]
         torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-8)
 

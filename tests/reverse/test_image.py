@@ -278,7 +278,7 @@ def test_channels_are_of_order_one_at_every_step(levels: int | None) -> None:
     kernel, x = make(q, levels), levels_data(200)
     for t in (1, 2, 10, 30, 60, 100):
         x_t = q.marginal(x, t).sample(Generator().manual_seed(t))
-        features = kernel._known(x_t, t).features
+        features = kernel._base(x_t, t).features
         assert features.shape[1] == ImageDenoiser.n_inputs(2, levels)
         assert features.square().mean((0, 2, 3)).max() < 4.0**2 * 4
 
@@ -305,18 +305,20 @@ def test_other_steps_share_all_parameters() -> None:
     moved = kernel.on(coarse)
     assert moved.network is kernel.network
     # x_0 given x_t is the same: t = 20 of one is t = 2 of the other
-    torch.testing.assert_close(moved._known(x, 2).mean, kernel._known(x, 20).mean)
-    torch.testing.assert_close(kernel.ask(kernel._known(x, 20).features, 20), moved.ask(moved._known(x, 2).features, 2))
+    torch.testing.assert_close(moved._base(x, 2).mean, kernel._base(x, 20).mean)
+    torch.testing.assert_close(
+        kernel.evaluate_network(kernel._base(x, 20).features, 20), moved.evaluate_network(moved._base(x, 2).features, 2)
+    )
 
 
 def test_a_training_batch_is_the_bound_with_finite_gradients() -> None:
     q = chain()
     kernel, x = make(q, 256, rough=True).requires_grad_(True), levels_data(6).float()
-    batch = draw_batch(q, x, None, 6, Generator().manual_seed(0), at_draws=False)._replace(
+    batch = draw_batch(q, x, None, 6, Generator().manual_seed(0), draw_previous=False)._replace(
         t=torch.tensor([1, 1, 4, 9, 20, 30]), weight=torch.ones(6), n_first=2
     )
     batch = batch._replace(x_t=q.marginal(x, batch.t).sample(Generator().manual_seed(1)))
-    loss, each = Objective(q, kernel)(batch)
+    loss, each = Objective(kernel)(batch)
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in kernel.parameters())
     for i in range(6):

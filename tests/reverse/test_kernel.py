@@ -171,7 +171,7 @@ def test_rows_do_not_see_each_other(name: str) -> None:
 def test_asking_and_reading_out_are_the_call(name: str) -> None:
     kernel, x = families()[name]
     together = kernel(x, 3).log_prob(x)
-    torch.testing.assert_close(kernel.law(kernel.ask(x, 3), x, 3).log_prob(x), together)
+    torch.testing.assert_close(kernel.distribution(kernel.evaluate_network(x, 3), x, 3).log_prob(x), together)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

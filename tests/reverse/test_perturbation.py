@@ -49,7 +49,7 @@ def test_equations_64_and_65(q: GaussianDiffusion, seed: int) -> None:
         beta = q.beta[t]
         var = 1 / (1 + torch.exp(-(z_var + torch.log(beta / (1 - beta)))))
         for time in (t, torch.full((4,), t)):
-            p = kernel.law(z, x, time)
+            p = kernel.distribution(z, x, time)
             torch.testing.assert_close(p.var, var, rtol=1e-9, atol=1e-12)
             torch.testing.assert_close(p.mean, (x - z_mean) * (1 - var) + z_mean, rtol=1e-9, atol=1e-12)
 
@@ -60,7 +60,7 @@ def test_the_released_mean(q: GaussianDiffusion, seed: int) -> None:
     z, x = randn(seed, 4, 6), randn(seed + 1, 4, 3)
     for t in range(1, q.n_steps + 1):
         beta = q.beta[t]
-        p = kernel.law(z, x, t)
+        p = kernel.distribution(z, x, t)
         torch.testing.assert_close(p.mean, (1 - beta).sqrt() * x + beta.sqrt() * z[:, :3], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(p.var, torch.sigmoid(z[:, 3:] + beta.logit()), rtol=1e-9, atol=1e-12)
 
@@ -77,7 +77,7 @@ def test_a_zero_network_in_the_equation_misses_by_the_root() -> None:
 def test_the_variance_stays_below_one_whatever_the_network_says() -> None:
     q = GaussianDiffusion(geometric(4))
     kernel = PaperKernel(q, NormalisedRBF(1, 2, 4))
-    p = kernel.law(torch.tensor([[0.0, 30.0], [0.0, -30.0]], dtype=torch.float64), torch.zeros(2, 1).double(), 2)
+    p = kernel.distribution(torch.tensor([[0.0, 30.0], [0.0, -30.0]], dtype=torch.float64), torch.zeros(2, 1).double(), 2)
     assert ((p.var > 0) & (p.var < 1)).all()
 
 

@@ -38,7 +38,7 @@ from quasistatic.storage.files import (
     strict,
 )  # fmt: skip
 from quasistatic.storage.run_folder import RunFolder
-from quasistatic.train.trainer import append_line
+from quasistatic.train.run_log import append_line
 
 SCHEMA: dict[str, Check | Optional] = {
     "name": a_name, "size": a_whole(1, 9), "rates": a_list(a_number, 1), "note": Optional(a_text),

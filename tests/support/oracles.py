@@ -142,8 +142,7 @@ class ForwardKernel(ReverseKernel):
     """The forward step run backwards at every t: the model whose law of x_0 is pi again."""
 
     def __init__(self, process: ForwardProcess) -> None:
-        super().__init__()
-        self.process = process
+        super().__init__(process)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         return self.process.step(x_t, t)
@@ -155,8 +154,7 @@ class RandomBits(ReverseKernel):
     odds: Tensor
 
     def __init__(self, process: BernoulliDiffusion, d: int, seed: int = 0, spread: float = 1.0) -> None:
-        super().__init__()
-        self.process = process
+        super().__init__(process)
         generator = torch.Generator().manual_seed(seed)
         odds = torch.randn(process.n_steps + 1, 2**d, d, generator=generator, dtype=torch.float64)
         self.register_buffer("odds", spread * odds)
@@ -169,8 +167,7 @@ class ExactClasses(ReverseKernel):
     """The best kernel of independent classes for data of any law, by summing over all data for every x_t."""
 
     def __init__(self, process: CategoricalDiffusion, states: Tensor, probs: Tensor) -> None:
-        super().__init__()
-        self.process = process
+        super().__init__(process)
         self.states, self.probs = states, probs
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
@@ -208,8 +205,7 @@ class ExactGaussianData(ReverseKernel):
     cov: Tensor
 
     def __init__(self, process: GaussianDiffusion, mean: Tensor, cov: Tensor) -> None:
-        super().__init__()
-        self.process = process
+        super().__init__(process)
         self.register_buffer("mean", mean.double())
         self.register_buffer("cov", cov.double())
 

@@ -153,13 +153,13 @@ def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(density, "fit", told)
     seen: list[int] = []
-    real = Patience.see
+    real = Patience.record
 
     def see(self: Patience, bounds: Any) -> None:
         seen.append(self.waited)
         real(self, bounds)
 
-    monkeypatch.setattr(Patience, "see", see)
+    monkeypatch.setattr(Patience, "record", see)
     x = normal_rows(40)  # a normal law, which the untrained network is
     scores = {}
     for patience in (2, None):

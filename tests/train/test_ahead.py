@@ -71,7 +71,7 @@ def test_interrupted_while_a_batch_is_read_ahead_and_continued_equals_uninterrup
 
 def test_to_expect_leaves_the_generator_as_it_is():
     source, generator = Source(tiny.model(), OnDisk(tiny.rows(40, 1))), Generator().manual_seed(5)
-    source.expect(generator, 8)
+    source.prefetch(generator, 8)
     assert source.ahead is not None
     assert source.ahead.expected is not None
     assert torch.equal(source.ahead.expected[0], draw_rows(40, 8, Generator().manual_seed(5)))

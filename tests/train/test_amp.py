@@ -45,10 +45,10 @@ def test_a_bound_in_bfloat16_is_the_bound_in_float32_to_less_than_a_thousandth_o
     assert lost.standard_error < 1e-4
 
 
-def test_what_is_known_before_the_network_is_asked_knows_no_bfloat16(trained):
+def test_what_is_base_before_the_network_is_asked_knows_no_bfloat16(trained):
     x_t, t = torch.randn(20, 1, 4, 4), torch.arange(1, 11).repeat(2)
     with torch.no_grad():
-        full = trained.kernel._known(x_t, t)  # type: ignore[operator]
+        full = trained.kernel._base(x_t, t)  # type: ignore[operator]
         with torch.autocast("cpu", torch.bfloat16):
-            half = trained.kernel._known(x_t, t)  # type: ignore[operator]
+            half = trained.kernel._base(x_t, t)  # type: ignore[operator]
     assert all(torch.equal(a, b) for a, b in zip(full, half, strict=True))

@@ -40,13 +40,13 @@ def levels() -> tuple[Objective, Tensor]:
     base = WienerBase(torch.zeros(1, 4, 4), torch.linspace(0.1, 2.0, 16), torch.eye(16))
     kernel = ImageDenoiser(q, unet(ImageDenoiser.n_inputs(1, 16), 2), base, 16)
     x = torch.randint(16, (30, 1, 4, 4), generator=Generator().manual_seed(1)) / 7.5 - 1.0
-    return Objective(q, kernel.double()), x.double()
+    return Objective(kernel.double()), x.double()
 
 
 def masks() -> tuple[Objective, Tensor]:
     q = CategoricalDiffusion(constant_erasure(9), 2, "absorbing")
     kernel = CategoricalDenoiser(q, unet(2, 1), torch.tensor([0.6, 0.4]))
-    return Objective(q, kernel.double()), torch.randint(2, (30, 1, 4, 4), generator=Generator().manual_seed(1)).double()
+    return Objective(kernel.double()), torch.randint(2, (30, 1, 4, 4), generator=Generator().manual_seed(1)).double()
 
 
 @pytest.mark.parametrize("case", [levels, masks])
@@ -57,7 +57,7 @@ def test_gradients_added_up_over_parts_of_a_batch_are_those_of_the_whole(case, n
     generator = Generator().manual_seed(0)
     sampler = TimestepSampler(9)
     sampler.record(torch.arange(2, 10), torch.linspace(1.0, 3.0, 8))
-    batch = draw_batch(objective.process, x_0, sampler, n_first, generator, at_draws=False)
+    batch = draw_batch(objective.kernel.process, x_0, sampler, n_first, generator, draw_previous=False)
 
     def gradient(n_rows: int) -> tuple[list[Tensor], Tensor, Tensor]:
         objective.zero_grad()
@@ -185,7 +185,7 @@ def test_the_engine_is_no_part_of_what_is_trained():
 def test_noise_on_another_device_has_a_generator_of_its_own_and_steps_keep_theirs():
     q, x_0 = GaussianDiffusion(geometric(9)), torch.zeros(8, 2)
     steps, noise = Generator().manual_seed(0), Generator().manual_seed(1)
-    batch = draw_batch(q, x_0, TimestepSampler(9), 2, steps, at_draws=False, noise=noise)
+    batch = draw_batch(q, x_0, TimestepSampler(9), 2, steps, draw_previous=False, noise=noise)
     alone = Generator().manual_seed(0)
     assert torch.equal(batch.t[2:], TimestepSampler(9).draw(6, alone)[0])
     assert torch.equal(steps.get_state(), alone.get_state())

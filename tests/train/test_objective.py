@@ -69,15 +69,15 @@ def uneven(n_steps: int) -> TimestepSampler:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_first):
     process, kernel = FAMILIES[family]()
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     n_first = n_first if sampler is not None else 128
-    objective, generator = Objective(process, kernel), Generator().manual_seed(1)
+    objective, generator = Objective(kernel), Generator().manual_seed(1)
     with torch.no_grad():
         losses = []
         for _ in range(500):
             x_0 = data(process, 128, generator)
-            losses.append(objective(draw_batch(process, x_0, sampler, n_first, generator, at_draws=at_draws))[0])
+            losses.append(objective(draw_batch(process, x_0, sampler, n_first, generator, draw_previous=draw_previous))[0])
         loss = torch.stack(losses).double()
         bound = elbo(process, kernel, data(process, 10000, generator), generator=generator)
     expected = -(bound.transitions.sum(1) + bound.data).double()
@@ -91,19 +91,19 @@ def test_the_loss_is_minus_the_bound_less_its_constant_in_the_mean(family, n_fir
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_each_row_says_what_it_has_lost(family):
     process, kernel = FAMILIES[family]()
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
     x_0 = data(process, 20, generator)
-    batch = draw_batch(process, x_0, sampler, 5 if sampler else 20, generator, at_draws=at_draws)
-    loss, each = Objective(process, kernel)(batch)
+    batch = draw_batch(process, x_0, sampler, 5 if sampler else 20, generator, draw_previous=draw_previous)
+    loss, each = Objective(kernel)(batch)
     assert not each.requires_grad
     assert loss.item() == pytest.approx((each * batch.weight).sum().item(), rel=1e-6)
     for i in range(20):  # rows do not talk to each other
         x_prev = None if batch.x_prev is None else batch.x_prev[i : i + 1]
         x_0, x_t, t, weight = (v[i : i + 1] for v in (batch.x_0, batch.x_t, batch.t, batch.weight))
         one = Batch(x_0, x_t, t, weight, x_prev, int(i < batch.n_first))
-        alone = Objective(process, kernel)(one)[1]
+        alone = Objective(kernel)(one)[1]
         torch.testing.assert_close(alone, each[i : i + 1], rtol=1e-4, atol=1e-5)
 
 
@@ -112,9 +112,9 @@ def test_scored_at_a_draw_a_step_costs_its_kl_in_the_mean():
     kernel = GaussianDenoiser(process, ResidualMLP(2, 4, 8, depth=1), 2)
     generator = Generator().manual_seed(0)
     x_0 = torch.randn(20000, 2, generator=generator, dtype=torch.float64)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 100, generator, at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 100, generator, draw_previous=True)
     with torch.no_grad():
-        each = Objective(process, kernel)(batch)[1]
+        each = Objective(kernel)(batch)[1]
     ratio = each[100:]  # log q - log p at draws of q
     t = batch.t[100:]
     q, p = process.posterior(x_0[100:], batch.x_t[100:], t), kernel(batch.x_t[100:], t)
@@ -130,11 +130,11 @@ def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch
     process, kernel = FAMILIES[family]()
     sampler = uneven(N_STEPS) if process.n_steps > 1 else None
     generator = Generator().manual_seed(2)
-    at_draws = getattr(kernel, "n_components", 1) > 1
+    draw_previous = kernel.n_components > 1
     x_0 = data(process, 30, generator)
     # fewer first rows than processes, so that some have none
-    whole = draw_batch(process, x_0, sampler, 2 if sampler else 30, generator, at_draws=at_draws)
-    objective = Objective(process, kernel)
+    whole = draw_batch(process, x_0, sampler, 2 if sampler else 30, generator, draw_previous=draw_previous)
+    objective = Objective(kernel)
 
     def gradient(loss: Tensor) -> list[Tensor]:
         kernel.zero_grad()
@@ -153,7 +153,7 @@ def test_the_mean_over_processes_is_the_loss_and_the_gradient_of_the_whole_batch
 def test_a_batch_gives_each_row_its_step():
     process, _ = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 7, Generator().manual_seed(0), at_draws=True)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 7, Generator().manual_seed(0), draw_previous=True)
     assert batch.t[:7].tolist() == [1] * 7
     assert batch.t[7:].min() >= 2
     assert batch.t.max() <= N_STEPS
@@ -167,18 +167,18 @@ def test_a_batch_gives_each_row_its_step():
 def test_with_a_fixed_first_step_no_row_is_at_it():
     process, kernel = gaussian()
     x_0 = torch.zeros(50, 2)
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 0, Generator().manual_seed(0), at_draws=False)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 0, Generator().manual_seed(0), draw_previous=False)
     assert batch.t.min() >= 2
     assert batch.weight.sum().item() == pytest.approx(N_STEPS - 1)
-    assert math.isfinite(Objective(process, kernel)(batch)[0].item())
+    assert math.isfinite(Objective(kernel)(batch)[0].item())
 
 
 def test_under_autocast_the_loss_is_still_summed_in_full_precision():
     process, kernel = gaussian()
     x_0 = data(process, 512, Generator().manual_seed(0))
-    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 12, Generator().manual_seed(1), at_draws=False)
+    batch = draw_batch(process, x_0, TimestepSampler(N_STEPS), 12, Generator().manual_seed(1), draw_previous=False)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, each = Objective(process, kernel)(batch)
+        loss, each = Objective(kernel)(batch)
     assert loss.dtype == torch.float32
     # bfloat16 keeps 8 bits; a product taken in it would be off by up to 4e-3
     assert loss.item() == pytest.approx((each.double() * batch.weight.double()).sum().item(), rel=1e-6)

@@ -27,7 +27,7 @@ def waits(limit: int, *bounds: Tensor) -> list[int]:
     patience = Patience(limit)
     told = []
     for each in bounds:
-        patience.see(each)
+        patience.record(each)
         told.append(patience.waited)
     return told
 
@@ -60,6 +60,6 @@ def test_it_is_over_after_as_many_evaluations_as_were_granted_or_never(limit):
     patience = Patience(limit)
     over = []
     for _ in range(6):
-        patience.see(torch.zeros(3))
-        over.append(patience.over)
+        patience.record(torch.zeros(3))
+        over.append(patience.exhausted)
     assert over == [bool(limit) and k >= limit for k in range(6)]

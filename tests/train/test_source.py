@@ -94,12 +94,12 @@ def test_a_time_budget_stops_at_a_checkpoint_and_the_same_call_goes_on_to_the_sa
         tiny.train(tmp_path / "parts", SHORT, time_budget=1e-9)
         last = json.loads((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()[-1])
         assert last["update"] == stops
-        state = tmp_path / "parts" / "checkpoint" / f"step-{stops:08d}" / "state.json"
+        state = tmp_path / "parts" / "checkpoint" / f"update-{stops:08d}" / "state.json"
         told = json.loads(state.read_text())
         assert all(told[clock] > before for clock, before in spent.items())  # the time before a break counts, too
         spent = {clock: told[clock] for clock in spent}
     live = [tiny.result(tmp_path / name)[0] for name in ("whole", "parts")]
-    key = f"step-{SHORT.n_updates:08d}/weight."
+    key = f"update-{SHORT.n_updates:08d}/weight."
     weights = [k for k in live[0] if k.startswith(key)]
     assert weights
     assert all(torch.equal(live[0][k], live[1][k]) for k in weights)

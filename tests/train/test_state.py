@@ -37,12 +37,12 @@ class Run:
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.ema.update()
-        self.sampler.record(t, each, refresh=self.state.step % 3 == 0)
-        self.state.step += 1
+        self.sampler.record(t, each, refresh=self.state.update % 3 == 0)
+        self.state.update += 1
 
     def all(self) -> dict[str, Tensor]:
         tensors = {k: v.detach().clone() for k, v in self.state._tensors().items()}
-        numbers = {"update": self.state.step, "best": self.state.best, "updates": self.ema.updates}
+        numbers = {"update": self.state.update, "best": self.state.best, "updates": self.ema.updates}
         return tensors | {k: torch.tensor(float(v)) for k, v in numbers.items()}
 
 
@@ -77,11 +77,11 @@ def test_everything_comes_back_and_goes_on_the_same(tmp_path):
 def test_what_is_restored_are_copies(tmp_path):
     run = after(2)
     run.state.save(tmp_path)
-    before = (tmp_path / "step-00000002" / "state.safetensors").read_bytes()
+    before = (tmp_path / "update-00000002" / "state.safetensors").read_bytes()
     again = Run()
     again.state.restore(tmp_path)
     again.step()
-    assert (tmp_path / "step-00000002" / "state.safetensors").read_bytes() == before
+    assert (tmp_path / "update-00000002" / "state.safetensors").read_bytes() == before
 
 
 def test_before_the_first_step_there_is_no_optimiser_to_restore(tmp_path):
@@ -107,28 +107,28 @@ def test_the_newest_and_the_one_before_are_kept(tmp_path):
     for _ in range(4):
         run.state.save(tmp_path)
         run.step()
-    assert names(tmp_path) == ["latest.json", "step-00000002", "step-00000003"]
-    assert json.loads((tmp_path / "latest.json").read_text()) == {"folder": "step-00000003"}
+    assert names(tmp_path) == ["latest.json", "update-00000002", "update-00000003"]
+    assert json.loads((tmp_path / "latest.json").read_text()) == {"folder": "update-00000003"}
 
 
 def test_checkpoints_of_a_future_that_was_given_up_do_not_count(tmp_path):
     for n in (2, 6):
         after(n).state.save(tmp_path)
     after(3).state.save(tmp_path)
-    assert names(tmp_path) == ["latest.json", "step-00000002", "step-00000003"]
+    assert names(tmp_path) == ["latest.json", "update-00000002", "update-00000003"]
     run = Run()
     run.state.restore(tmp_path)
-    assert run.state.step == 3
+    assert run.state.update == 3
 
 
 def test_a_folder_ahead_of_the_pointer_is_not_in_force(tmp_path):
     # killed after the folder was in its place and before the pointer was moved
     for n in (2, 4):
         after(n).state.save(tmp_path)
-    (tmp_path / "latest.json").write_text('{"folder": "step-00000002"}')
+    (tmp_path / "latest.json").write_text('{"folder": "update-00000002"}')
     run = Run()
     assert run.state.restore(tmp_path)
-    assert run.state.step == 2
+    assert run.state.update == 2
 
 
 def test_a_step_saved_twice_holds_the_second(tmp_path):
@@ -139,7 +139,7 @@ def test_a_step_saved_twice_holds_the_second(tmp_path):
     again = Run()
     again.state.restore(tmp_path)
     assert again.state.best == 7.0
-    assert names(tmp_path) == ["latest.json", "step-00000002"]
+    assert names(tmp_path) == ["latest.json", "update-00000002"]
 
 
 def truncate(folder: Path) -> None:
@@ -163,13 +163,13 @@ DAMAGES: dict[str, Any] = {
 def test_damage_to_the_newest_falls_back_to_the_one_before(tmp_path, capsys, damage):
     for n in (3, 5):
         after(n).state.save(tmp_path)
-    DAMAGES[damage](tmp_path / "step-00000005")
+    DAMAGES[damage](tmp_path / "update-00000005")
     run = Run()
     assert run.state.restore(tmp_path)
     assert equal(run.all(), after(3).all())
     said = capsys.readouterr().err
     if damage != "removed":
-        assert "step-00000005" in said
+        assert "update-00000005" in said
         assert said.endswith("damaged: it has 64 bytes and should have 4920; trying the checkpoint before it\n") or (
             "is damaged" in said and said.endswith("; trying the checkpoint before it\n")
         )
@@ -179,16 +179,16 @@ def test_damage_to_the_newest_falls_back_to_the_one_before(tmp_path, capsys, dam
 def test_damage_to_both_is_the_sentence_of_the_newest(tmp_path, capsys):
     for n in (3, 5):
         after(n).state.save(tmp_path)
-    for folder in tmp_path.glob("step-*"):
+    for folder in tmp_path.glob("update-*"):
         truncate(folder)
-    with pytest.raises(InputError, match=r"step-00000005/state\.safetensors is damaged: it has 64 bytes"):
+    with pytest.raises(InputError, match=r"update-00000005/state\.safetensors is damaged: it has 64 bytes"):
         Run().state.restore(tmp_path)
 
 
 def test_a_pointer_to_nothing_is_one_sentence(tmp_path):
     after(3).state.save(tmp_path)
-    remove(tmp_path / "step-00000003")
-    with pytest.raises(InputError, match=r"latest\.json names step-00000003, which is not there"):
+    remove(tmp_path / "update-00000003")
+    with pytest.raises(InputError, match=r"latest\.json names update-00000003, which is not there"):
         Run().state.restore(tmp_path)
 
 
@@ -199,15 +199,15 @@ def test_a_damaged_pointer_is_mended_by_the_names(tmp_path, text):
     (tmp_path / "latest.json").write_text(text)
     run = Run()
     assert run.state.restore(tmp_path)
-    assert run.state.step == 5
+    assert run.state.update == 5
     prune(tmp_path)
-    assert names(tmp_path) == ["latest.json", "step-00000003", "step-00000005"]
+    assert names(tmp_path) == ["latest.json", "update-00000003", "update-00000005"]
 
 
 @pytest.mark.parametrize("other", [Run(width=5), Run(n_steps=20)])
 def test_the_checkpoint_of_another_model_is_one_sentence(tmp_path, other):
     after(3).state.save(tmp_path)
-    with pytest.raises(InputError, match="step-00000003 is of another model or configuration") as raised:
+    with pytest.raises(InputError, match="update-00000003 is of another model or configuration") as raised:
         other.state.restore(tmp_path)
     assert "\n" not in str(raised.value)
 

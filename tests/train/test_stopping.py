@@ -16,7 +16,7 @@ import quasistatic
 import small
 import tiny
 from quasistatic.errors import Terminated
-from quasistatic.train import trainer as loop
+from quasistatic.train import trainer
 from quasistatic.train.stopping import termination
 
 
@@ -29,14 +29,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def terminate_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Send this process SIGTERM in the middle of an update."""
-    real = loop._Fit._step
+    real = trainer.Trainer.update
 
-    def step_(self, wrapped):
-        if self.state.step + 1 == step:
+    def update(self):
+        if self.state.update + 1 == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        real(self, wrapped)
+        real(self)
 
-    monkeypatch.setattr(loop._Fit, "_step", step_)
+    monkeypatch.setattr(trainer.Trainer, "update", update)
 
 
 @pytest.mark.parametrize("step", [1, 15, 37, 60])
@@ -47,7 +47,7 @@ def test_a_terminated_training_goes_on_to_the_same_bits(whole, tmp_path, monkeyp
         with pytest.raises(Terminated) as end:
             tiny.train(tmp_path / "run")
     assert end.value.code == 143
-    assert (tmp_path / "run" / "checkpoint" / f"step-{step:08d}").exists()
+    assert (tmp_path / "run" / "checkpoint" / f"update-{step:08d}").exists()
     assert signal.getsignal(signal.SIGTERM) is before
     tiny.train(tmp_path / "run")
     assert tiny.same(whole, tmp_path / "run")

@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-import quasistatic.train.trainer as loop
 import tiny
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
@@ -27,7 +26,7 @@ from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, FixedFirstStep, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
 from quasistatic.storage.modules import save_tensors
-from quasistatic.train import TrainConfig, fit
+from quasistatic.train import TrainConfig, fit, fitting, run_log, session, trainer
 from quasistatic.transforms import Affine, Chain
 
 SHORT = dataclasses.replace(tiny.CONFIG, n_updates=10, evaluate_every=5)
@@ -43,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_child(work: str, *args: object, timeout: float = 120.0, **environ: str) -> str:
     """Run a function of tests/tiny.py in a process of its own."""
-    src = str(Path(loop.__file__).parents[2])
+    src = str(Path(trainer.__file__).parents[2])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": src, **environ}
     command = [sys.executable, tiny.__file__, work, *map(str, args)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False)
@@ -141,7 +140,7 @@ def test_the_model_that_comes_back_is_the_best_and_not_the_last(monkeypatch, tmp
         seen.append([p.detach().clone() for p in self.model.kernel.parameters()])
         return torch.full((50,), next(scores))
 
-    monkeypatch.setattr(loop._Fit, "_validation_bounds", score)
+    monkeypatch.setattr(session.Validation, "bounds", score)
     model = tiny.train(tmp_path / "run" if filed else None, SHORT)
     assert all(torch.equal(a, b) for a, b in zip(seen[1], model.kernel.parameters(), strict=True))
     if filed:
@@ -180,8 +179,10 @@ def test_the_bound_of_the_log_is_the_bound_of_the_model_that_comes_back(whole):
     model = load(whole)
     z, log_det = model.encode(tiny.rows(50, 2), Generator().manual_seed(1))
     with torch.no_grad():
-        total = loop.estimate_elbo(model.process, model.kernel, z, n_timesteps=6, generator=Generator().manual_seed(2)).total
-    assert lines[-1]["validation"] == loop.Estimate.of(total + log_det, "bits").value
+        total = session.estimate_elbo(
+            model.process, model.kernel, z, n_timesteps=6, generator=Generator().manual_seed(2)
+        ).total
+    assert lines[-1]["validation"] == session.Estimate.of(total + log_det, "bits").value
 
 
 def test_the_log_has_a_line_for_each_evaluation(whole):
@@ -190,7 +191,7 @@ def test_the_log_has_a_line_for_each_evaluation(whole):
     assert lines[0]["loss_nats"] is None
     assert all(math.isfinite(line["loss_nats"]) for line in lines[1:])
     assert all(line["unit"] == "bits" for line in lines)
-    assert sorted(p.name for p in (whole / "checkpoint").glob("step-*")) == ["step-00000045", "step-00000060"]
+    assert sorted(p.name for p in (whole / "checkpoint").glob("update-*")) == ["update-00000045", "update-00000060"]
 
 
 def test_the_callback_sees_the_weights_that_were_measured():
@@ -290,14 +291,14 @@ def test_a_break_at_every_evaluation_and_one_between_them_leave_no_trace(whole, 
     for step in (0, 15, 30, 45, 60):
         with pytest.raises(tiny.Interrupted):
             tiny.train(run, on_evaluation=tiny.stop_at(step))
-    real, count = loop._Fit._step, iter(range(100))
+    real, count = trainer.Trainer.update, iter(range(100))
 
-    def break_off(self: Any, wrapped: Any) -> None:
+    def break_off(self: Any) -> None:
         if next(count) == 7:
             raise KeyboardInterrupt
-        real(self, wrapped)
+        real(self)
 
-    monkeypatch.setattr(loop._Fit, "_step", break_off)
+    monkeypatch.setattr(trainer.Trainer, "update", break_off)
     with pytest.raises(KeyboardInterrupt):
         tiny.train(run)
     tiny.train(run)
@@ -404,10 +405,10 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole, tmp_pat
     run = tmp_path / "run"
     with pytest.raises(tiny.Interrupted):
         tiny.train(run, on_evaluation=tiny.stop_at(60))
-    spoil(run / "checkpoint" / "step-00000045")
+    spoil(run / "checkpoint" / "update-00000045")
     tiny.train(run)
     said = capsys.readouterr().err.strip()
-    assert "step-00000045" in said
+    assert "update-00000045" in said
     assert said.endswith("; trying the checkpoint before it")
     assert "\n" not in said
     assert tiny.same(whole, run)
@@ -426,10 +427,10 @@ def test_a_damaged_pointer_is_no_loss(whole, tmp_path):
 def test_damage_to_all_checkpoints_is_one_sentence_and_nothing_is_deleted(tmp_path):
     run = tmp_path / "run"
     tiny.train(run, SHORT)
-    for folder in (run / "checkpoint").glob("step-*"):
+    for folder in (run / "checkpoint").glob("update-*"):
         damage(folder)
     was = sorted(run.rglob("*"))
-    with pytest.raises(InputError, match=r"step-00000010/state\.safetensors is damaged: it has 1000 bytes"):
+    with pytest.raises(InputError, match=r"update-00000010/state\.safetensors is damaged: it has 1000 bytes"):
         tiny.train(run, SHORT)
     assert sorted(run.rglob("*")) == was
 
@@ -454,8 +455,8 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_whole(whole, t
         with pytest.raises(InputError) as raised:
             tiny.train(run)
     assert str(raised.value) == (
-        f"could not write step 45 to {run} (No space left on device); "
-        "once that is mended, the same command goes on from the checkpoint before it"
+        f"could not write update 45 to {run} (No space left on device); "
+        "once that is fixed, the same command goes on from the checkpoint before it"
     )
     assert not list(run.rglob(".*"))
     load(run)
@@ -467,8 +468,8 @@ def test_a_disk_that_fills_in_the_checkpoint_proper_is_no_loss_either(whole, tmp
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         fills_at(patch, 45)
-        patch.setattr(loop, "save_best", lambda *_: None)  # the best model had room yet
-        with pytest.raises(InputError, match="could not write step 45"):
+        patch.setattr(run_log, "save_best", lambda *_: None)  # the best model had room yet
+        with pytest.raises(InputError, match="could not write update 45"):
             tiny.train(run)
     assert not list(run.rglob(".*"))
     tiny.train(run)
@@ -492,7 +493,7 @@ def test_real_system_calls_that_fail_are_the_same_sentence(whole, tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
 
     try:
-        with pytest.raises(InputError, match=r"could not write step 30 to .*File too large"):
+        with pytest.raises(InputError, match=r"could not write update 30 to .*File too large"):
             tiny.train(tmp_path / "run", on_evaluation=shrink)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -516,17 +517,17 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(tmp_path, 
     # noticed when the sampler is about to learn from it, else at the next evaluation
     config = dataclasses.replace(tiny.CONFIG, importance=importance)
     run, count = tmp_path / "run", iter(range(100))
-    real = loop.Objective.forward
+    real = trainer.Objective.forward
 
     def forward(self: Any, batch: Any) -> tuple[Tensor, Tensor]:
         loss, each = real(self, batch)
         return (loss, each + value) if next(count) == 37 else (loss, each)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Objective, "forward", forward)
-        with pytest.raises(InputError, match=rf"the loss became {value} by step {noticed}: lower learning_rate"):
+        patch.setattr(trainer.Objective, "forward", forward)
+        with pytest.raises(InputError, match=rf"the loss became {value} by update {noticed}: lower learning_rate"):
             tiny.train(run, config)
-    assert json.loads((run / "checkpoint" / "latest.json").read_text())["folder"] == "step-00000030"
+    assert json.loads((run / "checkpoint" / "latest.json").read_text())["folder"] == "update-00000030"
     tiny.train(run, config)
     tiny.train(tmp_path / "whole", config)
     assert tiny.same(tmp_path / "whole", run)
@@ -534,16 +535,16 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_nothing_is_lost(tmp_path, 
 
 def test_weights_that_are_no_numbers_never_reach_a_checkpoint(whole, tmp_path, monkeypatch):
     # the gradient of step 45 is bad while its loss is not: only the bound can tell
-    run, real, count = tmp_path / "run", loop._Fit._step, iter(range(1, 100))
+    run, real, count = tmp_path / "run", trainer.Trainer.update, iter(range(1, 100))
 
-    def spoil(self: Any, wrapped: Any) -> None:
-        real(self, wrapped)
+    def spoil(self: Any) -> None:
+        real(self)
         if next(count) == 45:
             self.ema.mean[0].fill_(math.nan)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Fit, "_step", spoil)
-        with pytest.raises(InputError, match="the validation bound became nan by step 45"):
+        patch.setattr(trainer.Trainer, "update", spoil)
+        with pytest.raises(InputError, match="the validation bound became nan by update 45"):
             tiny.train(run)
     tiny.train(run)
     assert tiny.same(whole, run)
@@ -580,11 +581,11 @@ def test_a_batch_of_one_cannot_hold_the_first_step_and_the_others():
 def test_every_batch_holds_the_first_step_and_others(batch_size, first_share):
     config = TrainConfig(batch_size=batch_size, first_share=first_share)
     for n_steps in (2, 10, 2000):
-        n_first = loop._rows_at_one(config, n_steps, "learned")
+        n_first = trainer._rows_at_one(config, n_steps, "learned")
         assert 1 <= n_first < batch_size
         assert n_first >= min(batch_size - 1, round(batch_size * max(first_share, 1 / n_steps)))
-    assert loop._rows_at_one(config, 1, "learned") == batch_size
-    assert loop._rows_at_one(config, 10, "fixed") == 0
+    assert trainer._rows_at_one(config, 1, "learned") == batch_size
+    assert trainer._rows_at_one(config, 10, "fixed") == 0
 
 
 def test_a_checkpoint_of_another_model_is_one_sentence(tmp_path):
@@ -592,7 +593,7 @@ def test_a_checkpoint_of_another_model_is_one_sentence(tmp_path):
     other = tiny.model()
     wide = ResidualMLP(2, GaussianDenoiser.n_outputs(2, "full"), width=20, depth=1)
     other.kernel = GaussianDenoiser(other.process, wide, 2, "full")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"step-00000010 is of another model or configuration: .*size mismatch"):
+    with pytest.raises(InputError, match=r"update-00000010 is of another model or configuration: .*size mismatch"):
         fit(other, tiny.rows(300, 1), tiny.rows(50, 2), SHORT, folder=tmp_path / "run", quiet=True)
 
 
@@ -611,7 +612,7 @@ def test_two_trainings_in_one_folder_is_one_sentence(whole, tmp_path):
 
 
 def test_two_processes_equal_one_and_each_other_and_continue_bit_for_bit(tmp_path, free_port):
-    src = str(Path(loop.__file__).parents[2])
+    src = str(Path(trainer.__file__).parents[2])
     env = {"OMP_NUM_THREADS": "1", "PYTHONPATH": src, "WORLD_SIZE": "2"}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
     command = [sys.executable, tiny.__file__, "two_processes", str(tmp_path)]
@@ -649,7 +650,7 @@ def free_port() -> str:
 def test_a_batch_that_does_not_divide_is_one_sentence(monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr(loop, "workers", lambda device: nullcontext(loop.Workers(0, 3)))
+    monkeypatch.setattr(fitting, "workers", lambda device: nullcontext(trainer.Workers(0, 3)))
     with pytest.raises(InputError, match="batch_size 32 does not divide among 3 processes"):
         tiny.train(None)
 

@@ -78,5 +78,5 @@ def test_rows_that_processes_have_filled_in_are_put_together_to_the_last_bit(mon
     monkeypatch.setattr(distributed, "all_reduce", lambda rows: rows.add_(rank_1))
     monkeypatch.setattr(distributed, "get_backend", lambda: "gloo")
     rank_0 = torch.where(torch.arange(7)[:, None] % 2 == 0, whole, 0.0)
-    assert torch.equal(Workers(0, 2).pieced(rank_0.clone()), whole)
-    assert Workers().pieced(rank_0) is rank_0
+    assert torch.equal(Workers(0, 2).merged(rank_0.clone()), whole)
+    assert Workers().merged(rank_0) is rank_0

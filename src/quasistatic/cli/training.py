@@ -125,7 +125,7 @@ class Train(Command):
         folder = RunFolder(self.out or Path("runs") / self.recipe)
         manifest = train_run(
             self.recipe, folder.path, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget,
-            engine=Engine(self.device, self.compile, self.micro_batch), tensorboard=self.tensorboard,
+            device=self.device, engine=Engine(self.compile, self.micro_batch), tensorboard=self.tensorboard,
         )  # fmt: skip
         best, null = folder.best_metrics(), manifest.get("validation_null")
         failed = below_null(best["validation"], null, best["validation_se"], best["unit"], "validation")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.printing import Described
+from quasistatic.random import Rng
 
 if TYPE_CHECKING:
     from quasistatic.distributions.factors import EntryFactor
@@ -40,7 +41,7 @@ class Distribution(Described, ABC):
     """Whether entropy and KL have a closed form."""
 
     @abstractmethod
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         """Draw one event per row, shape (batch, *event)."""
 
     @abstractmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
 from quasistatic.distributions.factors import EntryFactor
-from quasistatic.random import uniform
+from quasistatic.random import Rng, uniform
 
 __all__ = ["Bernoulli", "Categorical", "one_hot"]
 
@@ -105,7 +105,7 @@ class Bernoulli(Distribution):
     def point_masses(self, x: Tensor) -> Bernoulli:
         return Bernoulli(x)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         p = self.probs
         u = uniform(p.shape, generator, like=p)
         return (u < p).to(p.dtype)
@@ -222,7 +222,7 @@ class Categorical(Distribution):
     def point_masses(self, x: Tensor) -> Categorical:
         return Categorical.points(x, self.n_classes)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         # as many classes as have been passed when u of the whole is; one of probability zero is never the next
         below = self.log_probs.exp().cumsum(-1)
         u = uniform(below.shape[:-1], generator, like=below)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.factors import EntryFactor
 from quasistatic.distributions.gaussian import Gaussian
 from quasistatic.distributions.log_mass import log_mass
 from quasistatic.errors import InputError
+from quasistatic.random import Rng
 
 __all__ = ["DiscretisedGaussian", "FirstStepDiscretised"]
 
@@ -80,7 +81,7 @@ class DiscretisedGaussian(Distribution):
     def support(self) -> tuple[float, float]:
         return self.low, self.high
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         level = ((self.normal.sample(generator) - self.low) / self.step).round()
         return (self.low + self.step * level).clamp(self.low, self.high)
 
@@ -196,7 +197,7 @@ class FirstStepDiscretised(Distribution):
         joined = self.mean.new_empty((len(self.first), *at_first.shape[1:]))
         return joined.index_put((self.first,), at_first).index_put((~self.first,), elsewhere)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self._joined(self._masses().sample(generator), self._densities().sample(generator))
 
     def log_prob(self, x: Tensor) -> Tensor:

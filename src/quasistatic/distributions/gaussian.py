@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions._gaussian_cost import GaussianCost
 from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
 from quasistatic.distributions.factors import EntryFactor
 from quasistatic.distributions.log_mass import log_mass
 from quasistatic.linalg import cholesky, root_of_any
-from quasistatic.random import normal
+from quasistatic.random import Rng, normal
 
 __all__ = ["Gaussian", "MultivariateGaussian"]
 
@@ -53,7 +53,7 @@ class Gaussian(Distribution):
     def variance(self) -> Tensor:
         return self.var
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return torch.addcmul(self.mean, self.var.sqrt(), normal(self.mean, generator))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class MultivariateGaussian(Distribution):
     def _solve(self, y: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.scale_tril, y, upper=False)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         noise = normal(self.mean.flatten(1), generator)
         return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).view_as(self.mean)
 

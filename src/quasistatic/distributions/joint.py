@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.factors import EntryFactor
+from quasistatic.random import Rng
 
 __all__ = ["Joint"]
 
@@ -75,7 +76,7 @@ class Joint(Distribution):
 
     # ---- draws and densities
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self.joined([part.sample(generator) for part in self.parts])
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import LOG_2PI, Distribution
 from quasistatic.distributions.factors import EntryFactor
 from quasistatic.distributions.gaussian import MultivariateGaussian
 from quasistatic.linalg import cholesky
-from quasistatic.random import normal
+from quasistatic.random import Rng, normal
 
 __all__ = ["LowRankGaussian"]
 
@@ -67,7 +67,7 @@ class LowRankGaussian(Distribution):
     def covariance_times(self, v: Tensor) -> Tensor:
         return (self.root @ (self.root.mT @ v.unsqueeze(2))).squeeze(2) + self.var * v
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         along = normal(self.root[:, 0], generator)
         drawn = self.mean + (self.root @ along.unsqueeze(2)).squeeze(2)
         return drawn + self.var.sqrt() * normal(self.mean, generator)

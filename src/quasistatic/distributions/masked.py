@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution, _sum
 from quasistatic.distributions.discrete import Categorical
 from quasistatic.distributions.factors import EntryFactor
-from quasistatic.random import uniform
+from quasistatic.random import Rng, uniform
 
 __all__ = ["Masked"]
 
@@ -104,7 +104,7 @@ class Masked(Distribution):
     def centre(self) -> Tensor:
         return self.mean.round()
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         x = self._known() if self.classes is None else self.classes.sample(generator)
         u = uniform(x.shape, generator, like=x)
         return x.masked_fill(u < self.mask, float(self.n_classes))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.factors import EntryFactor
+from quasistatic.random import Rng, choice
 
 __all__ = ["Mixture"]
 
@@ -73,15 +74,13 @@ class Mixture(Distribution):
 
     # ---- draws and densities
 
-    def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
-        """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
-        weights = self.log_weights.exp()
-        where = weights.device if generator is None else generator.device
-        pick = torch.multinomial(weights.to(where), 1, generator=generator).squeeze(1).to(weights.device)
+    def _choose(self, drawn: Tensor, generator: Rng | None) -> Tensor:
+        """Keep one of each row's M draws (batch * M, *event), by the weights."""
+        pick = choice(self.log_weights.exp(), generator)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self._choose(self.components.sample(generator), generator)
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.discrete import Categorical
 from quasistatic.distributions.discretised import DiscretisedGaussian
 from quasistatic.distributions.factors import EntryFactor
+from quasistatic.random import Rng
 
 __all__ = ["WeightedLevels"]
 
@@ -142,7 +143,7 @@ class WeightedLevels(Distribution):
     def _log_total(self) -> Tensor:
         return torch.cat([torch.logsumexp(table, -1).flatten(1).sum(1) for _, table in self._tables()])
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         drawn = []
         for _, table in self._tables():
             total = torch.logsumexp(table, -1, keepdim=True)

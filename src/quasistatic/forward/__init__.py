@@ -1,20 +1,20 @@
-r"""Forward processes: data diffused in T small steps to a distribution that can be written down.
+r"""Forward processes, which take data to a stationary distribution in T small steps.
 
-A process is the chain :math:`q(x_t \mid x_{t-1})`, t = 1..T, that leaves :math:`\pi` unchanged and carries any
-:math:`x_0` towards it. Four questions are all the rest of the library asks of it:
+A process is a Markov chain :math:`q(x_t \mid x_{t-1})`, t = 1..T, with the stationary distribution :math:`\pi`. The rest
+of the library uses four distributions of it:
 
-=============  ======================================  =======================
-method         law                                     symbol
-=============  ======================================  =======================
-``stationary``  the noise end                          :math:`\pi(x_T)`
-``step``        one step forwards                      :math:`q(x_t \mid x_{t-1})`
-``marginal``    t steps at once                        :math:`q(x_t \mid x_0)`
-``posterior``   one step back when the data is known   :math:`q(x_{t-1} \mid x_t, x_0)`
-=============  ======================================  =======================
+==============  ======================================  ===============================
+method          distribution                            symbol
+==============  ======================================  ===============================
+``stationary``  stationary distribution                 :math:`\pi(x_T)`
+``step``        one step forwards                       :math:`q(x_t \mid x_{t-1})`
+``marginal``    t steps at once                         :math:`q(x_t \mid x_0)`
+``posterior``   one step back given the data            :math:`q(x_{t-1} \mid x_t, x_0)`
+==============  ======================================  ===============================
 
-Steps count from one and ``t = 0`` is the data: tables have T + 1 entries and ``alpha_bar[0] == 1``. ``t`` is an
-``int`` for a whole batch or a tensor of shape (batch,) with one step per row. Tables are kept in float64 whatever
-the module is cast to, and read out in the dtype of the state.
+Steps count from one and ``t = 0`` is the data. Arrays over t have T + 1 entries and ``alpha_bar[0] == 1``. ``t`` is an
+``int`` for a whole batch or a tensor of shape (batch,) with one step for each row. The coefficients of the steps stay in
+float64 when the module is cast. They are read in the precision of the state.
 """
 
 from quasistatic.forward.base import ForwardProcess, expand_right

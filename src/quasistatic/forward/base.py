@@ -1,49 +1,57 @@
-"""What all forward processes share."""
+"""Base class of the forward processes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quasistatic.checks import MOST, MOST_STEPS, shown, tensor_of, whole_number
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
+from quasistatic.forward.coefficients import CoefficientTable
+from quasistatic.modules import FixedPrecision
 
-__all__ = ["ForwardProcess", "expand_right"]
+__all__ = ["ForwardProcess", "expand_right", "shifted"]
 
 
 def expand_right(values: Tensor, like: Tensor) -> Tensor:
-    """Give (batch,) values trailing ones, to broadcast against (batch, *event)."""
+    """Append axes of length one to (batch,) values, to broadcast against ``like`` (batch, *event)."""
     return values.view(values.shape + (1,) * (like.dim() - values.dim()))
 
 
-class ForwardProcess(nn.Module, ABC):
-    r"""What all forward processes share: the rates, their products, and the same process on another grid.
+def shifted(values: Tensor, first: float) -> Tensor:
+    """Put one number before the values: (T, ...) -> (T + 1, ...)."""
+    return torch.cat([values.new_full((1, *values.shape[1:]), first), values])
+
+
+class ForwardProcess(FixedPrecision, ABC):
+    r"""Markov chain that takes data to a stationary distribution.
 
     Parameters
     ----------
     beta : Tensor, shape (T,)
         Diffusion rates of steps 1 to T.
+    total_erasure : bool
+        Allow a rate of one at the last step, which erases all of the data.
 
     Attributes
     ----------
     n_steps : int
         T.
-    beta, alpha_bar, log_snr : Tensor, shape (T + 1,), float64
-        Rates, remaining signal :math:`\bar\alpha_t = \prod_{s \le t}(1 - \beta_s)` and
-        :math:`\log \bar\alpha_t / (1 - \bar\alpha_t)`, with the data at index 0.
+    beta, alpha_bar, noise_bar, log_snr : Tensor, shape (T + 1,), float64
+        Rates, remaining signal :math:`\bar\alpha_t = \prod_{s \le t}(1 - \beta_s)`, noise :math:`1 - \bar\alpha_t` and
+        :math:`\log \bar\alpha_t / (1 - \bar\alpha_t)`. Index 0 is the data.
     """
 
     beta: Tensor
     alpha_bar: Tensor
-    log_snr: Tensor
     noise_bar: Tensor
-    _table: Tensor
-    _groups: ClassVar[dict[str, slice]]
+    log_snr: Tensor
+    _groups: ClassVar[dict[str, tuple[str, ...]]]
 
     def __init__(self, beta: Tensor, *, total_erasure: bool = False) -> None:
         super().__init__()
@@ -53,99 +61,166 @@ class ForwardProcess(nn.Module, ABC):
         if beta.dim() != 1 or len(beta) < 1 or not inside.all() or (beta[:-1] >= 1).any():
             raise InputError(f"beta must be a vector of rates {rule}, got {shown(beta.tolist())}")
         if len(beta) > MOST_STEPS:
-            raise InputError(f"beta has {len(beta)} steps, but at most {MOST_STEPS} can be taken")
+            raise InputError(f"beta has {len(beta)} steps, but at most {MOST_STEPS} are allowed: take fewer steps")
         # float64: alpha_bar is a product of up to thousands of factors near one.
         beta = torch.cat([beta.new_zeros(1), beta]).double()
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         self.n_steps = len(beta) - 1
         self.register_buffer("beta", beta, persistent=False)
         self.register_buffer("alpha_bar", log_alpha_bar.exp(), persistent=False)
-        self.register_buffer("noise_bar", -torch.expm1(log_alpha_bar), persistent=False)  # 1 - alpha_bar
+        self.register_buffer("noise_bar", -torch.expm1(log_alpha_bar), persistent=False)
         self.register_buffer("log_snr", log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)), persistent=False)
-        self._cast: dict[tuple[str, torch.dtype], Tensor] = {}
-        self._rows: dict[tuple[str, torch.dtype, int], Sequence[Tensor]] = {}
-        self._clocks: dict[tuple[torch.dtype, int], Tensor] = {}
+        self._keep_coefficients({})
+
+    def _keep_coefficients(self, columns: Mapping[str, Tensor]) -> None:
+        """Set the coefficients that the distributions of this family need at each step."""
+        self._table = CoefficientTable(columns, self._groups)
+        self._times: dict[tuple[torch.dtype, int], Tensor] = {}
+        self._log_snr_as: dict[torch.dtype, Tensor] = {}
 
     def extra_repr(self) -> str:
         return f"n_steps={self.n_steps}"
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ForwardProcess:
-        """Follow the module to another device, but never to another precision."""
-        self._cast, self._rows, self._clocks = {}, {}, {}
-        for name, buffer in self._buffers.items():
-            if buffer is not None:
-                self._buffers[name] = buffer.to(fn(buffer).device)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):  # type: ignore[no-untyped-def]
+        super()._apply(fn, recurse)
+        self._table = self._table.to(self.beta.device)
+        self._times, self._log_snr_as = {}, {}
         return self
 
+    def coefficients(self, t: int | Tensor, like: Tensor | None = None) -> dict[str, Tensor]:
+        """Read all coefficients of step t by name.
+
+        Parameters
+        ----------
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+        like : Tensor, shape (batch, *event), optional
+            State whose precision and number of dimensions the result takes; by default float64 and no event axes.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Each of shape () for an ``int``, and (batch, 1, ..) for a tensor. The names are listed at the class.
+
+        Examples
+        --------
+        >>> from quasistatic.forward import GaussianDiffusion
+        >>> q = GaussianDiffusion(torch.tensor([0.75, 0.5]))
+        >>> q.coefficients(1)["sqrt_alpha_bar"].item()
+        0.5
+        """
+        return self._table.named(t, self.beta if like is None else like)
+
     def _at(self, t: int | Tensor, like: Tensor, group: str) -> Sequence[Tensor]:
-        """Some columns of the coefficient table at step t: 0-d tensors for an int, (batch, 1, ..) else."""
-        if isinstance(t, int):
-            row = self._rows.get((group, like.dtype, t))
-            return self._row(t, like.dtype, group) if row is None else row
-        picked = self._columns(like.dtype, group).index_select(0, t)
-        return picked.view(picked.shape[:2] + (1,) * (like.dim() + 1 - picked.dim()) + picked.shape[2:]).unbind(1)
-
-    def _row(self, t: int, dtype: torch.dtype, group: str) -> Sequence[Tensor]:
-        """Read one step, and keep it: a chain asks again and again, and tensors cost it half of what floats do."""
-        if not 0 <= t <= self.n_steps:
-            raise InputError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
-        with torch.inference_mode(False):  # what is kept must serve training too
-            row = self._columns(dtype, group)[t]
-            parts = row.unbind(0) if row.dim() else (row,)
-        if not self._table.requires_grad:
-            self._rows[group, dtype, t] = parts
-        return parts
-
-    def _columns(self, dtype: torch.dtype, group: str) -> Tensor:
-        """Columns of the coefficient table in the given precision, or the clock."""
-        table = self._cast.get((group, dtype))
-        if table is None:
-            whole = self.log_snr if group == "log_snr" else self._table[:, self._groups[group]]
-            if self._table.requires_grad:  # rates that are being learned
-                return whole.to(dtype)
-            with torch.inference_mode(False):
-                table = self._cast[group, dtype] = whole.to(dtype).contiguous()
-        return table
+        """Read a group of coefficients at step t (:meth:`CoefficientTable.read`)."""
+        return self._table.read(group, t, like)
 
     def log_snr_at(self, t: int | Tensor, like: Tensor) -> Tensor:
-        """Log signal-to-noise ratio at step t, one for each row of ``like``, (batch,)."""
-        if isinstance(t, int):
-            clock = self._clocks.get((like.dtype, t))
-            if clock is None or len(clock) != len(like):
-                clock = self._at(t, like, "log_snr")[0].expand(len(like))
-                if not clock.requires_grad:
-                    self._clocks[like.dtype, t] = clock
-            return clock
-        return self._columns(like.dtype, "log_snr").index_select(0, t)
+        """Read the log signal-to-noise ratio at step t.
+
+        Parameters
+        ----------
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+        like : Tensor, shape (batch, *event)
+            State whose precision the result takes.
+
+        Returns
+        -------
+        Tensor, shape (batch,)
+        """
+        if not isinstance(t, int):
+            return self._log_snr(like.dtype).index_select(0, t)
+        time = self._times.get((like.dtype, t))
+        if time is None or len(time) != len(like):
+            if not 0 <= t <= self.n_steps:
+                raise InputError(f"t must lie between 0 and n_steps = {self.n_steps}, got {t}")
+            with torch.inference_mode(False):
+                time = self._log_snr(like.dtype)[t].expand(len(like))
+            if not time.requires_grad:
+                self._times[like.dtype, t] = time
+        return time
+
+    def _log_snr(self, dtype: torch.dtype) -> Tensor:
+        kept = self._log_snr_as.get(dtype)
+        if kept is None:
+            if self.log_snr.requires_grad:  # the schedule is being learned
+                return self.log_snr.to(dtype)
+            with torch.inference_mode(False):
+                kept = self._log_snr_as[dtype] = self.log_snr.to(dtype).contiguous()
+        return kept
 
     @abstractmethod
     def with_beta(self, beta: Tensor) -> ForwardProcess:
-        """Build the same family of process with other rates."""
+        """Build a process of the same family with other rates (T,)."""
+
+    def rates_as_block(self, beta: Tensor) -> Tensor:
+        """Return the rates (T,) that this process takes as a block of a table with rates ``beta``."""
+        return beta
 
     @abstractmethod
     def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Distribution:
-        r"""Noise end :math:`\pi`, for a batch of the given shape (batch, *event)."""
+        r"""Return the stationary distribution :math:`\pi`.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            (batch, *event).
+        dtype : torch.dtype, optional
+            Precision of the parameters; torch's default if not given.
+        """
 
     def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Distribution:
-        """Null model of data in model units: the noise end, unless that cannot be data."""
+        """Return the null model of the data: the stationary distribution, unless it is not one of data.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            (batch, *event).
+        dtype : torch.dtype, optional
+            Precision of the parameters; torch's default if not given.
+        """
         return self.stationary(shape, dtype)
 
     def check(self, x: Tensor) -> None:
-        """Raise an ``InputError`` if ``x`` holds what cannot be data of this process; anything finite can."""
+        """Raise ``InputError`` if ``x`` (batch, *event) cannot be data of this process."""
 
     @abstractmethod
     def step(self, x_prev: Tensor, t: int | Tensor) -> Distribution:
-        r"""One step forwards, :math:`q(x_t \mid x_{t-1})`, t = 1..T."""
+        r"""Return the distribution of one step forwards, :math:`q(x_t \mid x_{t-1})`.
+
+        Parameters
+        ----------
+        x_prev : Tensor, shape (batch, *event)
+            State at t - 1.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
 
     @abstractmethod
     def marginal(self, x_0: Tensor, t: int | Tensor) -> Distribution:
-        r"""Law of t steps at once, :math:`q(x_t \mid x_0)`, t = 0..T."""
+        r"""Return the distribution after t steps, :math:`q(x_t \mid x_0)`.
+
+        Parameters
+        ----------
+        x_0 : Tensor, shape (batch, *event)
+            Data.
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+        """
 
     @abstractmethod
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        r"""One step back when the data is known, :math:`q(x_{t-1} \mid x_t, x_0)`, t = 2..T.
+        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
 
-        At t = 1 it is the point mass at ``x_0``.
+        Parameters
+        ----------
+        x_0 : Tensor, shape (batch, *event)
+            Data.
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T. At t = 1 the result is the point mass at ``x_0``.
         """
 
     def posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Distribution:
@@ -189,12 +264,17 @@ class ForwardProcess(nn.Module, ABC):
         raise InputError(f"{type(self).__name__} has posteriors for denoiser kernels only: use a kernel with denoise()")
 
     def respaced(self, steps: int | Sequence[int]) -> ForwardProcess:
-        """View the same process at fewer steps.
+        """Return the same process with fewer steps.
 
         Parameters
         ----------
         steps : int or increasing sequence of int
-            The steps of this chain to keep, the last one T; or how many, spread evenly.
+            The steps of this chain to keep, the last one T; or their number, spaced evenly.
+
+        Raises
+        ------
+        InputError
+            If the steps do not increase from at least 1 to T.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Bits that are forgotten one by one."""
+"""Bernoulli forward process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["BernoulliDiffusion"]
 
 @saveable
 class BernoulliDiffusion(ForwardProcess):
-    r"""Fixed process on bits that forgets them towards independent coin tosses of rate rho.
+    r"""Forward process that takes bits to independent coin tosses.
 
-    One step keeps each bit with probability 1 - beta_t and else draws it afresh,
+    One step keeps each bit with probability 1 - beta_t and else draws it afresh with the rate rho of ones,
 
     .. math:: q(x_t = 1 \mid x_{t-1}) = (1 - \beta_t)\,x_{t-1} + \beta_t\,\rho,
 
@@ -31,9 +31,9 @@ class BernoulliDiffusion(ForwardProcess):
     Parameters
     ----------
     beta : Tensor, shape (T,)
-        Rates in (0, 1], one only at the last step.
+        Rates in (0, 1]; only the last may be one.
     rho : float or Tensor, shape (*event)
-        Rate of ones in the noise; the mean rate of the data, for all bits or for each.
+        Rate of ones of the stationary distribution, for all bits or for each. Use the mean rate of the data.
 
     References
     ----------
@@ -41,7 +41,7 @@ class BernoulliDiffusion(ForwardProcess):
 
     Examples
     --------
-    A one that has lost half its signal towards rate 0.2:
+    A one after half of its signal is lost, with rho = 0.2:
 
     >>> q = BernoulliDiffusion(beta=torch.tensor([0.5, 1.0]), rho=0.2)
     >>> q.marginal(torch.ones(1, 1), t=1).probs.item(), q.marginal(torch.ones(1, 1), t=2).probs.item()
@@ -49,9 +49,13 @@ class BernoulliDiffusion(ForwardProcess):
     """
 
     rho: Tensor
-    _groups: ClassVar[dict[str, slice]] = {
-        "step": slice(0, 2), "marginal": slice(2, 4), "posterior": slice(4, 12), "ratio": slice(12, 14),
-    }  # fmt: skip
+    _groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "step": ("keep", "fresh"),
+        "marginal": ("signal", "noise"),
+        # P(x_{t-1} = x | x_0, x_t = 0) as "back_{x}{x_0}", and what x_t = 1 adds to it as "more_{x}{x_0}"
+        "posterior": ("back_11", "more_11", "back_10", "more_10", "back_01", "more_01", "back_00", "more_00"),
+        "ratio": ("ratio_of_0", "ratio_of_1_over_0"),
+    }
 
     def __init__(self, beta: Tensor, rho: float | Tensor = 0.5) -> None:
         super().__init__(beta, total_erasure=True)
@@ -69,26 +73,13 @@ class BernoulliDiffusion(ForwardProcess):
             return values.view(-1, *event).expand(-1, *self.rho.shape)
 
         rho, rate, signal, noise = self.rho, *map(over_event, (self.beta, self.alpha_bar, self.noise_bar))
-        before_signal, before_noise = (torch.cat([x[:1], x[:-1]]) for x in (signal, noise))
-        back = {}  # P(x_{t-1} = x | x_t, x_0) for all triples of bits, by Bayes
-        for x_0 in (0, 1):
-            one = before_signal * x_0 + before_noise * rho
-            zero = before_noise * (1 - rho) if x_0 else 1 - before_noise * rho
-            for x_t in (0, 1):
-                from_one = one * (1 - rate * (1 - rho) if x_t else rate * (1 - rho))
-                from_zero = zero * (rate * rho if x_t else 1 - rate * rho)
-                total = from_one + from_zero
-                back[1, x_0, x_t] = torch.nan_to_num(from_one / total)
-                back[0, x_0, x_t] = torch.nan_to_num(from_zero / total)
-        ratio_one = torch.log(signal + noise * rho) - torch.log(noise * rho)
-        ratio_zero = torch.log(noise * (1 - rho)) - torch.log1p(-noise * rho)
-        columns = [
-            1 - rate, rate * rho, signal, noise * rho,
-            *(part for x in (1, 0) for x_0 in (1, 0)
-              for part in (back[x, x_0, 0], back[x, x_0, 1] - back[x, x_0, 0])),
-            ratio_zero, ratio_one - ratio_zero,
-        ]  # fmt: skip
-        self.register_buffer("_table", torch.stack(columns, 1), persistent=False)
+        ratio_of_1 = torch.log(signal + noise * rho) - torch.log(noise * rho)
+        ratio_of_0 = torch.log(noise * (1 - rho)) - torch.log1p(-noise * rho)
+        self._keep_coefficients({
+            "keep": 1 - rate, "fresh": rate * rho, "signal": signal, "noise": noise * rho,
+            **_posterior_columns(rho, rate, signal, noise),
+            "ratio_of_0": ratio_of_0, "ratio_of_1_over_0": ratio_of_1 - ratio_of_0,
+        })  # fmt: skip
 
     def with_beta(self, beta: Tensor) -> BernoulliDiffusion:
         return BernoulliDiffusion(beta.to(self.beta.device), self.rho)
@@ -105,11 +96,21 @@ class BernoulliDiffusion(ForwardProcess):
         return Bernoulli(signal * x_0 + noise)
 
     def posterior(self, x_0: Tensor | Bernoulli, x_t: Tensor, t: int | Tensor) -> Bernoulli:
-        """One step back when the data is known, or known to be one of a law of independent bits."""
+        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
+
+        Parameters
+        ----------
+        x_0 : Tensor or Bernoulli, shape (batch, *event)
+            Data, or independent bits over which the posterior is averaged.
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
         given = x_0 if isinstance(x_0, Bernoulli) else Bernoulli(x_0)
-        one_1, d_one_1, one_0, d_one_0, zero_1, d_zero_1, zero_0, d_zero_0 = self._at(t, x_t, "posterior")
-        one = given.probs * (one_1 + d_one_1 * x_t) + given.complement * (one_0 + d_one_0 * x_t)
-        zero = given.probs * (zero_1 + d_zero_1 * x_t) + given.complement * (zero_0 + d_zero_0 * x_t)
+        one_1, more_one_1, one_0, more_one_0, zero_1, more_zero_1, zero_0, more_zero_0 = self._at(t, x_t, "posterior")
+        one = given.probs * (one_1 + more_one_1 * x_t) + given.complement * (one_0 + more_one_0 * x_t)
+        zero = given.probs * (zero_1 + more_zero_1 * x_t) + given.complement * (zero_0 + more_zero_0 * x_t)
         return Bernoulli(one, zero)
 
     def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Bernoulli:
@@ -128,15 +129,59 @@ class BernoulliDiffusion(ForwardProcess):
             raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
 
     def log_likelihood_ratio(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""How far each noisy bit speaks for a one, :math:`\log q(x_t \mid 1) / q(x_t \mid 0)`, (batch, *event)."""
-        base, by_t = self._at(t, x_t, "ratio")
-        return base + by_t * x_t
+        r"""Return :math:`\log q(x_t \mid x_0 = 1) / q(x_t \mid x_0 = 0)` of each bit.
 
-    def log_ratio_of_a_bit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""How much further a noisy one speaks for a one than a noisy zero does: the unit of evidence at step t.
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
 
-        :math:`\log q(1 \mid 1) / q(1 \mid 0) - \log q(0 \mid 1) / q(0 \mid 0)`, a tensor
-        broadcastable to ``x_t``.
-        It falls from infinity at the data to zero where all is erased.
+        Returns
+        -------
+        Tensor, shape (batch, *event)
+        """
+        at_zero, difference = self._at(t, x_t, "ratio")
+        return at_zero + difference * x_t
+
+    def log_ratio_difference(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        r"""Return the difference of the log likelihood ratios at :math:`x_t = 1` and 0.
+
+        .. math:: \log \frac{q(1 \mid 1)}{q(1 \mid 0)} - \log \frac{q(0 \mid 1)}{q(0 \mid 0)}
+
+        It falls from infinity at the data to zero where all is erased. Denoisers scale the network's logits by it.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+
+        Returns
+        -------
+        Tensor, broadcastable to ``x_t``
         """
         return self._at(t, x_t, "ratio")[1]
+
+
+def _posterior_columns(rho: Tensor, rate: Tensor, signal: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    """Tabulate P(x_{t-1} = x | x_t, x_0) for all triples of bits, by Bayes' rule."""
+    signal_before, noise_before = (torch.cat([x[:1], x[:-1]]) for x in (signal, noise))
+    back = {}
+    for x_0 in (0, 1):
+        one = signal_before * x_0 + noise_before * rho
+        zero = noise_before * (1 - rho) if x_0 else 1 - noise_before * rho
+        for x_t in (0, 1):
+            from_one = one * (1 - rate * (1 - rho) if x_t else rate * (1 - rho))
+            from_zero = zero * (rate * rho if x_t else 1 - rate * rho)
+            total = from_one + from_zero
+            back[1, x_0, x_t] = torch.nan_to_num(from_one / total)
+            back[0, x_0, x_t] = torch.nan_to_num(from_zero / total)
+    columns = {}
+    for x in (1, 0):
+        for x_0 in (1, 0):
+            columns[f"back_{x}{x_0}"] = back[x, x_0, 0]
+            columns[f"more_{x}{x_0}"] = back[x, x_0, 1] - back[x, x_0, 0]
+    return columns

@@ -1,4 +1,4 @@
-"""Classes that are forgotten: drawn afresh, or masked."""
+"""Categorical forward process, with redrawn or masked classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import embedding
 from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_number
 from quasistatic.distributions import Categorical, Distribution, Masked, one_hot
 from quasistatic.errors import InputError
-from quasistatic.forward.base import ForwardProcess
+from quasistatic.forward.base import ForwardProcess, shifted
 from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDiffusion"]
@@ -20,31 +20,32 @@ __all__ = ["CategoricalDiffusion"]
 
 @saveable
 class CategoricalDiffusion(ForwardProcess):
-    r"""Fixed process on entries of K classes that forgets them one by one.
+    r"""Forward process on entries of K classes.
 
     Each step keeps an entry with probability 1 - beta_t, so that :math:`\bar\alpha_t` is the share of entries that
-    were never touched. One that is not kept
+    were never changed. An entry that is not kept is,
 
-    ``"uniform"``
-        is drawn afresh from the base rates,
+    for ``"uniform"``,
+        drawn afresh from the base rates,
         :math:`q(x_t = k \mid x_{t-1}) = (1 - \beta_t)\,[k = x_{t-1}] + \beta_t\,\rho_k`.
         With two classes it is :class:`BernoulliDiffusion`.
-    ``"absorbing"``
-        is masked, and stays so: it takes the state K. Back in time an entry once shown does not change again, and a
-        masked one is shown with probability :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)`.
+    for ``"absorbing"``,
+        masked for good: it takes the state K. Back in time a masked entry is shown with probability
+        :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)`, and a shown entry does not change again.
 
     States hold the index of the class, 0 to K - 1, or K for the mask, as numbers of any floating precision.
 
     Parameters
     ----------
     beta : Tensor, shape (T,)
-        Rates in (0, 1], one only at the last step, and there it must be one for ``"absorbing"``.
+        Rates in (0, 1]; only the last may be one, and for ``"absorbing"`` it must be.
     n_classes : int
         K, at least 2.
     kind : {"uniform", "absorbing"}
+        What happens to an entry that is not kept.
     rho : Tensor, shape (K,) or (\*event, K), optional
         Base rates: the share of each class in the data, for all entries or for each; by default 1 / K. They are the
-        noise of ``"uniform"``, and the null model of both kinds.
+        stationary distribution of ``"uniform"``, and the null model of both kinds.
 
     References
     ----------
@@ -53,7 +54,7 @@ class CategoricalDiffusion(ForwardProcess):
 
     Examples
     --------
-    A class 2 of three that has lost half its signal:
+    Class 2 of three, after half of its signal is lost:
 
     >>> x, beta = torch.full((1, 1), 2.0), torch.tensor([0.5, 1.0])
     >>> q = CategoricalDiffusion(beta, 3, rho=torch.tensor([0.2, 0.2, 0.6]))
@@ -65,9 +66,14 @@ class CategoricalDiffusion(ForwardProcess):
     """
 
     rho: Tensor
-    _groups: ClassVar[dict[str, slice]] = {
-        "step": slice(0, 2), "marginal": slice(2, 4), "posterior": slice(0, 9), "show": slice(9, 11),
-        "ratio": slice(11, 12),
+    _groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "step": ("keep", "rate"),
+        "marginal": ("signal", "noise"),
+        "posterior": (
+            "keep", "rate", "signal", "noise", "signal_before", "noise_before", "log_first", "log_earlier", "log_again",
+        ),
+        "show": ("stay_share", "show_share"),
+        "ratio": ("signal_over_noise",),
     }  # fmt: skip
 
     def __init__(self, beta: Tensor, n_classes: int, kind: str = "uniform", rho: Tensor | None = None) -> None:
@@ -90,23 +96,22 @@ class CategoricalDiffusion(ForwardProcess):
 
         now, before = slice(1, None), slice(None, -1)
         signal, noise, rate = self.alpha_bar, self.noise_bar, self.beta
-
-        def after_data(values: Tensor, at_data: float) -> Tensor:
-            return torch.cat([values.new_full((1,), at_data), values])
-
-        signal_before, noise_before = after_data(signal[before], 1.0), after_data(noise[before], 0.0)
-        # of the entries that were touched by t: those of the last step, and those touched before it
-        first = after_data(signal[before] * rate[now] / noise[now], 1.0)
-        earlier = after_data(noise[before] / noise[now], 0.0)
+        # of the entries that are changed by t: those of the last step, and those changed before it
+        first = shifted(signal[before] * rate[now] / noise[now], 1.0)
+        earlier = shifted(noise[before] / noise[now], 0.0)
         whole = first + earlier  # one, but for rounding
-        columns = [
-            1 - rate, rate, signal, noise, signal_before, noise_before,
-            first.log(), earlier.log(), (earlier * rate).log(), earlier / whole, first / whole, signal / noise,
-        ]  # fmt: skip
-        self.register_buffer("_table", torch.stack(columns, 1), persistent=False)
+        self._keep_coefficients({
+            "keep": 1 - rate, "rate": rate, "signal": signal, "noise": noise,
+            "signal_before": shifted(signal[before], 1.0), "noise_before": shifted(noise[before], 0.0),
+            "log_first": first.log(), "log_earlier": earlier.log(), "log_again": (earlier * rate).log(),
+            "stay_share": earlier / whole, "show_share": first / whole, "signal_over_noise": signal / noise,
+        })  # fmt: skip
 
     def with_beta(self, beta: Tensor) -> CategoricalDiffusion:
         return CategoricalDiffusion(beta.to(self.beta.device), self.n_classes, self.kind, self.rho)
+
+    def rates_as_block(self, beta: Tensor) -> Tensor:
+        return torch.cat([beta[:-1], torch.ones_like(beta[-1:])]) if self.kind == "absorbing" else beta
 
     def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Categorical | Masked:
         if self.kind == "uniform":
@@ -115,32 +120,48 @@ class CategoricalDiffusion(ForwardProcess):
         return Masked(masked, self.n_classes, torch.ones_like(masked), torch.zeros_like(masked))
 
     def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Categorical:
-        """Independent entries with the base rates, the data's null model."""
+        """Return independent entries with the base rates.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            (batch, *event).
+        dtype : torch.dtype, optional
+            Precision of the parameters; torch's default if not given.
+        """
         log_rho = self.rho.log().to(dtype or torch.get_default_dtype())
         return Categorical(log_rho.expand(*shape, self.n_classes))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Categorical | Masked:
-        return self._touched(x_prev, *self._at(t, x_prev, "step"))
+        return self._changed(x_prev, *self._at(t, x_prev, "step"))
 
     def marginal(self, x_0: Tensor, t: int | Tensor) -> Categorical | Masked:
-        return self._touched(x_0, *self._at(t, x_0, "marginal"))
+        return self._changed(x_0, *self._at(t, x_0, "marginal"))
 
-    def _touched(self, x: Tensor, keep: Tensor, touch: Tensor) -> Categorical | Masked:
-        """Law of entries of which a share was touched."""
+    def _changed(self, x: Tensor, keep: Tensor, change: Tensor) -> Categorical | Masked:
+        """Return the distribution of entries of which a share is changed."""
         if self.kind == "uniform":
-            probs = keep.unsqueeze(-1) * one_hot(x, self.n_classes) + touch.unsqueeze(-1) * self.rho.to(x.dtype)
+            probs = keep.unsqueeze(-1) * one_hot(x, self.n_classes) + change.unsqueeze(-1) * self.rho.to(x.dtype)
             return Categorical(probs.log())
-        gone = x == self.n_classes
-        return Masked(x, self.n_classes, touch.where(~gone, 1.0), keep.where(~gone, 0.0))
+        masked = x == self.n_classes
+        return Masked(x, self.n_classes, change.where(~masked, 1.0), keep.where(~masked, 0.0))
 
     def posterior(self, x_0: Tensor | Categorical, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
-        """One step back when the data is known, or known to be of a law of independent classes.
+        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
 
-        The law given to an absorbing process must be sure of the entries that ``x_t`` shows.
+        Parameters
+        ----------
+        x_0 : Tensor or Categorical, shape (batch, *event)
+            Data, or independent classes over which the posterior is averaged. For an absorbing process the classes
+            must be certain where ``x_t`` is not masked.
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
         """
         if self.kind == "uniform":
-            law = x_0 if isinstance(x_0, Categorical) else Categorical.points(x_0, self.n_classes)
-            return self._drawn_back(law, x_t, t)
+            given = x_0 if isinstance(x_0, Categorical) else Categorical.points(x_0, self.n_classes)
+            return self._averaged_posterior(given, x_t, t)
         stay, show = self._at(t, x_t, "show")
         masked = x_t == self.n_classes
         return Masked(x_0, self.n_classes, stay.where(masked, 0.0), show.where(masked, 1.0))
@@ -155,8 +176,8 @@ class CategoricalDiffusion(ForwardProcess):
             return step.unmasked()
         return super()._data_given_step(step, x_t, t, least)
 
-    def _drawn_back(self, x_0: Categorical, x_t: Tensor, t: int | Tensor) -> Categorical:
-        r"""Average of the posterior over the law p of x_0, in a number of operations linear in K.
+    def _averaged_posterior(self, x_0: Categorical, x_t: Tensor, t: int | Tensor) -> Categorical:
+        r"""Average the posterior over the distribution p of x_0, in a time linear in K.
 
         With i the class of x_t and a the signal at t - 1,
 
@@ -170,7 +191,7 @@ class CategoricalDiffusion(ForwardProcess):
               \tfrac{a + (1 - a) \rho_i}{\bar\alpha + (1 - \bar\alpha) \rho_i} p_i
               + \tfrac{1 - a}{1 - \bar\alpha} (1 - p_i) \Bigr]
 
-        all of it sums of positive numbers, which are taken in logs so that no class is lost.
+        All terms are positive, and they are summed in logs so that no class underflows.
         """
         columns = self._at(t, x_t.unsqueeze(-1), "posterior")
         keep, rate, signal, noise, signal_before, noise_before, log_first, log_earlier, log_again = columns
@@ -188,31 +209,50 @@ class CategoricalDiffusion(ForwardProcess):
         ))  # fmt: skip
 
     def log_likelihood(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""How far each noisy entry speaks for each class of x_0, (batch, \*event, K).
+        r"""Return :math:`\log q(x_t \mid x_0 = k)` of each entry, up to a constant over k.
 
-        :math:`\log q(x_t \mid x_0 = k)` less what is the same for all k.
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+
+        Returns
+        -------
+        Tensor, shape (batch, *event, K)
         """
         if self.kind == "uniform":
-            return one_hot(x_t, self.n_classes) * self._own_evidence(x_t, t)
-        # a row for each state: one that is shown rules out all classes but its own, the mask none
+            return one_hot(x_t, self.n_classes) * self._own_log_ratio(x_t, t)
+        # a row for each state: a class that is shown excludes all others, the mask excludes none
         table = torch.full((self.n_classes + 1, self.n_classes), -torch.inf, dtype=x_t.dtype, device=x_t.device)
         table.fill_diagonal_(0.0)[-1] = 0.0
         return embedding(x_t.long(), table)
 
-    def evidence_of_one_class(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""How much further a noisy entry speaks for its own class than another would: the unit of evidence at step t.
+    def log_ratio_difference(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        r"""Return the mean difference of log likelihood ratios between two classes.
 
-        The mean over pairs of classes of
-        :math:`\log q(k \mid k) / q(k \mid l) - \log q(l \mid k) / q(l \mid l)`, broadcastable to
-        (batch, \*event, K). It falls from infinity at the data to zero where all is erased. What an absorbing process
-        shows leaves no doubt at any step; there it is one.
+        The mean over pairs of classes k, l of
+        :math:`\log q(k \mid k) / q(k \mid l) - \log q(l \mid k) / q(l \mid l)`. It falls from infinity at the data to
+        zero where all is erased. Denoisers scale the network's logits by it. For an absorbing process it is one.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 0 to T.
+
+        Returns
+        -------
+        Tensor, broadcastable to (batch, *event, K)
         """
         if self.kind == "absorbing":
             return x_t.new_ones(())
-        return 2.0 * self._own_evidence(x_t, t).mean(-1, keepdim=True)
+        return 2.0 * self._own_log_ratio(x_t, t).mean(-1, keepdim=True)
 
-    def _own_evidence(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        """How far each class speaks for itself, log q(k | k) / q(k | l), the same against every other l."""
+    def _own_log_ratio(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return log q(k | k) / q(k | l) of each class k, which is the same for every l."""
         return torch.log1p(self._at(t, x_t.unsqueeze(-1), "ratio")[0] / self.rho.to(x_t.dtype))
 
     def check(self, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Real vectors that fade into white noise."""
+"""Gaussian forward process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quasistatic.distributions import Distribution, Gaussian
-from quasistatic.forward.base import ForwardProcess
+from quasistatic.forward.base import ForwardProcess, shifted
 from quasistatic.storage.modules import saveable
 
 __all__ = ["GaussianDiffusion"]
@@ -17,14 +17,26 @@ __all__ = ["GaussianDiffusion"]
 
 @saveable
 class GaussianDiffusion(ForwardProcess):
-    r"""Fixed Gaussian process that carries data to unit white noise.
+    r"""Forward process that takes real vectors to unit white noise.
 
-    One step shrinks the state and refills the lost variance with noise,
+    One step shrinks the state and adds noise of the variance that is lost,
 
     .. math:: q(x_t \mid x_{t-1}) = \mathcal{N}(x_t;\, \sqrt{1-\beta_t}\,x_{t-1},\, \beta_t I),
 
     hence :math:`q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\, (1-\bar\alpha_t) I)`.
-    The data should have zero mean and unit mean square, so that little is left to erase.
+    The data should have zero mean and unit mean square. The terminal KL is small then.
+
+    The :meth:`coefficients` of a step are
+
+    ``shrink``, ``rate``
+        :math:`\sqrt{1 - \beta_t}` and :math:`\beta_t`.
+    ``sqrt_alpha_bar``, ``noise``
+        :math:`\sqrt{\bar\alpha_t}` and :math:`1 - \bar\alpha_t`.
+    ``x_0_share``, ``x_t_share``, ``posterior_var``
+        The posterior has the mean ``x_0_share * x_0 + x_t_share * x_t`` and this variance.
+    ``state_share``, ``correction_share``, ``correction_share_square``
+        The posterior mean at :math:`x_0 = \sqrt{\bar\alpha_t} x_t + \sqrt{1 - \bar\alpha_t} F` is
+        ``state_share * x_t + correction_share * F``.
 
     Parameters
     ----------
@@ -37,7 +49,7 @@ class GaussianDiffusion(ForwardProcess):
 
     Examples
     --------
-    What the signal loses, the noise gains:
+    The variance that the signal loses is added as noise:
 
     >>> q = GaussianDiffusion(beta=torch.tensor([0.25, 0.5]))
     >>> q.alpha_bar.tolist()
@@ -46,27 +58,34 @@ class GaussianDiffusion(ForwardProcess):
     [[0.625, 0.625, 0.625]]
     """
 
-    _groups: ClassVar[dict[str, slice]] = {
-        "step": slice(0, 2), "marginal": slice(2, 4), "posterior": slice(4, 7), "mixed": slice(6, 10),
-    }  # fmt: skip
+    _groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "step": ("shrink", "rate"),
+        "marginal": ("sqrt_alpha_bar", "noise"),
+        "posterior": ("x_0_share", "x_t_share", "posterior_var"),
+        "reverse": ("posterior_var", "state_share", "correction_share", "correction_share_square"),
+    }
 
     def __init__(self, beta: Tensor) -> None:
         super().__init__(beta)
         now, before = slice(1, None), slice(None, -1)
         signal, noise, rate = self.alpha_bar, self.noise_bar, self.beta
-
-        def after_data(values: Tensor, at_data: float) -> Tensor:
-            return torch.cat([values.new_full((1,), at_data), values])
-
-        # posterior mean: x_0 and x_t in these shares; its variance is beta_t scaled down by what is known of x_0
-        share_0 = after_data(signal[before].sqrt() * rate[now] / noise[now], 1.0)
-        share_t = after_data((1 - rate[now]).sqrt() * noise[before] / noise[now], 0.0)
-        var = after_data(rate[now] * noise[before] / noise[now], 0.0)
-        # the same for x_0 = signal x_t + sd F: shares of x_t and of F, whose square is that of var F
-        sd_0 = after_data(noise[now].sqrt(), 0.0)
-        whole, gain = share_0 * signal.sqrt() + share_t, share_0 * sd_0
-        columns = [(1 - rate).sqrt(), rate, signal.sqrt(), noise, share_0, share_t, var, whole, gain, gain.square()]
-        self.register_buffer("_table", torch.stack(columns, 1), persistent=False)
+        x_0_share = shifted(signal[before].sqrt() * rate[now] / noise[now], 1.0)
+        x_t_share = shifted((1 - rate[now]).sqrt() * noise[before] / noise[now], 0.0)
+        correction_share = x_0_share * shifted(noise[now].sqrt(), 0.0)
+        self._keep_coefficients(
+            {
+                "shrink": (1 - rate).sqrt(),
+                "rate": rate,
+                "sqrt_alpha_bar": signal.sqrt(),
+                "noise": noise,
+                "x_0_share": x_0_share,
+                "x_t_share": x_t_share,
+                "posterior_var": shifted(rate[now] * noise[before] / noise[now], 0.0),
+                "state_share": x_0_share * signal.sqrt() + x_t_share,
+                "correction_share": correction_share,
+                "correction_share_square": correction_share.square(),
+            }
+        )
 
     def with_beta(self, beta: Tensor) -> GaussianDiffusion:
         return GaussianDiffusion(beta.to(self.beta.device))
@@ -84,8 +103,8 @@ class GaussianDiffusion(ForwardProcess):
         return Gaussian(signal * x_0, noise)
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Gaussian:
-        share_0, share_t, var = self._at(t, x_t, "posterior")
-        return Gaussian(torch.addcmul(share_0 * x_0, share_t, x_t), var)
+        x_0_share, x_t_share, var = self._at(t, x_t, "posterior")
+        return Gaussian(torch.addcmul(x_0_share * x_0, x_t_share, x_t), var)
 
     def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Distribution:
         back, share = self.posterior(given.mean, x_t, t), self._at(t, x_t, "posterior")[0]

@@ -1,9 +1,9 @@
-"""Tables whose columns are of several kinds: each block of columns goes its own way, at one clock."""
+"""Forward process of tables with columns of several kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from quasistatic.distributions import Distribution, Joint
 from quasistatic.errors import InputError
 from quasistatic.forward.base import ForwardProcess
-from quasistatic.forward.categorical import CategoricalDiffusion
 from quasistatic.storage.modules import saveable
 
 __all__ = ["MixedDiffusion"]
@@ -19,23 +18,23 @@ __all__ = ["MixedDiffusion"]
 
 @saveable
 class MixedDiffusion(ForwardProcess):
-    r"""A product of processes over blocks of columns, :math:`q(x_t \mid x_{t-1}) = \prod_b q_b(x_{t,b} \mid x_{t-1,b})`.
+    r"""Product of processes over blocks of columns.
 
-    Every law it answers with is a :class:`~quasistatic.distributions.Joint`, so all that is built on the four
-    questions, the bound, sampling, evidence, works for a table of numbers, bits and classes as it does for one kind.
-    Columns keep the order of the data.
+    .. math:: q(x_t \mid x_{t-1}) = \prod_b q_b(x_{t,b} \mid x_{t-1,b})
+
+    Every distribution it returns is a :class:`~quasistatic.distributions.Joint`. Columns keep the order of the data.
 
     Parameters
     ----------
-    parts : sequence of Diffusion
-        One process for each block, over vectors; all with the same number of steps. The first one's log-SNR is the
-        clock of the network.
+    parts : sequence of ForwardProcess
+        One process for each block, over vectors; all with the same number of steps. The network's time is the log-SNR
+        of the first one.
     columns : sequence of sequences of int
         The columns of each block; together 0 to d - 1, each once.
 
     Examples
     --------
-    A number and a bit that have lost three quarters of their signal's variance:
+    A number and a bit, after three quarters of the signal's variance is lost:
 
     >>> from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
     >>> beta = torch.tensor([0.75, 0.9])
@@ -45,7 +44,7 @@ class MixedDiffusion(ForwardProcess):
     (1.0, 0.625)
     """
 
-    _groups: ClassVar[dict[str, slice]] = {}
+    _groups: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, parts: Sequence[ForwardProcess], columns: Sequence[Sequence[int]]) -> None:
         if not parts or len(parts) != len(columns):
@@ -60,7 +59,6 @@ class MixedDiffusion(ForwardProcess):
         self.parts = nn.ModuleList(parts)
         for b, block in enumerate(columns):
             self.register_buffer(f"columns_{b}", torch.tensor(list(block)), persistent=False)
-        self.register_buffer("_table", self.beta.new_zeros(len(self.beta), 0), persistent=False)
 
     @property
     def columns(self) -> list[Tensor]:
@@ -68,31 +66,30 @@ class MixedDiffusion(ForwardProcess):
         return [getattr(self, f"columns_{b}") for b in range(len(self.parts))]
 
     @property
+    def processes(self) -> Sequence[ForwardProcess]:
+        """The process of each block."""
+        return cast("Sequence[ForwardProcess]", self.parts)
+
+    @property
     def n_columns(self) -> int:
         """Number d of columns."""
         return sum(len(block) for block in self.columns)
 
     def blocks(self, x: Tensor) -> list[tuple[ForwardProcess, Tensor]]:
-        """Each process with its columns of ``x``, (batch, d_b)."""
-        return [(part, x.index_select(1, c)) for part, c in zip(self.parts, self.columns, strict=True)]  # type: ignore[misc]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MixedDiffusion:
-        super()._apply(fn, recurse)
-        for part in self.parts:
-            part._apply(fn)
-        return self
+        """Pair each process with its columns of ``x``, (batch, d_b)."""
+        return [(part, x.index_select(1, c)) for part, c in zip(self.processes, self.columns, strict=True)]
 
     def with_beta(self, beta: Tensor) -> MixedDiffusion:
-        """Give every block these rates; one that masks its entries still masks them all at the last step."""
-        parts = []
-        for part in self.parts:
-            absorbing = isinstance(part, CategoricalDiffusion) and part.kind == "absorbing"
-            own = torch.cat([beta[:-1], torch.ones_like(beta[-1:])]) if absorbing else beta
-            parts.append(part.with_beta(own))  # type: ignore[operator]
+        """Build the same blocks with other rates (T,); an absorbing block still masks all at the last step."""
+        parts = [part.with_beta(part.rates_as_block(beta)) for part in self.processes]
         return MixedDiffusion(parts, [c.tolist() for c in self.columns])
 
-    def _product(self, laws: Sequence[Distribution]) -> Joint:
-        return Joint(laws, self.columns)
+    def coefficients(self, t: int | Tensor, like: Tensor | None = None) -> dict[str, Tensor]:
+        """Return no coefficients: each block's process has its own."""
+        return {}
+
+    def _joint(self, parts: Sequence[Distribution]) -> Joint:
+        return Joint(parts, self.columns)
 
     def _shapes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         if len(shape) != 2 or shape[1] != self.n_columns:
@@ -100,22 +97,20 @@ class MixedDiffusion(ForwardProcess):
         return [(shape[0], len(c)) for c in self.columns]
 
     def stationary(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Joint:
-        each = zip(self.parts, self._shapes(shape), strict=True)
-        return self._product([part.stationary(s, dtype) for part, s in each])  # type: ignore[operator]
+        return self._joint([p.stationary(s, dtype) for p, s in zip(self.processes, self._shapes(shape), strict=True)])
 
     def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Joint:
-        each = zip(self.parts, self._shapes(shape), strict=True)
-        return self._product([part.null(s, dtype) for part, s in each])  # type: ignore[operator]
+        return self._joint([p.null(s, dtype) for p, s in zip(self.processes, self._shapes(shape), strict=True)])
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Joint:
-        return self._product([part.step(x, t) for part, x in self.blocks(x_prev)])
+        return self._joint([part.step(x, t) for part, x in self.blocks(x_prev)])
 
     def marginal(self, x_0: Tensor, t: int | Tensor) -> Joint:
-        return self._product([part.marginal(x, t) for part, x in self.blocks(x_0)])
+        return self._joint([part.marginal(x, t) for part, x in self.blocks(x_0)])
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Joint:
         pairs = zip(self.blocks(x_0), self.blocks(x_t), strict=True)
-        return self._product([part.posterior(x, x_now, t) for (part, x), (_, x_now) in pairs])
+        return self._joint([part.posterior(x, x_now, t) for (part, x), (_, x_now) in pairs])
 
     def _posterior_over(self, given: Distribution, x_t: Tensor, t: int) -> Joint:
         return self._each_block(given, x_t, lambda process, p, x: process.posterior_over(p, x, t))
@@ -141,9 +136,9 @@ class MixedDiffusion(ForwardProcess):
                 raise
 
     def _name_the_column(self, part: ForwardProcess, block: Tensor, columns: list[int]) -> None:
-        """Complain once more, of one column at a time: a block does not know where its columns stand."""
+        """Check one column at a time, to name the bad one in the message."""
         for place, column in enumerate(columns):
-            alone = torch.zeros_like(block)  # zero is a class of every process
+            alone = torch.zeros_like(block)  # zero is valid data of every process
             alone[:, place] = block[:, place]
             try:
                 part.check(alone)

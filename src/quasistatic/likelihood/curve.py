@@ -1,16 +1,14 @@
-r"""A log-SNR curve that follows the model: its ends by the bound, its shape by the variance.
+r"""Learned log-SNR curves, for chains of many steps.
 
-A kernel on the log-SNR clock serves any strictly falling curve :math:`\lambda(u)`, 0 <= u <= 1, cut into T steps. As T
-grows the bound comes to depend on the curve's ends alone; its shape decides how evenly the bound is spread over u, and so
-the variance of an estimate from uniform draws of u (Kingma et al. 2021, Sections 5.1 and I). The shape of least variance
-has the same rms loss in every step. It is the integral of the probabilities that
-:class:`~quasistatic.likelihood.estimators.TimestepSampler` draws steps with, so it needs no gradient, and it saves
-no more than they do:
-uniform draws on it are those draws on the curve it came from. What is learned by gradient here are the ends.
+A kernel on the log-SNR serves any strictly falling curve :math:`\lambda(u)`, 0 <= u <= 1, cut into T steps. As T grows,
+the bound depends on the curve's ends alone. Its shape decides how evenly the bound is distributed over u, and so the
+variance of an estimate from uniform draws of u (Kingma et al. 2021, Sections 5.1 and I). The shape of least variance has
+the same rms loss in every step. It is the integral of the probabilities of
+:class:`~quasistatic.likelihood.estimators.TimestepSampler`, so it needs no gradient. It reduces the variance by as much as
+that sampler does. Only the ends are learned by gradient.
 
-Which one? At few steps the bound itself depends on the shape: there :func:`quasistatic.optimal_schedule` finds the
-best one. At
-hundreds of steps, where it would have to measure as many levels, :func:`learn_curve`.
+At few steps the bound depends on the shape too: use :func:`quasistatic.optimal_schedule` there. At hundreds of steps, where
+that would measure as many levels, use :func:`learn_curve`.
 """
 
 from __future__ import annotations
@@ -28,14 +26,26 @@ __all__ = ["even_steps", "learn_curve"]
 
 
 def even_steps(process: GaussianDiffusion, sampler: TimestepSampler) -> GaussianDiffusion:
-    """Cut the curve anew so that uniform draws of t are the sampler's draws on the steps there are.
+    """Choose steps for which uniform timesteps are as good as the sampler's.
 
-    Levels stand at equal quantiles of the sampler's probabilities, followed linearly in the log-SNR within a step. The
-    first and the last level stay, and the curve falls strictly, for no probability is zero.
+    The levels are equal quantiles of the sampler's probabilities, linear in the log-SNR within a step. The first and the
+    last level stay. The curve falls strictly, since no probability is zero.
+
+    Parameters
+    ----------
+    process : GaussianDiffusion
+        The curve to start from.
+    sampler : TimestepSampler
+        Of as many steps, with learned probabilities.
+
+    Raises
+    ------
+    InputError
+        If the sampler is of another number of steps.
 
     Examples
     --------
-    A sampler that has seen nothing leaves levels of equal distance where they are:
+    A sampler without any losses leaves evenly spaced levels as they are:
 
     >>> from quasistatic.schedules import geometric
     >>> q = GaussianDiffusion(geometric(5, 4.0, -4.0))
@@ -43,7 +53,9 @@ def even_steps(process: GaussianDiffusion, sampler: TimestepSampler) -> Gaussian
     [4.0, 2.0, 0.0, -2.0, -4.0]
     """
     if sampler.n_steps != process.n_steps:
-        raise InputError(f"the sampler draws from {sampler.n_steps} steps, the chain has {process.n_steps}")
+        raise InputError(
+            f"the sampler has {sampler.n_steps} steps, but the process has {process.n_steps}: they must be equal"
+        )
     log_snr = process.log_snr[1:].cpu()
     reached = torch.cat([log_snr.new_zeros(1), sampler.p.cumsum(0)])
     target = torch.linspace(0.0, 1.0, len(log_snr), dtype=torch.float64) * reached[-1]
@@ -64,21 +76,27 @@ def learn_curve(
     learning_rate: float = 0.05,
     generator: Generator,
 ) -> GaussianDiffusion:
-    r"""Learn the ends of the log-SNR curve by gradient ascent on the bound, and its shape from the losses of its steps.
+    r"""Learn a log-SNR curve: its ends by gradient, its shape from the losses.
 
-    Each iteration costs ``batch_size`` rows two n_timesteps with their gradient, whatever T is: one of t = 1, whose level is
-    the curve's first, and one of another step.
+    The ends ascend the bound. Each iteration evaluates two timesteps of ``batch_size`` rows, whatever T is: t = 1, whose
+    level is the curve's first, and another one.
 
     Parameters
     ----------
-    diffusion : GaussianDiffusion
+    process : GaussianDiffusion
         The curve to start from. It must not erase all at its last step.
     kernel : ReverseKernel
-        A denoiser on the log-SNR clock; it stays as it is.
+        A trained denoiser on the log-SNR, which stays as it is.
     x_0 : Tensor, shape (n, \*event)
         Training rows in model units.
+    n_iterations : int
+        Updates of the ends.
+    batch_size : int
+        Rows of one update.
     learning_rate : float
-        About what an end may move in one iteration, in units of the log-SNR (Adam).
+        Of Adam: about how far an end moves in one iteration, in units of the log-SNR.
+    generator : Generator
+        Source of the draws.
 
     Returns
     -------

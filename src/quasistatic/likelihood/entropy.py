@@ -1,12 +1,12 @@
-r"""The paper's bounds on the entropy of each reverse step, as a diagnostic.
+r"""The paper's bounds on the entropy of each reverse step.
 
 .. math::
 
     H_q(X_t \mid X_{t-1}) + H_q(X_{t-1} \mid X_0) - H_q(X_t \mid X_0)
     \;\le\; H_q(X_{t-1} \mid X_t) \;\le\; H_q(X_t \mid X_{t-1}) \qquad (24)
 
-hold for the true reversal: the lower limit for any data, because noise cannot tell more of :math:`x_0`, the upper one
-where noise raises the entropy. A learned kernel whose own mean entropy leaves the band is mis-fitted there.
+hold for the true reversal. The lower limit holds for any data, the upper one where noise raises the entropy. A learned
+kernel whose mean entropy is outside the band is badly fitted at that step.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import stacked_rows
+from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
 
 __all__ = ["ReverseEntropyBounds", "entropy_band"]
@@ -27,7 +28,7 @@ __all__ = ["ReverseEntropyBounds", "entropy_band"]
 
 @dataclass(frozen=True)
 class ReverseEntropyBounds:
-    """Entropies of the steps t = 2..T in nats, each (T - 1,).
+    """Entropies of the reverse steps t = 2..T, each (T - 1,), in nats.
 
     Attributes
     ----------
@@ -48,26 +49,29 @@ class ReverseEntropyBounds:
 
 @torch.no_grad()
 def entropy_band(
-    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, generator: Generator | None = None
+    process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, generator: Rng | None = None
 ) -> ReverseEntropyBounds:
-    r"""Measure the band of eq. (24) and where the kernel's own entropy lies.
+    r"""Measure the band of eq. (24) and the kernel's own entropy.
 
     The upper limit needs noise to raise the entropy of :math:`x_t` at every step. As :math:`\mathrm{KL}(q(x_t) \| \pi)`
     falls, it does so if
 
     .. math:: -E \log \pi(x_0) \le H(\pi),
 
-    that is, for a Gaussian process, if the mean square over all entries is at most one, and for a binomial one if the
-    mean rate is rho (or, with rho below one half, less). Where the data break this by more than five standard errors,
-    a warning says so and ``unmet`` keeps it.
+    that is, for a Gaussian process, if the mean square over all entries is at most one, and for a Bernoulli process if the
+    mean rate is rho (or, with rho below one half, less). Data that violate this by more than five standard errors raise
+    a warning, whose text is kept in ``unmet``.
 
     Parameters
     ----------
-    diffusion : Diffusion
+    process : ForwardProcess
+        The forward process; the kernel is moved to its steps.
     kernel : ReverseKernel
+        The model.
     x_0 : Tensor, shape (n, *event)
         Data in model units, two rows or more.
     generator : Generator, optional
+        Source of the draws.
 
     Raises
     ------
@@ -115,8 +119,8 @@ def entropy_band(
     return ReverseEntropyBounds(table[0], table[1], table[2], table[3], unmet)
 
 
-def _entropy(kernel: ReverseKernel, x_t: Tensor, t: int, generator: Generator | None) -> Tensor:
-    """Entropy of each row, by one draw where there is no closed form."""
+def _entropy(kernel: ReverseKernel, x_t: Tensor, t: int, generator: Rng | None) -> Tensor:
+    """Return the entropy of each row, estimated by one draw where there is no closed form."""
     p = kernel(x_t, t)
     return p.entropy() if p.has_kl else -p.log_prob(p.sample(generator))
 
@@ -127,4 +131,4 @@ def _unmet(process: ForwardProcess, x_0: Tensor) -> str:
     mean, error = excess.mean().item(), excess.std().item() / len(x_0) ** 0.5
     if mean <= 5 * error + 1e-9 * x_0[0].numel():
         return ""
-    return f"the data cost the noise's law {mean:.3g} ± {error:.2g} nats more than its own draws do"
+    return f"-log pi(x) of the data is on average {mean:.3g} ± {error:.2g} nats above the entropy of pi"

@@ -1,8 +1,7 @@
-r"""Exact models: data laws whose every :math:`p(x_{t-1} \mid x_t)` is known.
+r"""Data distributions whose every :math:`p(x_{t-1} \mid x_t)` is known.
 
-They are furniture, not scaffolding: a truth for tests, the limit a learned kernel can reach at a given T and family,
-and a control variate. If :math:`p^*` is the best member of an exponential family (the one with the right moments),
-then for any other member :math:`p` of that family
+Used as ground truth in tests, as the best attainable bound, and as a control variate. If :math:`p^*` is the best member
+of an exponential family (the one with the right moments), then for any other member :math:`p` of that family
 
 .. math:: E\,\mathrm{KL}(q \,\|\, p) = E\,\mathrm{KL}(q \,\|\, p^*) + E\,\mathrm{KL}(p^* \,\|\, p),
 
@@ -14,36 +13,41 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from quasistatic.checks import one_of
 from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
 from quasistatic.likelihood.bound import stacked_rows
 from quasistatic.linalg import cholesky
+from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
+from quasistatic.reverse.kernel import repeat_steps
 
 __all__ = ["ExactBernoulliKernel", "ExactGaussianMixtureKernel", "kl_to_exact"]
 
 
-class ExactBernoulliKernel(ReverseKernel):
-    r"""Reverse kernels of bits with finitely many patterns, :math:`p(x_0) = \sum_k w_k [x_0 = a_k]`.
+class ExactBernoulliKernel(ReverseKernel[BernoulliDiffusion]):
+    r"""Exact kernel of bits with finitely many patterns.
+
+    The data are :math:`p(x_0) = \sum_k w_k [x_0 = a_k]`.
 
     Parameters
     ----------
-    diffusion : BernoulliDiffusion
+    process : BernoulliDiffusion
+        The process that the kernel reverses.
     atoms : Tensor, shape (K, *event)
         The patterns.
     weights : Tensor, shape (K,), optional
         Their probabilities; equal if not given.
     factorised : bool
-        False (default) for the exact kernel, a mixture over patterns; True for the best product of bits.
+        Return the best product of bits; by default the exact kernel, a mixture over patterns.
     """
 
     def __init__(
         self, process: BernoulliDiffusion, atoms: Tensor, weights: Tensor | None = None, factorised: bool = False
     ) -> None:
-        super().__init__()
-        self.process = process
+        super().__init__(process)
         self.factorised = factorised
         self.register_buffer("atoms", atoms.double(), persistent=False)
         equal = torch.full((len(atoms),), 1.0 / len(atoms), dtype=torch.float64)
@@ -52,38 +56,57 @@ class ExactBernoulliKernel(ReverseKernel):
     atoms: Tensor
     log_weights: Tensor
 
+    @property
+    def n_components(self) -> int:  # type: ignore[override]
+        """Number of patterns, or 1 for the best product."""
+        return 1 if self.factorised else len(self.atoms)
+
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        given, k = self.denoise(x_t, t), len(self.atoms)
-        if isinstance(given, Mixture):
-            t = t.repeat_interleave(k, 0) if isinstance(t, Tensor) else t
-            back = self.process.posterior(given.components, x_t.repeat_interleave(k, 0), t)  # type: ignore[arg-type]
-            return Mixture(given.log_weights, back)
-        return self.process.posterior(given, x_t, t)
+        log_weights, k = self._log_posterior(x_t, t), len(self.atoms)
+        if self.factorised:
+            return self.process.posterior(self._margins(log_weights, x_t), x_t, t)
+        x_repeated = x_t.repeat_interleave(k, 0)
+        back = self.process.posterior(self._patterns(x_t), x_repeated, repeat_steps(t, k))
+        return Mixture(log_weights.to(x_t.dtype), back)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
-        """Law of the data given x_t: a mixture of the patterns, or its margins."""
+        log_weights = self._log_posterior(x_t, t)
+        if self.factorised:
+            return self._margins(log_weights, x_t)
+        return Mixture(log_weights.to(x_t.dtype), self._patterns(x_t))
+
+    def _margins(self, log_weights: Tensor, x_t: Tensor) -> Bernoulli:
+        return Bernoulli((log_weights.exp() @ self.atoms.flatten(1)).view_as(x_t).to(x_t.dtype))
+
+    def _patterns(self, x_t: Tensor) -> Bernoulli:
+        """Return the patterns as bits, once for each row."""
+        return Bernoulli(self.atoms.to(x_t.dtype).repeat(len(x_t), *(1,) * (self.atoms.dim() - 1)))
+
+    def _log_posterior(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return the log probability of each pattern given x_t, (batch, K), float64."""
         ratio = self.process.log_likelihood_ratio(x_t, t).double().flatten(1)
         # an infinite ratio (no noise yet) times a zero bit must not make nan
         finite = torch.nan_to_num(ratio, posinf=1e9, neginf=-1e9)
-        log_posterior = torch.log_softmax(self.log_weights + finite @ self.atoms.flatten(1).T, 1)
-        if self.factorised:
-            return Bernoulli((log_posterior.exp() @ self.atoms.flatten(1)).view_as(x_t).to(x_t.dtype))
-        every = self.atoms.to(x_t.dtype).repeat(len(x_t), *(1,) * (self.atoms.dim() - 1))
-        return Mixture(log_posterior.to(x_t.dtype), Bernoulli(every))
+        return torch.log_softmax(self.log_weights + finite @ self.atoms.flatten(1).T, 1)
 
 
-class ExactGaussianMixtureKernel(ReverseKernel):
-    r"""Reverse kernels of data from a mixture of normals, :math:`p(x_0) = \sum_k w_k \mathcal{N}(x_0; \mu_k, s^2 I)`.
+class ExactGaussianMixtureKernel(ReverseKernel[GaussianDiffusion]):
+    r"""Exact kernel of data from a mixture of Gaussians.
+
+    The data are :math:`p(x_0) = \sum_k w_k \mathcal{N}(x_0; \mu_k, s^2 I)`.
 
     Parameters
     ----------
-    diffusion : GaussianDiffusion
+    process : GaussianDiffusion
+        The process that the kernel reverses.
     means : Tensor, shape (K, d)
+        :math:`\mu_k`.
     var : float
         :math:`s^2`, of every component.
     weights : Tensor, shape (K,), optional
+        :math:`w_k`; equal if not given.
     family : {"mixture", "full", "diagonal"}
-        The exact kernel, or the best normal with full or diagonal covariance.
+        The exact kernel, or the best Gaussian with full or diagonal covariance.
     """
 
     def __init__(
@@ -94,10 +117,8 @@ class ExactGaussianMixtureKernel(ReverseKernel):
         weights: Tensor | None = None,
         family: str = "mixture",
     ) -> None:
-        super().__init__()
-        if family not in ("mixture", "full", "diagonal"):
-            raise ValueError(f'family must be "mixture", "full" or "diagonal", got {family!r}')
-        self.process = process
+        super().__init__(process)
+        one_of("family", family, ("mixture", "full", "diagonal"))
         self.prior_var, self.family = var, family
         self.register_buffer("means", means.double(), persistent=False)
         equal = torch.full((len(means),), 1.0 / len(means), dtype=torch.float64)
@@ -107,22 +128,26 @@ class ExactGaussianMixtureKernel(ReverseKernel):
     log_weights: Tensor
 
     def log_prob(self, x_0: Tensor) -> Tensor:
-        """True log density of the data law, (batch,), nats."""
+        """Return the true log density of data (batch, d), in nats."""
         d = self.means.shape[1]
         square = torch.cdist(x_0.double(), self.means).square()
         log_norm = 0.5 * d * math.log(2.0 * math.pi * self.prior_var)
         return torch.logsumexp(self.log_weights - square / (2.0 * self.prior_var), 1) - log_norm
 
+    @property
+    def n_components(self) -> int:  # type: ignore[override]
+        """Number of components, or 1 for the best Gaussian."""
+        return len(self.means) if self.family == "mixture" else 1
+
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self._law(x_t, t, *self.process._at(t, x_t.double(), "posterior"))
+        return self._line(x_t, t, *self.process._at(t, x_t.double(), "posterior"))
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Law of the data given x_t, in the family of the kernel."""
         one = x_t.new_ones((), dtype=torch.float64)
-        return self._law(x_t, t, one, 0.0 * one, 0.0 * one)
+        return self._line(x_t, t, one, 0.0 * one, 0.0 * one)
 
-    def _law(self, x_t: Tensor, t: int | Tensor, *line: Tensor) -> Distribution:
-        """Law of share_0 x_0 + share_t x_t + sqrt(var) noise, with ``line`` = (share_0, share_t, var)."""
+    def _line(self, x_t: Tensor, t: int | Tensor, *line: Tensor) -> Distribution:
+        """Return the distribution of share_0 x_0 + share_t x_t + sqrt(var) noise, ``line`` = (share_0, share_t, var)."""
         x = x_t.double()
         signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*self.process._at(t, x, "marginal"), *line))
         total = signal.square() * self.prior_var + noise  # variance of x_t about a component's mean
@@ -133,18 +158,18 @@ class ExactGaussianMixtureKernel(ReverseKernel):
         x_0 = self.means + gain.unsqueeze(1) * (x.unsqueeze(1) - signal.unsqueeze(1) * self.means)
         within = self.prior_var * noise / total
         mean = share_0.unsqueeze(1) * x_0 + share_t.unsqueeze(1) * x.unsqueeze(1)  # (n, K, d)
-        spread = var + share_0.square() * within  # (n, 1) or (1, 1)
+        total_var = var + share_0.square() * within  # (n, 1) or (1, 1)
         n, k, d = mean.shape
         if self.family == "mixture":
-            each = spread.expand(n, 1).repeat_interleave(k, 0)
+            each = total_var.expand(n, 1).repeat_interleave(k, 0)
             parts = Gaussian(mean.reshape(n * k, d).to(x_t.dtype), each.to(x_t.dtype))
             return Mixture(weight.to(x_t.dtype), parts)
         p = weight.exp().unsqueeze(-1)
         centre = (p * mean).sum(1)
         off = mean - centre.unsqueeze(1)
         if self.family == "diagonal":
-            return Gaussian(centre.to(x_t.dtype), ((p * off.square()).sum(1) + spread).to(x_t.dtype))
-        cov = (p * off).mT @ off + spread.view(-1, 1, 1) * torch.eye(d, dtype=torch.float64)
+            return Gaussian(centre.to(x_t.dtype), ((p * off.square()).sum(1) + total_var).to(x_t.dtype))
+        cov = (p * off).mT @ off + total_var.view(-1, 1, 1) * torch.eye(d, dtype=torch.float64)
         return MultivariateGaussian(centre.to(x_t.dtype), cholesky(cov).to(x_t.dtype))
 
 
@@ -155,19 +180,27 @@ def kl_to_exact(
     x_0: Tensor,
     *,
     steps: Tensor | None = None,
-    generator: Generator | None = None,
+    generator: Rng | None = None,
 ) -> Tensor:
-    r"""Measure KL(p* || p) of each step at forward draws: how far ``kernel`` is below its family's best.
+    r"""Measure KL(p* || p) of each step at forward draws.
 
-    The bound of ``kernel`` is that of ``best`` less the mean of the sum over steps (module docstring), with a far
-    smaller error than when both are estimated apart.
+    The bound of ``kernel`` is that of ``best`` less the mean of the sum over steps (module docstring). The error is far
+    smaller than that of two separate estimates.
 
     Parameters
     ----------
+    process : ForwardProcess
+        The forward process; both kernels are moved to its steps.
+    kernel : ReverseKernel
+        The model.
     best : ReverseKernel
         The family's best member, such as ``ExactBernoulliKernel(..., factorised=True)``.
+    x_0 : Tensor, shape (batch, *event)
+        Data in model units.
     steps : Tensor, shape (m,), optional
-        Steps to visit; all of 1..T if not given.
+        Steps to evaluate; all of 1..T if not given.
+    generator : Generator, optional
+        Source of the draws.
 
     Returns
     -------
@@ -175,10 +208,10 @@ def kl_to_exact(
         Nats, never negative but for rounding.
     """
     kernel, best = kernel.on(process), best.on(process)
-    visited = torch.arange(1, process.n_steps + 1) if steps is None else steps
-    lost = []
-    for pair in torch.arange(len(x_0) * len(visited)).split(stacked_rows(x_0)):
-        x, t = x_0[pair // len(visited)], visited[pair % len(visited)]
+    chosen = torch.arange(1, process.n_steps + 1) if steps is None else steps
+    losses = []
+    for pair in torch.arange(len(x_0) * len(chosen)).split(stacked_rows(x_0)):
+        x, t = x_0[pair // len(chosen)], chosen[pair % len(chosen)]
         x_t = process.marginal(x, t).sample(generator)
-        lost.append(best(x_t, t).kl(kernel(x_t, t)))
-    return torch.cat(lost).view(len(x_0), len(visited))
+        losses.append(best(x_t, t).kl(kernel(x_t, t)))
+    return torch.cat(losses).view(len(x_0), len(chosen))

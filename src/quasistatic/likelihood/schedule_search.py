@@ -1,10 +1,9 @@
-r"""Schedules that follow the model: learned by gradient, or re-gridded by dynamic programming.
+r"""Schedules chosen by the bound of a trained kernel.
 
-``learn_schedule`` is the paper's way (Gaussian only): ascend the bound in beta with the noise held fixed within
-each gradient. ``optimal_schedule`` needs no gradient, no starting schedule and no step size, and works for bits as
-well: measure
-what every possible step between two noise levels would cost with the trained kernel, then choose the T steps of
-least total cost. The kernel must serve every grid (a denoiser on the log-SNR clock).
+``learn_schedule`` is the paper's method, for Gaussian processes: ascend the bound in beta by gradient, with the noise held
+fixed within each gradient. ``optimal_schedule`` needs no gradient, no starting schedule and no step size, and serves bits
+as well. It measures the cost of every possible step between two noise levels with the trained kernel, and chooses the T
+steps of least total cost by dynamic programming. The kernel must serve every grid of steps (a denoiser on the log-SNR).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Generator, Tensor
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess, GaussianDiffusion
 from quasistatic.likelihood.bound import elbo, step_log_ratio
-from quasistatic.reverse import NetworkKernel, ReverseKernel
+from quasistatic.reverse import ReverseKernel
 from quasistatic.schedules import beta_from_log_snr
 
 __all__ = ["cheapest_path", "learn_schedule", "optimal_schedule", "step_costs"]
@@ -33,18 +32,20 @@ def step_costs(
     generator: Generator | None = None,
     reach: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cost of every possible single step on a fine grid, and of ending at each level.
+    """Measure the cost of every possible step on a fine grid of levels, and of ending at each level.
 
     Parameters
     ----------
-    diffusion : Diffusion
+    process : ForwardProcess
         The fine grid, T steps.
     kernel : ReverseKernel
-        Served on pairs of levels, so it must not hold parameters for each step.
+        The trained model. It is used between pairs of levels, so it must not hold parameters for each step.
     x_0 : Tensor, shape (n, *event)
-        Data in model units; thousands of points, or the choice will follow their noise.
+        Data in model units. Take thousands of points, or the choice follows their noise.
+    generator : Generator, optional
+        Source of the draws, which are the same at every level.
     reach : int, optional
-        Longest step considered, in levels; steps from data may have any length.
+        Longest step considered, in levels; steps to the data may have any length.
 
     Returns
     -------
@@ -62,27 +63,42 @@ def step_costs(
     noise = generator.get_state()
     for j in range(1, T + 1):
         generator.set_state(noise)  # the same noise at every level: the choice must not follow its differences
-        law = process.marginal(x_0, j)
-        x_j = law.sample(generator)
-        end[j] = law.kl(pi).mean()
-        here = kernel.on(process)
-        asked = here.ask(x_j, j) if isinstance(here, NetworkKernel) else None
+        marginal = process.marginal(x_0, j)
+        x_j = marginal.sample(generator)
+        end[j] = marginal.kl(pi).mean()
+        step_back = kernel.on(process).from_level(x_j, j)
         for i in [0, *range(max(1, j - reach), j)]:
             pair = process.respaced([*([i] if i else []), j, *([T] if j < T else [])])
             t = 2 if i else 1
-            back = kernel.on(pair)
-            p = back(x_j, t) if asked is None else back.law(asked, x_j, t)  # type: ignore[operator]
-            lost = -step_log_ratio(pair.posterior(x_0, x_j, t), p, generator) if i else -p.log_prob(x_0)
-            cost[i, j] = lost.mean()
+            p = step_back(pair, t)
+            loss = -step_log_ratio(pair.posterior(x_0, x_j, t), p, generator) if i else -p.log_prob(x_0)
+            cost[i, j] = loss.mean()
     return cost, end
 
 
 def cheapest_path(cost: Tensor, end: Tensor, n_steps: int) -> list[int]:
-    """Levels of the chain of exactly ``n_steps`` steps from level 0 that costs least, its end included.
+    """Find the chain of ``n_steps`` steps of least total cost, by dynamic programming.
+
+    Parameters
+    ----------
+    cost, end : Tensor
+        As :func:`step_costs` returns them.
+    n_steps : int
+        Number of steps, the one to the data (level 0) included.
+
+    Returns
+    -------
+    list of int
+        The levels of the chain, from the data upwards.
+
+    Raises
+    ------
+    InputError
+        If there is no such chain.
 
     Examples
     --------
-    Two steps over three levels, where the direct step is dear:
+    Two steps over three levels, where the direct step is expensive:
 
     >>> inf = math.inf
     >>> cost = torch.tensor([[inf, 1.0, 5.0, 9.0], [inf, inf, 1.0, 1.5], [inf] * 3 + [1.0], [inf] * 4])
@@ -112,18 +128,38 @@ def optimal_schedule(
     reach: int | None = None,
     generator: Generator | None = None,
 ) -> ForwardProcess:
-    """Place ``n_steps`` steps where the trained kernel loses least.
+    """Choose the ``n_steps`` steps at which a trained kernel loses least.
 
-    Levels are spread evenly over the log-SNR range of ``diffusion``, with one unit to spare at the data's end, and before
-    total erasure one at the noise end. So a start whose steps leave out a part of the way gets no steps there either.
-    Compare on fresh data: the costs of the chosen path are those of the points it was chosen on, and so too good.
+    Levels are evenly spaced over the log-SNR range of ``process``, extended by one unit at the data, and by one before total
+    erasure. Outside that range there are no levels, so ``process`` should cover all that matters. Compare schedules on
+    fresh data: the chosen one is best on the points that it was chosen on.
 
     Parameters
     ----------
-    diffusion : Diffusion
-        Gives the range of log-SNR (and the family); its own steps do not matter.
+    process : ForwardProcess
+        Gives the range of log-SNR and the family; its own steps do not matter.
+    kernel : ReverseKernel
+        The trained model; it must serve every grid of steps.
+    x_0 : Tensor, shape (n, *event)
+        Data in model units, thousands of rows.
+    n_steps : int
+        Steps of the result.
     n_levels : int
-        Levels to choose from; the cost of measuring grows as its square.
+        Levels to choose from; the time to measure grows as its square.
+    reach : int, optional
+        Longest step considered, in levels.
+    generator : Generator, optional
+        Source of the draws.
+
+    Returns
+    -------
+    ForwardProcess
+        Of the same family, with ``n_steps`` steps.
+
+    Raises
+    ------
+    InputError
+        If ``n_levels`` is below ``n_steps``, or the process erases all in one step.
     """
     if n_levels < n_steps:
         raise InputError(f"n_levels must be at least n_steps = {n_steps}, got {n_levels}")
@@ -157,29 +193,46 @@ def learn_schedule(
 ) -> GaussianDiffusion:
     """Learn beta_2 .. beta_T by gradient ascent on the bound (Section 2.4.1).
 
-    The noise is held fixed within a gradient, so that the bound is a function of beta. ``fresh_noise`` draws it (and
-    the examples) anew for each iteration; without it the schedule climbs on one draw, the paper's "frozen noise", and
-    on few points overfits it: in a prototype 2.48 -> 3.09 bits by its own draw while the true bound fell, 2.21 -> 1.95.
+    The noise is held fixed within a gradient, so that the bound is a function of beta. With ``fresh_noise`` it is drawn
+    anew for each iteration, and so are the examples. Without it the schedule fits one draw, the paper's "frozen noise", and
+    overfits it on few points: in a prototype the bound rose from 2.48 to 3.09 bits on that draw while the true bound fell
+    from 2.21 to 1.95.
 
     Parameters
     ----------
+    process : GaussianDiffusion
+        The schedule to start from.
+    kernel : ReverseKernel
+        The trained model, which stays as it is.
+    x_0 : Tensor, shape (n, *event)
+        Data in model units.
+    n_iterations : int
+        Updates of the schedule.
+    batch_size : int
+        Examples of one update.
+    learning_rate : float
+        Of Adam, in units of the logits of the levels.
     fix_beta_1 : bool
-        Keep beta_1 as it is, as the paper does "to prevent overfitting"; False lets it move too.
+        Keep beta_1 as it is, as the paper does "to prevent overfitting".
+    fresh_noise : bool
+        Draw new noise and examples for each iteration.
+    generator : Generator
+        Source of the draws.
     on_iteration : callable, optional
-        Called with the bound of each iteration, by its own noise, in nats.
+        Called with the bound of each iteration, on its own noise, in nats.
     """
     trained = [p for p in kernel.parameters() if p.requires_grad]
     kernel.requires_grad_(False)
-    # a softmax of log-SNR gaps keeps the levels in order and the last one where it is
+    # a softmax of the log-SNR differences keeps the levels in order and the last one where it is
     first, last = process.log_snr[1], process.log_snr[-1]
-    gaps = -process.log_snr[1:].diff()
-    logits = gaps.log().clone().requires_grad_(True)
+    falls = -process.log_snr[1:].diff()
+    logits = falls.log().clone().requires_grad_(True)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=not fix_beta_1)
 
     def schedule() -> GaussianDiffusion:
         top = first + shift
-        falls = torch.softmax(logits, 0).cumsum(0) * (top - last)
-        return process.with_beta(beta_from_log_snr(torch.cat([top.reshape(1), top - falls])))
+        below = torch.softmax(logits, 0).cumsum(0) * (top - last)
+        return process.with_beta(beta_from_log_snr(torch.cat([top.reshape(1), top - below])))
 
     optimiser = torch.optim.Adam([logits] if fix_beta_1 else [logits, shift], lr=learning_rate)
     frozen = generator.get_state()

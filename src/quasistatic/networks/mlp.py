@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, real_number, require_network, whole_number
+from quasistatic.networks.base import Network
 from quasistatic.storage.modules import saveable
 
 __all__ = ["FourierFeatures", "LogSNREmbedding", "ResidualMLP"]
@@ -65,7 +66,7 @@ class _Block(nn.Module):
 
 
 @saveable
-class ResidualMLP(nn.Module):
+class ResidualMLP(Network):
     """Residual blocks of width ``width``, each told the log-SNR; the output starts at zero.
 
     Parameters
@@ -85,8 +86,6 @@ class ResidualMLP(nn.Module):
     >>> net(torch.randn(3, 2), torch.zeros(3)).abs().max().item()
     0.0
     """
-
-    clock = "log_snr"
 
     def __init__(
         self, n_in: int, n_out: int, width: int = 128, depth: int = 3, n_fourier: int = 0, dropout: float = 0.0

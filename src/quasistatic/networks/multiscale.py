@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, require_network, shown, whole_number
 from quasistatic.errors import InputError
+from quasistatic.networks.base import Clock, Network
 from quasistatic.networks.per_step import bumps
 from quasistatic.storage.modules import saveable
 
@@ -77,7 +78,7 @@ class PixelBumpReadout(nn.Module):
 
 
 @saveable
-class MultiscaleNetwork(nn.Module):
+class MultiscaleNetwork(Network):
     r"""The paper's network for images (Section D.2): no time input, read out by temporal bumps.
 
     Convolutions at several scales (softplus) see each pixel's surroundings, dense layers (tanh) beside them the whole
@@ -111,7 +112,7 @@ class MultiscaleNetwork(nn.Module):
     torch.Size([2, 1568])
     """
 
-    clock = "step"
+    clock: Clock = "step"
 
     def __init__(
         self,

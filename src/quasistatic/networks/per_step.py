@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, one_of, require_network, whole_number
+from quasistatic.networks.base import Clock, Network
 from quasistatic.storage.modules import saveable
 
 __all__ = ["BumpReadout", "PerStepMLP", "PerStepReadout", "bumps"]
@@ -63,7 +64,7 @@ class BumpReadout(nn.Module):
 
 
 @saveable
-class PerStepMLP(nn.Module):
+class PerStepMLP(Network):
     """The paper's perceptron: a sigmoid trunk that knows no time, read out by step.
 
     The heartbeat's is 3 x 50 with a read-out for each step (Section D.1.2); ``readout="bumps"`` shares the
@@ -77,7 +78,7 @@ class PerStepMLP(nn.Module):
     readout : {"per-step", "bumps"}
     """
 
-    clock = "step"
+    clock: Clock = "step"
 
     def __init__(
         self,

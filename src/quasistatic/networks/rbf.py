@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from quasistatic.checks import MOST_WIDTH, real_number, require_network, whole_number
+from quasistatic.networks.base import Clock, Network
 from quasistatic.networks.per_step import PerStepReadout
 from quasistatic.storage.modules import saveable
 
@@ -13,7 +14,7 @@ __all__ = ["NormalisedRBF"]
 
 
 @saveable
-class NormalisedRBF(nn.Module):
+class NormalisedRBF(Network):
     r"""Normalised radial basis functions with one read-out for each step (Section D.1.1).
 
     .. math:: h_k(x) = \frac{\exp(-\|x - c_k\|^2 / 2 w_k^2)}{\sum_l \exp(-\|x - c_l\|^2 / 2 w_l^2)}
@@ -30,7 +31,7 @@ class NormalisedRBF(nn.Module):
         Deviation of the first centres and, divided by sqrt(n_hidden), first width.
     """
 
-    clock = "step"
+    clock: Clock = "step"
 
     def __init__(self, n_in: int, n_out: int, n_steps: int, n_hidden: int = 16, spread: float = 1.5) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, true_or_false, whole_number
 from quasistatic.errors import InputError
+from quasistatic.networks.base import Network
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.storage.modules import saveable
 
@@ -90,7 +91,7 @@ class _Level(nn.Module):
 
 
 @saveable
-class UNet(nn.Module):
+class UNet(Network):
     """Residual blocks of convolutions at halved and halved again resolution; the output starts at zero.
 
     Most bits of a natural image are paid at its finest scale, so give the first level its channels; one level alone is
@@ -116,8 +117,6 @@ class UNet(nn.Module):
     >>> out.shape, out.abs().max().item()
     (torch.Size([3, 126]), 0.0)
     """
-
-    clock = "log_snr"
 
     def __init__(
         self,

@@ -109,13 +109,14 @@ class TwistedKernel(ReverseKernel):
     def __init__(
         self, kernel: ReverseKernel, process: ForwardProcess, observation: Observation, twist: str = "lookahead"
     ) -> None:
-        super().__init__()
+        super().__init__(process)
         one_of("twist", twist, TWISTS)
-        self.kernel, self.process, self.observation, self.twist = kernel.on(process), process, observation, twist
-        self.first_step = kernel.first_step
+        self.kernel, self.observation, self.twist = kernel.on(process), observation, twist
+        self.first_step, self.n_components = kernel.first_step, kernel.n_components
 
-    def on(self, process: ForwardProcess) -> TwistedKernel:
-        return self if process is self.process else TwistedKernel(self.kernel, process, self.observation, self.twist)
+    def move_to(self, process: ForwardProcess) -> None:
+        self.kernel = self.kernel.on(process)
+        super().move_to(process)
 
     def prepared(self, observation: Observation) -> Observation:
         """Define r for the states of the chain, where the twist evaluates it there."""

@@ -1,4 +1,4 @@
-"""Denoisers of bits: the law of x_0 given x_t, sent through the forward posterior."""
+"""Denoisers of bits."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from torch import Tensor, nn
 from quasistatic.checks import MOST_WIDTH, whole_number
 from quasistatic.distributions import Bernoulli, Distribution, Mixture
 from quasistatic.forward import BernoulliDiffusion
-from quasistatic.reverse.kernel import NetworkKernel
+from quasistatic.reverse.kernel import Denoiser, repeat_steps
 from quasistatic.storage.modules import saveable
 
 __all__ = ["BernoulliDenoiser"]
 
 
 @saveable
-class BernoulliDenoiser(NetworkKernel):
-    r"""Independent bits, or a mixture of M products, for x_0 given x_t, and from it the kernel of any step.
+class BernoulliDenoiser(Denoiser[BernoulliDiffusion]):
+    r"""Denoiser that predicts independent bits, or a mixture of M products of bits.
 
-    The network corrects the exact answer for independent bits of the given rate: for each bit
+    The network corrects the exact prediction for independent bits of the given rate. For each bit
 
     .. math:: \mathrm{logit}\, \hat p(x_0 = 1 \mid x_t)
               = \mathrm{logit}\,\mathrm{rate} + \log\frac{q(x_t \mid 1)}{q(x_t \mid 0)} + u_t F,
 
-    where :math:`u_t` is the evidence of one bit (:meth:`BernoulliDiffusion.log_ratio_of_a_bit`), so that F counts
-    what the other bits say in bits' worth of evidence, much the same number at every noise level. F starts at zero,
-    so a zero network is already the exact model of independent bits. The kernel averages the forward posterior over it,
-    :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`.
+    where :math:`u_t` is :meth:`BernoulliDiffusion.log_ratio_difference`, so that the outputs F are of similar size at all
+    steps. F starts at zero. A zero network is thus the exact model of independent bits. The kernel averages the forward
+    posterior over the prediction, :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`.
 
     Parameters
     ----------
-    diffusion : BernoulliDiffusion
+    process : BernoulliDiffusion
+        The process that the kernel reverses.
     network : Module
         (batch, \*event), time -> (batch, :meth:`n_outputs`).
     rate : Tensor, shape (\*event)
         Rate of ones of each bit in the data, strictly between 0 and 1.
     n_components : int
-        Components M of the mixture. A mixture is near exact in 5 to 10 steps where products need hundreds; take
-        about 1.6 times as many as there are patterns. Their starts are spread at random.
+        Components M of the mixture, initialised at random. A mixture is nearly exact in 5 to 10 steps where products
+        need hundreds. Take about 1.6 times as many components as there are patterns in the data.
 
     Examples
     --------
-    Untrained, it knows independent bits exactly: the last step back from pure noise is their rate.
+    Untrained, it is exact for independent bits: the last step back from pure noise has their rate.
 
     >>> from quasistatic.networks import ResidualMLP
     >>> q = BernoulliDiffusion(torch.tensor([1.0]), rho=0.5)
@@ -50,16 +50,12 @@ class BernoulliDenoiser(NetworkKernel):
     [0.2, 0.2, 0.2]
     """
 
-    process: BernoulliDiffusion  # type: ignore[assignment]
     rate: Tensor
-    sharpness = 4.0  # of a mixture's logits: components must be able to become sure of their bits
+    sharpness = 4.0  # scale of a mixture's logits, so that components can become certain of their bits
 
     def __init__(self, process: BernoulliDiffusion, network: nn.Module, rate: Tensor, n_components: int = 1) -> None:
-        super().__init__()
-        whole_number("n_components", n_components, 1, MOST_WIDTH)
-        self.process = process
-        self.network = network
-        self.n_components = n_components
+        super().__init__(process, network)
+        self.n_components = whole_number("n_components", n_components, 1, MOST_WIDTH)
         self.register_buffer("rate", rate.double(), persistent=False)
         if rate.dim():
             self._check_network(tuple(rate.shape), self.n_outputs(rate.numel(), n_components))
@@ -68,36 +64,47 @@ class BernoulliDenoiser(NetworkKernel):
 
     @staticmethod
     def n_outputs(n_dims: int, n_components: int = 1) -> int:
-        """Outputs the network must have: M d, and M weights if M > 1."""
+        """Return the number of outputs the network must have: M d, and M weights if M > 1.
+
+        Parameters
+        ----------
+        n_dims : int
+            Bits d of one example.
+        n_components : int
+            Components M of the mixture.
+        """
         return n_components * (n_dims + (n_components > 1))
 
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        given, m = self._data(out, x_t, t), self.n_components
-        if isinstance(given, Mixture):
-            t = t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t
-            back = self.process.posterior(given.components, x_t.repeat_interleave(m, 0), t)  # type: ignore[arg-type]
-            return Mixture(given.log_weights, back)
-        return self.process.posterior(given, x_t, t)
+    def distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        m = self.n_components
+        if m == 1:
+            return self.process.posterior(self._bits(out, x_t, t), x_t, t)
+        log_weights, bits = self._components(out, x_t, t)
+        return Mixture(log_weights, self.process.posterior(bits, x_t.repeat_interleave(m, 0), repeat_steps(t, m)))
 
-    def denoise(self, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
-        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent bits, or the mixture of products."""
-        return self._data(self.ask(x_t, t), x_t, t)
+    def data_distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
+        return self._bits(out, x_t, t) if self.n_components == 1 else Mixture(*self._components(out, x_t, t))
 
-    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        """What the network's answers are counted in."""
-        return self.process.log_ratio_of_a_bit(x_t, t)
+    def _prior_logits(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return the logits of x_0 for independent bits, without the network."""
+        return self.rate.logit().to(x_t.dtype) + self.process.log_likelihood_ratio(x_t, t)
 
-    def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli | Mixture:
-        known = self.rate.logit().to(x_t.dtype) + self.process.log_likelihood_ratio(x_t, t)
-        if self.n_components == 1:
-            return _bits(known + self._unit(x_t, t) * out.view_as(x_t))
+    def _scale(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return the scale of the network's logits."""
+        return self.process.log_ratio_difference(x_t, t)
+
+    def _bits(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Bernoulli:
+        return _bernoulli(self._prior_logits(x_t, t) + self._scale(x_t, t) * out.view_as(x_t))
+
+    def _components(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> tuple[Tensor, Bernoulli]:
+        """Return the log weights (batch, M) and the bits of all components (batch * M, *event)."""
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
         shift = out[:, : -self.n_components].reshape(len(x_t), m, -1) + self.start.to(out.dtype)
-        logits = known.flatten(1).unsqueeze(1) + self.sharpness * shift
-        return Mixture(log_weights, _bits(logits.view(len(x_t) * m, *x_t.shape[1:])))
+        logits = self._prior_logits(x_t, t).flatten(1).unsqueeze(1) + self.sharpness * shift
+        return log_weights, _bernoulli(logits.view(len(x_t) * m, *x_t.shape[1:]))
 
 
-def _bits(logits: Tensor) -> Bernoulli:
+def _bernoulli(logits: Tensor) -> Bernoulli:
     # beyond 80 nats a float32 sigmoid is zero and its gradient nan; within, both probabilities are exact and sum to one
     logits = logits.clamp(-80.0, 80.0)
     return Bernoulli(torch.sigmoid(logits), torch.sigmoid(-logits))

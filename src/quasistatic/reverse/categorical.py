@@ -1,4 +1,4 @@
-"""Denoisers of classes: the law of x_0 given x_t, sent through the forward posterior."""
+"""Denoiser of classes."""
 
 from __future__ import annotations
 
@@ -11,41 +11,47 @@ from torch.nn.functional import pad
 from quasistatic.distributions import Categorical, Masked, one_hot
 from quasistatic.errors import InputError
 from quasistatic.forward import CategoricalDiffusion
-from quasistatic.reverse.kernel import NetworkKernel
+from quasistatic.reverse.kernel import Denoiser
 from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDenoiser"]
 
 
 @saveable
-class CategoricalDenoiser(NetworkKernel):
-    r"""Independent classes for x_0 given x_t, and from them the kernel of any step.
+class CategoricalDenoiser(Denoiser[CategoricalDiffusion]):
+    r"""Denoiser that predicts independent classes.
 
-    The network corrects the exact answer for independent entries of the given rates: for each entry
+    The network corrects the exact prediction for independent entries of the given rates. For each entry
 
     .. math:: \log \hat p(x_0 = k \mid x_t) = \log \mathrm{rate}_k + \log q(x_t \mid x_0 = k) + u_t F_k + \mathrm{const},
 
-    where :math:`u_t` is the evidence of one class (:meth:`CategoricalDiffusion.evidence_of_one_class`; one for an
-    absorbing process). F starts at zero, so a zero network is already the exact model of independent entries. The
-    kernel averages the forward posterior, :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`. Under an
-    absorbing process only masked entries are predicted, and the KL of a step is :math:`-\log \hat p(x_0 \mid x_t)` of
-    these, times the probability :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)` of being shown.
+    where :math:`u_t` is :meth:`CategoricalDiffusion.log_ratio_difference` (one for an absorbing process). F starts at
+    zero. A zero network is thus the exact model of independent entries. The kernel averages the forward posterior,
+    :math:`\sum_{x_0} \hat p(x_0 \mid x_t)\, q(x_{t-1} \mid x_t, x_0)`. Under an absorbing process only masked entries
+    are predicted. The KL of a step is then :math:`-\log \hat p(x_0 \mid x_t)` of these, times the probability
+    :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)` that they are shown in this step.
 
-    The network sees :meth:`inputs`, a one-hot picture of the state with the classes as channels, and answers in the
-    same order: K blocks of d corrections, as an image network's (batch, K C, H, W) is when flattened.
+    The network's input is :meth:`inputs`, the one-hot state with the classes as channels. Its outputs are in the same
+    order: K blocks of d corrections, as the flattened (batch, K C, H, W) of an image network.
 
     Parameters
     ----------
-    diffusion : CategoricalDiffusion
+    process : CategoricalDiffusion
+        The process that the kernel reverses.
     network : Module
-        (batch, K c, \*rest) for events (c, \*rest), time -> (batch, :meth:`n_outputs`). One block less than K will do as
-        well: the correction of class 0 is zero then.
+        (batch, K c, \*rest) for events (c, \*rest), time -> (batch, :meth:`n_outputs`). It may have K - 1 blocks of
+        outputs; the correction of class 0 is zero then.
     rate : Tensor, shape (K,) or (\*event, K)
         Rates of the classes in the data, for all entries or for each, positive.
 
+    Raises
+    ------
+    InputError
+        If a rate is not positive, or the network does not fit.
+
     Examples
     --------
-    Untrained, it knows independent classes exactly: the last step back from a mask is their rates.
+    Untrained, it is exact for independent classes: the last step back from a mask has their rates.
 
     >>> from quasistatic.networks import ResidualMLP
     >>> q = CategoricalDiffusion(torch.tensor([1.0]), n_classes=3, kind="absorbing")
@@ -55,44 +61,45 @@ class CategoricalDenoiser(NetworkKernel):
     [0.2, 0.2, 0.6, 0.0]
     """
 
-    process: CategoricalDiffusion  # type: ignore[assignment]
     rate: Tensor
 
     def __init__(self, process: CategoricalDiffusion, network: nn.Module, rate: Tensor) -> None:
-        super().__init__()
+        super().__init__(process, network)
         k = process.n_classes
         if rate.shape[-1:] != (k,) or not (rate > 0).all():
             raise InputError(f"rate must be positive and of shape (..., {k}), got {tuple(rate.shape)}: {rate.tolist()}")
-        self.process = process
-        self.network = network
         self.register_buffer("rate", rate.double(), persistent=False)
         if event := tuple(rate.shape[:-1]):
             self._check_network(event, math.prod(event) * k, math.prod(event) * (k - 1))
 
     @staticmethod
     def n_outputs(n_dims: int, n_classes: int) -> int:
-        """Outputs the network must have: d K, or for two classes one logit for each entry, d."""
+        """Return the number of outputs the network must have: d K, or d for two classes.
+
+        Parameters
+        ----------
+        n_dims : int
+            Entries d of one example.
+        n_classes : int
+            K.
+        """
         return n_dims * (n_classes if n_classes > 2 else 1)
 
     def inputs(self, x_t: Tensor) -> Tensor:
-        r"""One-hot state, (batch, K c, \*rest) for events (c, \*rest), zeros where it is masked."""
-        seen = one_hot(x_t, self.process.n_classes).movedim(-1, 1)
-        return seen.flatten(1, 2) if seen.dim() > 2 else seen
+        r"""Return the one-hot state, (batch, K c, \*rest) for events (c, \*rest), zeros where it is masked."""
+        hot = one_hot(x_t, self.process.n_classes).movedim(-1, 1)
+        return hot.flatten(1, 2) if hot.dim() > 2 else hot
 
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
-        return self.process.posterior(self._data(out, x_t, t), x_t, t)
+    def distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
+        return self.process.posterior(self.data_distribution(out, x_t, t), x_t, t)
 
-    def denoise(self, x_t: Tensor, t: int | Tensor) -> Categorical:
-        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: independent classes."""
-        return self._data(self.ask(x_t, t), x_t, t)
+    def data_distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical:
+        prior = self.rate.log().to(x_t.dtype) + self.process.log_likelihood(x_t, t)
+        correction = out.view(len(x_t), -1, *x_t.shape[1:]).movedim(1, -1)
+        if correction.shape[-1] == self.process.n_classes - 1:
+            correction = pad(correction, (1, 0))
+        return Categorical(torch.log_softmax(prior + self._scale(x_t, t) * correction, -1))
 
-    def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Categorical:
-        known = self.rate.log().to(x_t.dtype) + self.process.log_likelihood(x_t, t)
-        others = out.view(len(x_t), -1, *x_t.shape[1:]).movedim(1, -1)
-        if others.shape[-1] == self.process.n_classes - 1:
-            others = pad(others, (1, 0))
-        return Categorical(torch.log_softmax(known + self._unit(x_t, t) * others, -1))
-
-    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        """What the network's answers are counted in."""
-        return self.process.evidence_of_one_class(x_t, t)
+    def _scale(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return the scale of the network's logits."""
+        return self.process.log_ratio_difference(x_t, t)

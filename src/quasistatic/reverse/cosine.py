@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.reverse.wiener import WienerBase
+from quasistatic.modules import FixedPrecision
 from quasistatic.storage.modules import saveable
 
 __all__ = ["CosineBase", "cosines", "dense_covariance", "spectrum"]
@@ -63,7 +63,7 @@ def dense_covariance(values: Tensor, colours: Tensor) -> Tensor:
 
 
 @saveable
-class CosineBase(nn.Module):
+class CosineBase(FixedPrecision):
     r"""Posterior of Gaussian images given :math:`x_t` as in :class:`~quasistatic.reverse.wiener.WienerBase`, in cosines.
 
     The components are products of a colour, a vertical and a horizontal cosine. For stationary images they are nearly the
@@ -93,8 +93,6 @@ class CosineBase(nn.Module):
     colours: Tensor
     down: Tensor
     across: Tensor
-
-    _apply = WienerBase._apply  # type: ignore[assignment]
 
     def __init__(self, mean: Tensor, values: Tensor, colours: Tensor) -> None:
         super().__init__()

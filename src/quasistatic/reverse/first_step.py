@@ -5,48 +5,61 @@ from __future__ import annotations
 from torch import Tensor
 
 from quasistatic.distributions import Distribution
+from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
-from quasistatic.reverse.kernel import ReverseKernel
+from quasistatic.reverse.kernel import FirstStep, ReverseKernel
 from quasistatic.storage.modules import saveable
 
 __all__ = ["FixedFirstStep"]
 
 
 @saveable
-class FixedFirstStep(ReverseKernel):
-    r"""A kernel whose last step to the data is not learned: the paper's edge (eq. 44).
+class FixedFirstStep(ReverseKernel[ForwardProcess]):
+    r"""A kernel whose step from :math:`x_1` to the data is not learned (eq. 44).
 
     .. math:: p(x_0 \mid x_1) = q(x_1 \mid x_0)\, \pi(x_0) / \pi(x_1) = T_\pi(x_0 \mid x_1; \beta_1),
 
-    the forward step run backwards. All other steps are those of ``kernel``. Under it the bound cannot pass
-    :math:`-H(X_1)`, so beta_1 alone sets a ceiling of about :math:`-\frac12 \log_2 2\pi e \beta_1` bits a dimension.
+    the forward step run backwards. All other steps are those of ``kernel``. The bound is then at most
+    :math:`-H(X_1)`, so that beta_1 alone sets a ceiling of about :math:`-\frac12 \log_2 2\pi e \beta_1` bits per dimension.
 
     Parameters
     ----------
     kernel : ReverseKernel
-    diffusion : Diffusion
+        Kernel of the steps t = 2..T.
+    process : ForwardProcess, optional
+        Steps to move the kernel to; its own if not given.
     """
 
-    first_step = "fixed"
+    first_step: FirstStep = "fixed"
 
-    def __init__(self, kernel: ReverseKernel, process: ForwardProcess) -> None:
-        super().__init__()
-        self.kernel = kernel
-        self.process = process
+    def __init__(self, kernel: ReverseKernel, process: ForwardProcess | None = None) -> None:
+        super().__init__(kernel.process if process is None else process)
+        self.kernel = kernel.on(self.process)
+
+    @property
+    def n_components(self) -> int:  # type: ignore[override]
+        """Components of the kernel's distributions."""
+        return self.kernel.n_components
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Law of one step back; a batch holds either first steps only or none."""
-        first = t == 1 if isinstance(t, int) else (t == 1).all()
-        if first:
-            return self.process.step(x_t, t)
-        if isinstance(t, Tensor) and (t == 1).any():
-            raise ValueError("under a stationary first step a batch must not mix t = 1 with other steps")
-        return self.kernel(x_t, t)
+        return self.process.step(x_t, t) if self._at_first(t) else self.kernel(x_t, t)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution | None:
-        return self.kernel.denoise(x_t, t)
+        return self.process.step(x_t, t) if self._at_first(t) else self.kernel.denoise(x_t, t)
 
-    def on(self, process: ForwardProcess) -> FixedFirstStep:
-        if process is self.process:
-            return self
-        return FixedFirstStep(self.kernel.on(process), process)
+    def _at_first(self, t: int | Tensor) -> bool:
+        if isinstance(t, int):
+            return t == 1
+        first = t == 1
+        if first.all():
+            return True
+        if first.any():
+            raise InputError("a batch must not mix t = 1 with other steps under a fixed first step: split it")
+        return False
+
+    def check_event(self, event_shape: tuple[int, ...]) -> None:
+        self.kernel.check_event(event_shape)
+
+    def move_to(self, process: ForwardProcess) -> None:
+        self.kernel = self.kernel.on(process)
+        super().move_to(process)

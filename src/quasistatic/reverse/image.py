@@ -1,8 +1,9 @@
-"""The denoiser of images: a network that corrects an exact Gaussian one, and levels instead of densities at the end."""
+"""Denoiser of images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional
 from quasistatic.distributions import Distribution, Gaussian
 from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
 from quasistatic.errors import InputError
-from quasistatic.forward import GaussianDiffusion
+from quasistatic.forward import ForwardProcess, GaussianDiffusion
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.reverse.kernel import NetworkKernel
 from quasistatic.reverse.wiener import mean_on_grid
@@ -21,8 +22,8 @@ from quasistatic.storage.modules import saveable
 __all__ = ["ImageDenoiser"]
 
 
-class _Known(NamedTuple):
-    """What is known of x_0 before the network is asked, each (batch, channels, height, width) or more channels."""
+class _Base(NamedTuple):
+    """The base's prediction of x_0, and the network's input; (batch, channels, height, width) each."""
 
     mean: Tensor
     var: Tensor
@@ -31,33 +32,33 @@ class _Known(NamedTuple):
 
 
 @saveable
-class ImageDenoiser(NetworkKernel):
-    r"""A diagonal Gaussian for x_0 given x_t that a network corrects, and from it the kernel of any step.
+class ImageDenoiser(NetworkKernel[GaussianDiffusion]):
+    r"""Denoiser that corrects a Gaussian prediction of each pixel.
 
-    A base without parameters of its own (:class:`~quasistatic.reverse.wiener.WienerBase`) says
-    :math:`\mathcal{N}(m, \mathrm{diag}\, s^2)`; the network's answer, F and S for each pixel and channel, starts
-    at zero and is counted in the base's deviations,
+    A base without trained parameters (:class:`~quasistatic.reverse.wiener.WienerBase`) predicts
+    :math:`\mathcal{N}(m, \mathrm{diag}\, s^2)`. The network's outputs F and S, for each pixel and channel, start at zero
+    and correct it in units of the base's deviations,
 
     .. math:: \hat x = m + s F, \qquad V = s^2 e^S, \qquad
               p(x_{t-1} \mid x_t) = \mathcal{N}(c_0 \hat x + c_t x_t,\; \tilde\beta_t + c_0^2 V),
 
-    with :math:`c_0, c_t, \tilde\beta_t` of :meth:`GaussianDiffusion.posterior`. So a zero network is the exact
+    with :math:`c_0, c_t, \tilde\beta_t` of :meth:`GaussianDiffusion.posterior`. A zero network is thus the exact
     reversal of Gaussian data, but for correlations between the pixels of one step.
 
-    With ``levels`` the data are integers seen as evenly spaced numbers, and two more things are known. First, t = 1 tells
-    the mass of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`): the bound is one of
-    log P. Second, where
-    the noise is less than a step of the grid, levels can be told apart: m moves, by learned functions of the log-SNR
-    that start at zero, towards the base's law restricted to the grid and towards the pixel's own value restricted to it.
+    With ``levels`` the data are integers, represented by evenly spaced numbers. Two things change. First, at t = 1 the
+    kernel returns the probability of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`), so
+    that the bound is one of log P. Second, where the noise is smaller than the distance of two levels, m moves towards
+    the base's prediction restricted to the levels and towards the pixel's own value restricted to them. How far it
+    moves is a learned function of the log-SNR that starts at zero.
 
-    The network sees all of this as channels of order one: the state, m, the noise that m leaves, m against its
-    neighbours, and both restrictions. So it needs no fine arithmetic, and may be run in bfloat16; the base and the law
-    never are.
+    The network's input has the state, m, the noise that m leaves, m against its neighbours, and both restrictions, as
+    channels of order one. So it needs no fine arithmetic and may run in bfloat16. The base and the distribution are
+    always computed in the precision of the state.
 
     Parameters
     ----------
-    diffusion : GaussianDiffusion
-        The grid of steps; :meth:`on` moves the kernel to another.
+    process : GaussianDiffusion
+        The process that the kernel reverses.
     network : Module
         (batch, :meth:`n_inputs`, height, width), time -> (batch, 2 channels * height * width): F, then S.
     base : Module
@@ -67,9 +68,14 @@ class ImageDenoiser(NetworkKernel):
     low, high : float
         First and last level in model units.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than two levels, or ``low`` is not below ``high``.
+
     References
     ----------
-    Ho et al. (2020), Section 3.3, for the masses of the first step.
+    Ho et al. (2020), Section 3.3, for the probabilities of the first step.
 
     Examples
     --------
@@ -85,8 +91,6 @@ class ImageDenoiser(NetworkKernel):
     (0.7071, 0.5)
     """
 
-    process: GaussianDiffusion  # type: ignore[assignment]
-
     def __init__(
         self,
         process: GaussianDiffusion,
@@ -96,11 +100,9 @@ class ImageDenoiser(NetworkKernel):
         low: float = -1.0,
         high: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(process, network)
         if levels is not None and (levels < 2 or not low < high):
             raise InputError(f"a grid needs two levels or more from low to high, got {levels} from {low} to {high}")
-        self.process = process
-        self.network = network
         self.base = base
         self.levels, self.low, self.high = levels, low, high
         if levels is not None:
@@ -112,12 +114,20 @@ class ImageDenoiser(NetworkKernel):
 
     @staticmethod
     def n_inputs(channels: int, levels: int | None = None) -> int:
-        """Channels that the network sees of an image with ``channels``."""
+        """Return the number of input channels of the network.
+
+        Parameters
+        ----------
+        channels : int
+            Channels of the image.
+        levels : int, optional
+            Number of levels; None for real values.
+        """
         return channels * (4 if levels is None else 6)
 
     @staticmethod
     def n_outputs(channels: int) -> int:
-        """Channels that the network must answer with."""
+        """Return the number of output channels of the network."""
         return 2 * channels
 
     def check_event(self, event_shape: tuple[int, ...]) -> None:
@@ -125,19 +135,23 @@ class ImageDenoiser(NetworkKernel):
         self._check_network((self.n_inputs(channels, self.levels), *size), 2 * math.prod(event_shape))
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        known = self._known(x_t, t)
-        return self._law(self.ask(known.features, t), known, x_t, t)
+        base = self._base(x_t, t)
+        return self._step_back(self.evaluate_network(base.features, t), base, x_t, t)
 
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self._law(out, self._known(x_t, t), x_t, t)
+    def distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self._step_back(out, self._base(x_t, t), x_t, t)
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Gaussian:
-        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: what every step but the first back from levels is made of."""
-        known = self._known(x_t, t)
-        shift, spread = (part.view_as(x_t) for part in self.ask(known.features, t).chunk(2, 1))
-        return Gaussian(torch.addcmul(known.mean, known.sd, shift), known.var * spread.exp())
+        base = self._base(x_t, t)
+        shift, log_scale = (part.view_as(x_t) for part in self.evaluate_network(base.features, t).chunk(2, 1))
+        return Gaussian(torch.addcmul(base.mean, base.sd, shift), base.var * log_scale.exp())
 
-    def _known(self, x_t: Tensor, t: int | Tensor) -> _Known:
+    def from_level(self, x_t: Tensor, t: int) -> Callable[[ForwardProcess, int], Distribution]:
+        base = self._base(x_t, t)
+        out = self.evaluate_network(base.features, t)
+        return lambda process, s: self.on(process)._step_back(out, base, x_t, s)
+
+    def _base(self, x_t: Tensor, t: int | Tensor) -> _Base:
         log_snr = self.process.log_snr_at(t, x_t)
         signal, noise = self.process._at(t, x_t, "marginal")
         mean, var = self.base(x_t, log_snr)
@@ -152,23 +166,23 @@ class ImageDenoiser(NetworkKernel):
             mean = mean + by_base * on_grid + by_own * (own_on_grid - mean)
         around = functional.avg_pool2d(mean, 3, stride=1, padding=1, count_include_pad=False)
         features += [mean, (x_t - signal * mean) / noise.sqrt(), torch.asinh((mean - around) / sd)]
-        return _Known(mean, var, sd, torch.cat(features, 1))
+        return _Base(mean, var, sd, torch.cat(features, 1))
 
     def _on_grid(self, mean: Tensor, var: Tensor) -> Tensor:
         assert self.levels is not None
         return mean_on_grid(mean, var, self.low, self.step, self.levels)
 
     def _trust(self, log_snr: Tensor, like: Tensor) -> tuple[Tensor, ...]:
-        """How far to move to each restriction, (batch, 1, 1, 1) each."""
+        """Return how far to move to each restriction, (batch, 1, 1, 1) each."""
         with torch.autocast(like.device.type, enabled=False):
             trust = self.trust(functional.silu(self.time(log_snr.to(self.trust.weight.dtype))))
         return trust.to(like.dtype)[:, :, None, None, None].unbind(1)
 
-    def _law(self, out: Tensor, known: _Known, x_t: Tensor, t: int | Tensor) -> Distribution:
-        shift, spread = (part.view_as(x_t) for part in out.chunk(2, 1))
-        share_0, share_t, var = self.process._at(t, x_t, "posterior")
-        mean = share_0 * torch.addcmul(known.mean, known.sd, shift) + share_t * x_t
-        normal = Gaussian(mean, torch.addcmul(var, share_0.square() * known.var, spread.exp()))
+    def _step_back(self, out: Tensor, base: _Base, x_t: Tensor, t: int | Tensor) -> Distribution:
+        shift, log_scale = (part.view_as(x_t) for part in out.chunk(2, 1))
+        x_0_share, x_t_share, var = self.process._at(t, x_t, "posterior")
+        mean = x_0_share * torch.addcmul(base.mean, base.sd, shift) + x_t_share * x_t
+        normal = Gaussian(mean, torch.addcmul(var, x_0_share.square() * base.var, log_scale.exp()))
         if self.levels is None:
             return normal
         grid = self.step, self.low, self.high

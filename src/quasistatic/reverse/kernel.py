@@ -1,10 +1,10 @@
-"""What every reverse kernel is, and the paper's fixed first step."""
+"""Base classes of the reverse kernels."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,48 @@ from torch import Tensor, nn
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
+from quasistatic.modules import shared_copy
+from quasistatic.networks.base import clock_of, fixed_n_steps
 
-__all__ = ["NetworkKernel", "ReverseKernel"]
+__all__ = ["Denoiser", "FirstStep", "NetworkKernel", "ReverseKernel", "repeat_steps"]
 
+FirstStep = Literal["learned", "fixed"]
 Kernel = TypeVar("Kernel", bound="ReverseKernel")
+Process = TypeVar("Process", bound=ForwardProcess)
 
 
-class ReverseKernel(nn.Module, ABC):
+def repeat_steps(t: int | Tensor, m: int) -> int | Tensor:
+    """Repeat each row's step m times in succession; an ``int`` is the step of all rows."""
+    return t if isinstance(t, int) else t.repeat_interleave(m, 0)
+
+
+class ReverseKernel(nn.Module, ABC, Generic[Process]):
     r"""One step back in time, :math:`p(x_{t-1} \mid x_t)`, t = T..1.
 
-    Call it with ``x_t`` (batch, \*event) and ``t``, an int or (batch,); it returns a distribution of
-    :math:`x_{t-1}`. Subclasses that hold a ``diffusion`` are tied to its grid of steps.
+    Call it with ``x_t`` (batch, \*event) and ``t``, an int or (batch,). It returns a distribution of :math:`x_{t-1}`.
+
+    Parameters
+    ----------
+    process : ForwardProcess
+        The process that the kernel reverses. Its steps are those of the kernel.
+
+    Attributes
+    ----------
+    process : ForwardProcess
+        The kernel owns it: models and training read it from here. :meth:`on` gives the kernel other steps.
+    n_components : int
+        Components of the distribution that it returns; 1 if that is no mixture. The KL of mixtures has no closed form.
+    first_step : {"learned", "fixed"}
+        Whether :math:`p(x_0 \mid x_1)` is learned, or fixed to the forward step run backwards.
     """
 
-    first_step: str = "learned"
+    process: Process
+    n_components: int = 1
+    first_step: FirstStep = "learned"
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self.process = process
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={type(part).__name__}" for name, part in self.named_children())
@@ -33,100 +61,207 @@ class ReverseKernel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Law of one step back."""
+        """Return the distribution of one step back.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution | None:
-        r"""Return the distribution of the data, :math:`\hat p(x_0 \mid x_t)`, or None where the kernel has none."""
+        r"""Return the distribution of the data, :math:`\hat p(x_0 \mid x_t)`, or None if the kernel has none.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
         return None
 
+    def from_level(self, x_t: Tensor, t: int) -> Callable[[ForwardProcess, int], Distribution]:
+        """Prepare steps of any length back from the noise level of step t.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int
+            Step of this kernel's process.
+
+        Returns
+        -------
+        callable
+            (process, s) -> distribution of step s of a process whose step s starts from the same level. A network is
+            evaluated once, here.
+        """
+        return lambda process, s: self.on(process)(x_t, s)
+
+    def check_event(self, event_shape: tuple[int, ...]) -> None:
+        """Raise ``InputError`` if the kernel does not fit events of this shape."""
+
     def on(self: Kernel, process: ForwardProcess) -> Kernel:
-        """Return this kernel on another grid of steps, sharing all parameters.
+        """Return this kernel on the steps of another process, sharing all parameters.
+
+        Parameters
+        ----------
+        process : ForwardProcess
+            A process of the same family.
 
         Raises
         ------
-        ValueError
-            If the kernel holds parameters for each step of another T.
+        InputError
+            If the kernel has parameters for each step of another T.
         """
-        held = self._modules.get("process")
-        if held is None or held is process:
+        if process is self.process:
             return self
-        for module in self.modules():
-            n_steps = getattr(module, "n_steps", None)
-            if not isinstance(module, ForwardProcess) and n_steps not in (None, process.n_steps):
-                raise ValueError(
-                    f"this kernel holds parameters for n_steps = {n_steps} and cannot serve {process.n_steps} steps"
-                )
-        other = copy.copy(self)
-        other._modules = {**self._modules, "process": process}
+        other = shared_copy(self)
+        other.move_to(process)
         return other
 
+    def move_to(self, process: Process) -> None:
+        """Move this kernel itself to the steps of another process, as :meth:`on` does with a copy."""
+        self.process = process
 
-class NetworkKernel(ReverseKernel):
-    """A kernel that reads its law out of a network: what denoisers and the paper's kernel are."""
 
-    process: ForwardProcess
+class NetworkKernel(ReverseKernel[Process]):
+    """A kernel that computes its distribution from a network's outputs.
+
+    Parameters
+    ----------
+    process : ForwardProcess
+        The process that the kernel reverses.
+    network : Module
+        (batch, *inputs), time (batch,) -> (batch, n_out). Its attribute ``clock`` says which time it takes
+        (:class:`~quasistatic.networks.base.Network`); a module without it takes the log-SNR.
+    """
+
     network: nn.Module
-    _weight: tuple[nn.Module | None, Tensor] = (None, torch.empty(0))
+
+    def __init__(self, process: Process, network: nn.Module) -> None:
+        super().__init__(process)
+        self.network = network
+        # the network, one of its weights, and whether it takes the step: looked up once, which costs a small layer
+        self._network_facts: tuple[nn.Module | None, Tensor, bool] = (None, torch.empty(0), False)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self.law(self.ask(x_t, t), x_t, t)
+        return self.distribution(self.evaluate_network(x_t, t), x_t, t)
 
-    def ask(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        """Ask the network in its own precision and on its own clock; answer in the precision of the state."""
+    @abstractmethod
+    def distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        """Return the distribution of one step back, given the network's outputs.
+
+        Parameters
+        ----------
+        out : Tensor, shape (batch, n_out)
+            What :meth:`evaluate_network` returns.
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
+
+    def evaluate_network(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Evaluate the network in its own precision and on its own time.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_out)
+            In the precision of the state.
+        """
         network = self.network
-        dtype = self._precision(network)
-        if getattr(network, "clock", "log_snr") == "step":
+        known, weight, by_step = self._network_facts
+        if known is not network:
+            weight, by_step = next(network.parameters()), clock_of(network) == "step"
+            self._network_facts = network, weight, by_step  # in a tuple, or it would count as a parameter of the kernel
+        if by_step:
             time = torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
         else:
             time = self.process.log_snr_at(t, x_t)
-        seen = self.inputs(x_t)
-        if dtype != seen.dtype:
-            seen = seen.to(dtype)
+        dtype, inputs = weight.dtype, self.inputs(x_t)
+        if dtype != inputs.dtype:
+            inputs = inputs.to(dtype)
         if dtype != time.dtype and time.is_floating_point():
             time = time.to(dtype)
-        out = network(seen, time)
+        out = network(inputs, time)
         return out if out.dtype == x_t.dtype else out.to(x_t.dtype)
 
+    def from_level(self, x_t: Tensor, t: int) -> Callable[[ForwardProcess, int], Distribution]:
+        out = self.evaluate_network(x_t, t)
+        return lambda process, s: self.on(process).distribution(out, x_t, s)
+
     def inputs(self, x_t: Tensor) -> Tensor:
-        """What the network sees of the state, in any precision: the state itself."""
+        """Return the network's input for states (batch, *event): the states themselves, unless overridden."""
         return x_t
 
-    def _precision(self, network: nn.Module) -> torch.dtype:
-        """Precision of the network's weights, by one that is remembered: to look for it costs as much as a small layer."""
-        asked, weight = self._weight
-        if asked is not network:
-            weight = next(network.parameters())
-            self._weight = network, weight  # in a tuple, or it would count as a parameter of the kernel
-        return weight.dtype
-
-    def check_event(self, event_shape: tuple[int, ...]) -> None:
-        r"""Refuse a network that does not go with events (\*event); a kernel that knows its events has done it before."""
+    def move_to(self, process: Process) -> None:
+        n_steps = fixed_n_steps(self.network)
+        if n_steps not in (None, process.n_steps):
+            raise InputError(
+                f"this kernel holds parameters for n_steps = {n_steps} and cannot serve {process.n_steps} steps: "
+                "use a network on the log-SNR"
+            )
+        super().move_to(process)
 
     def _check_network(self, event: tuple[int, ...], *n_out: int) -> None:
-        r"""Call the network once, and refuse it if it does not answer (batch, n_out) to states (batch, \*event).
+        r"""Call the network once and refuse it unless it maps (batch, \*event) to (batch, n_out).
 
-        Nothing is learned or drawn: the call is in evaluation mode, without gradients, and leaves random states alone.
+        The call is in evaluation mode and without gradients. It leaves the random states alone.
         """
         network = self.network
-        if next(network.parameters(), None) is None:
-            return  # nothing to ask: the kernel only reads
-        weight = next(network.parameters())
+        weight = next(network.parameters(), None)
+        if weight is None:
+            return  # a head of a larger kernel, which has the network
         was_training = network.training
-        takes = f"it must take states (batch, {', '.join(map(str, event))}) and times (batch,)"
         network.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                out = self.ask(torch.zeros(2, *event, dtype=weight.dtype, device=weight.device), self.process.n_steps)
+                states = torch.zeros(2, *event, dtype=weight.dtype, device=weight.device)
+                out = self.evaluate_network(states, self.process.n_steps)
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).strip().splitlines()[:1]
+            takes = f"it must take states (batch, {', '.join(map(str, event))}) and times (batch,)"
             raise InputError(f"the network does not go with this kernel: {takes} ({''.join(why)})") from error
         finally:
             network.train(was_training)
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        got = _shape_in_words(out)
         if not isinstance(out, Tensor) or len(out) != 2 or out[0].numel() not in n_out:
-            shape = got if isinstance(got, str) else f"(batch, {', '.join(map(str, got[1:]))})" if len(got) > 1 else str(got)
-            raise InputError(f"the network must return (batch, {n_out[0]}), got {shape} for states of shape {event}")
+            raise InputError(f"the network must return (batch, {n_out[0]}), got {got} for states of shape {event}")
+
+
+class Denoiser(NetworkKernel[Process]):
+    """A network kernel that predicts the data and averages the forward posterior over the prediction."""
+
+    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self.data_distribution(self.evaluate_network(x_t, t), x_t, t)
 
     @abstractmethod
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Read the law of one step back out of the network's answer, (batch, n_out)."""
+    def data_distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        r"""Return :math:`\hat p(x_0 \mid x_t)`, given the network's outputs.
+
+        Parameters
+        ----------
+        out : Tensor, shape (batch, n_out)
+            What :meth:`evaluate_network` returns.
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
+        """
+
+
+def _shape_in_words(out: object) -> str:
+    if not isinstance(out, Tensor):
+        return type(out).__name__
+    return f"(batch, {', '.join(map(str, out.shape[1:]))})" if out.dim() > 1 else str(tuple(out.shape))

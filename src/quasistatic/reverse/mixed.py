@@ -1,8 +1,10 @@
-"""The denoiser of mixed tables: one network, and a read-out of its own for each block of columns."""
+"""Denoiser of tables with columns of several kinds."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,50 +16,108 @@ from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, Forwar
 from quasistatic.reverse.bernoulli import BernoulliDenoiser
 from quasistatic.reverse.categorical import CategoricalDenoiser
 from quasistatic.reverse.gaussian import GaussianDenoiser
-from quasistatic.reverse.kernel import NetworkKernel
+from quasistatic.reverse.kernel import Denoiser, repeat_steps
 from quasistatic.storage.modules import saveable
 
 __all__ = ["MixedDenoiser"]
 
-SHARPNESS = 4.0  # of a mixture's logits: components must be able to become sure of their classes
+SHARPNESS = 4.0  # scale of a mixture's logits, so that components can become certain of their classes
 
-
-class _Head(Protocol):
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution: ...
-
-    def _data(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution: ...
+Process = TypeVar("Process", bound=ForwardProcess)
 
 
 class _SharpBits(BernoulliDenoiser):
-    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+    def _scale(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         return x_t.new_tensor(SHARPNESS)
 
 
 class _SharpClasses(CategoricalDenoiser):
-    def _unit(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+    def _scale(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         return x_t.new_tensor(SHARPNESS)
 
 
-@saveable
-class MixedDenoiser(NetworkKernel):
-    r"""A product of laws over the blocks of a table, or a mixture of M such products, for x_0 given x_t.
+class _Block(ABC, Generic[Process]):
+    """One block of d columns: its sizes, its random start, and the denoiser that reads its outputs."""
 
-    One network sees all columns and corrects, for each block, the exact answer for independent columns:
-    :class:`GaussianDenoiser`, :class:`BernoulliDenoiser` and :class:`CategoricalDenoiser` read their share of its
-    answer. Its corrections start at zero, so with one component a zero network is the exact model of white numbers beside
-    independent bits and classes of the process's own rates, for every T; with a whitened block of numbers that is the
-    Gaussian fit. Within one step the blocks are independent given :math:`x_t`, or, as a mixture, given the component.
+    def __init__(self, process: Process, d: int, covariance: str) -> None:
+        self.process, self.d, self.covariance = process, d, covariance
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of the network."""
+        return self.d
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the network."""
+        return self.d
+
+    @abstractmethod
+    def head(self, mixture: bool) -> Denoiser:
+        """Build a denoiser without a network, which reads this block's share of the outputs."""
+
+    def start(self, n_components: int) -> Tensor:
+        """Draw where the components begin, (n_components, n_outputs): logits half a unit apart."""
+        return 0.5 * torch.randn(n_components, self.n_outputs)
+
+
+class _Numbers(_Block[GaussianDiffusion]):
+    @property
+    def n_outputs(self) -> int:
+        return GaussianDenoiser.n_outputs(self.d, self.covariance)
+
+    def head(self, mixture: bool) -> Denoiser:
+        return GaussianDenoiser(self.process, nn.Identity(), self.d, self.covariance)
+
+    def start(self, n_components: int) -> Tensor:
+        """Draw means a deviation apart; the covariances begin at zero."""
+        means = torch.randn(n_components, self.d)
+        return torch.cat([means, torch.zeros(n_components, self.n_outputs - self.d)], 1)
+
+
+class _Bits(_Block[BernoulliDiffusion]):
+    def head(self, mixture: bool) -> Denoiser:
+        return (_SharpBits if mixture else BernoulliDenoiser)(self.process, nn.Identity(), self.process.rho.expand(self.d))
+
+
+class _Classes(_Block[CategoricalDiffusion]):
+    @property
+    def n_inputs(self) -> int:
+        return self.d * self.process.n_classes
+
+    @property
+    def n_outputs(self) -> int:
+        return CategoricalDenoiser.n_outputs(self.d, self.process.n_classes)
+
+    def head(self, mixture: bool) -> Denoiser:
+        return (_SharpClasses if mixture else CategoricalDenoiser)(self.process, nn.Identity(), self.process.rho)
+
+
+@saveable
+class MixedDenoiser(Denoiser[MixedDiffusion]):
+    r"""Denoiser that predicts independent blocks of columns, or a mixture of M such products.
+
+    The input of one network is all columns. For each block it corrects the exact prediction for independent columns, as
+    :class:`GaussianDenoiser`, :class:`BernoulliDenoiser` and :class:`CategoricalDenoiser` do. The corrections start at
+    zero. With one component a zero network is thus the exact model of white numbers beside independent bits and classes
+    with the rates of the process, for every T. With a whitened block of numbers that is the Gaussian fit. Within one step
+    the blocks are independent given :math:`x_t`, or, as a mixture, given the component.
 
     Parameters
     ----------
-    diffusion : MixedDiffusion
-        Its parts may be Gaussian, binomial and categorical; the rates of the data are their ``rho``.
+    process : MixedDiffusion
+        Its parts may be Gaussian, Bernoulli and categorical; the rates of the data are their ``rho``.
     network : Module
         (batch, :meth:`n_inputs`), time -> (batch, :meth:`n_outputs`).
     covariance : {"diagonal", "full"}
         Of the block of numbers.
     n_components : int
-        Components M of the mixture; their starts are spread at random.
+        Components M of the mixture, initialised at random.
+
+    Raises
+    ------
+    InputError
+        If a part is of another kind, or the network does not fit.
 
     Examples
     --------
@@ -75,106 +135,88 @@ class MixedDenoiser(NetworkKernel):
     -2.3052
     """
 
-    process: MixedDiffusion  # type: ignore[assignment]
+    _kinds: ClassVar[dict[type[ForwardProcess], type[_Block[Any]]]] = {
+        GaussianDiffusion: _Numbers, BernoulliDiffusion: _Bits, CategoricalDiffusion: _Classes,
+    }  # fmt: skip
 
     def __init__(
         self, process: MixedDiffusion, network: nn.Module, covariance: str = "diagonal", n_components: int = 1
     ) -> None:
-        super().__init__()
-        whole_number("n_components", n_components, 1, MOST_WIDTH)
-        self.process = process
-        self.network = network
-        self.covariance, self.n_components = covariance, n_components
-        self.sizes = [_n_outputs(part, len(c), covariance) for part, c in _parts(process)]
-        self.heads = [self._head(part, len(c)) for part, c in _parts(process)]
-        n_columns = sum(len(c) for _, c in _parts(process))
-        self._check_network((n_columns,), self.n_outputs(process, covariance, n_components))
+        super().__init__(process, network)
+        self.n_components = whole_number("n_components", n_components, 1, MOST_WIDTH)
+        self.covariance = covariance
+        blocks = self._blocks(process, covariance)
+        self.sizes = [block.n_outputs for block in blocks]
+        self.heads = [block.head(n_components > 1) for block in blocks]
+        self._check_network((process.n_columns,), self.n_outputs(process, covariance, n_components))
         if n_components > 1:
-            starts = [
-                _start(part, len(c), size, n_components) for (part, c), size in zip(_parts(process), self.sizes, strict=True)
-            ]
-            self.start = nn.Parameter(torch.cat(starts, 1))
+            self.start = nn.Parameter(torch.cat([block.start(n_components) for block in blocks], 1))
 
-    def _head(self, part: ForwardProcess, d: int) -> _Head:
-        nothing = nn.Identity()  # heads read, and never ask
-        if isinstance(part, GaussianDiffusion):
-            return GaussianDenoiser(part, nothing, d, self.covariance)
-        sharp = self.n_components > 1
-        if isinstance(part, BernoulliDiffusion):
-            return (_SharpBits if sharp else BernoulliDenoiser)(part, nothing, part.rho.expand(d))
-        if isinstance(part, CategoricalDiffusion):
-            return (_SharpClasses if sharp else CategoricalDenoiser)(part, nothing, part.rho)
-        raise InputError(f"a mixed table cannot have a block of {type(part).__name__}")
+    @classmethod
+    def _blocks(cls, process: MixedDiffusion, covariance: str = "diagonal") -> list[_Block[Any]]:
+        blocks = []
+        for part, columns in zip(process.processes, process.columns, strict=True):
+            kind = next((cls._kinds[c] for c in type(part).__mro__ if c in cls._kinds), None)
+            if kind is None:
+                raise InputError(
+                    f"a mixed table cannot have a block of {type(part).__name__}: "
+                    "use Gaussian, Bernoulli or categorical processes"
+                )
+            blocks.append(kind(part, len(columns), covariance))
+        return blocks
 
-    @staticmethod
-    def n_inputs(process: MixedDiffusion) -> int:
-        """What the network sees: numbers and bits as they are, classes one-hot."""
-        return sum(len(c) * getattr(part, "n_classes", 1) for part, c in _parts(process))
+    @classmethod
+    def n_inputs(cls, process: MixedDiffusion) -> int:
+        """Return the number of inputs of the network: numbers and bits as they are, classes one-hot."""
+        return sum(block.n_inputs for block in cls._blocks(process))
 
-    @staticmethod
-    def n_outputs(process: MixedDiffusion, covariance: str = "diagonal", n_components: int = 1) -> int:
-        """Outputs the network must have: the sum over the blocks, M times, and M weights if M > 1."""
-        each = sum(_n_outputs(part, len(c), covariance) for part, c in _parts(process))
+    @classmethod
+    def n_outputs(cls, process: MixedDiffusion, covariance: str = "diagonal", n_components: int = 1) -> int:
+        """Return the number of outputs the network must have: M times the blocks', and M weights if M > 1.
+
+        Parameters
+        ----------
+        process : MixedDiffusion
+            The process of the table.
+        covariance : {"diagonal", "full"}
+            Of the block of numbers.
+        n_components : int
+            Components M of the mixture.
+        """
+        each = sum(block.n_outputs for block in cls._blocks(process, covariance))
         return n_components * (each + (n_components > 1))
 
-    def on(self, process: ForwardProcess) -> MixedDenoiser:
-        other = super().on(process)
-        if other is not self:
-            assert isinstance(process, MixedDiffusion)
-            other.heads = [other._head(part, len(c)) for part, c in _parts(process)]
-        return other
+    def move_to(self, process: MixedDiffusion) -> None:
+        super().move_to(process)
+        self.heads = [block.head(self.n_components > 1) for block in self._blocks(process, self.covariance)]
 
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):  # type: ignore[no-untyped-def]
         super()._apply(fn, recurse)
-        self.heads = [self._head(part, len(c)) for part, c in _parts(self.process)]  # follow to another device
+        self.move_to(self.process)  # the heads are no submodules: they are built anew on the new device
         return self
 
     def inputs(self, x_t: Tensor) -> Tensor:
-        seen = [
-            head.inputs(x) if isinstance(head, CategoricalDenoiser) else x
-            for head, (_, x) in zip(self.heads, self.process.blocks(x_t), strict=True)
-        ]
-        return torch.cat([block.flatten(1).to(x_t.dtype) for block in seen], 1)
+        parts = [head.inputs(x) for head, (_, x) in zip(self.heads, self.process.blocks(x_t), strict=True)]
+        return torch.cat([part.flatten(1).to(x_t.dtype) for part in parts], 1)
 
-    def law(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        return self._read(out, x_t, t, "law")
+    def distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self._joint_or_mixture(out, x_t, t, [head.distribution for head in self.heads])
 
-    def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        r"""Law of the data, :math:`\hat p(x_0 \mid x_t)`: a product over blocks, or the mixture of products."""
-        return self._read(self.ask(x_t, t), x_t, t, "_data")
+    def data_distribution(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
+        return self._joint_or_mixture(out, x_t, t, [head.data_distribution for head in self.heads])
 
-    def _read(self, out: Tensor, x_t: Tensor, t: int | Tensor, which: str) -> Distribution:
+    def _joint_or_mixture(self, out: Tensor, x_t: Tensor, t: int | Tensor, reads: Sequence[_Read]) -> Distribution:
         m = self.n_components
         if m == 1:
-            return self._product(out, x_t, t, which)
+            return self._joint(out, x_t, t, reads)
         log_weights = torch.log_softmax(out[:, -m:], 1)
         each = (out[:, :-m].reshape(len(out), m, -1) + self.start.to(out.dtype)).flatten(0, 1)
-        t = t.repeat_interleave(m, 0) if isinstance(t, Tensor) else t
-        return Mixture(log_weights, self._product(each, x_t.repeat_interleave(m, 0), t, which))
+        return Mixture(log_weights, self._joint(each, x_t.repeat_interleave(m, 0), repeat_steps(t, m), reads))
 
-    def _product(self, out: Tensor, x_t: Tensor, t: int | Tensor, which: str) -> Joint:
+    def _joint(self, out: Tensor, x_t: Tensor, t: int | Tensor, reads: Sequence[_Read]) -> Joint:
         shares = torch.split_with_sizes(out, self.sizes, 1)
-        laws = [
-            getattr(head, which)(share, x, t)
-            for head, share, (_, x) in zip(self.heads, shares, self.process.blocks(x_t), strict=True)
-        ]
-        return Joint(laws, self.process.columns)
+        blocks = zip(reads, shares, self.process.blocks(x_t), strict=True)
+        return Joint([read(share, x, t) for read, share, (_, x) in blocks], self.process.columns)
 
 
-def _parts(process: MixedDiffusion) -> list[tuple[ForwardProcess, Tensor]]:
-    return list(zip(process.parts, process.columns, strict=True))  # type: ignore[arg-type]
-
-
-def _n_outputs(part: ForwardProcess, d: int, covariance: str) -> int:
-    if isinstance(part, GaussianDiffusion):
-        return GaussianDenoiser.n_outputs(d, covariance)
-    if isinstance(part, CategoricalDiffusion):
-        return CategoricalDenoiser.n_outputs(d, part.n_classes)
-    return d
-
-
-def _start(part: ForwardProcess, d: int, size: int, n_components: int) -> Tensor:
-    """Where the components begin: the means of numbers a deviation apart, the logits of classes by half a unit."""
-    if isinstance(part, GaussianDiffusion):
-        return torch.cat([torch.randn(n_components, d), torch.zeros(n_components, size - d)], 1)
-    return 0.5 * torch.randn(n_components, size)
+_Read = Callable[[Tensor, Tensor, int | Tensor], Distribution]

@@ -2,19 +2,18 @@ r"""What a Gaussian law of the data, and a grid of levels, say of x_0 once x_t i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quasistatic.errors import InputError
+from quasistatic.modules import FixedPrecision
 from quasistatic.storage.modules import saveable
 
 __all__ = ["WienerBase", "mean_on_grid"]
 
 
 @saveable
-class WienerBase(nn.Module):
+class WienerBase(FixedPrecision):
     r"""Exact posterior of data :math:`x_0 \sim \mathcal{N}(\mu, C)` given :math:`x_t`, at any noise level.
 
     In the basis of principal components, :math:`C = U \Lambda U^\top`, each one is filtered on its own (Wiener),
@@ -56,13 +55,6 @@ class WienerBase(nn.Module):
         self.register_buffer("values", values.to(vectors.dtype), persistent=False)
         self.register_buffer("vectors", vectors.contiguous(), persistent=False)
         self.register_buffer("squares", vectors.square().T.contiguous(), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WienerBase:
-        """Follow the module to another device, but never to another precision."""
-        for name, buffer in self._buffers.items():
-            if buffer is not None:
-                self._buffers[name] = buffer.to(fn(buffer).device)
-        return self
 
     @classmethod
     def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32) -> WienerBase:

@@ -65,4 +65,4 @@ def by_blocks(
     for number, (rows, generator) in enumerate(blocks(len(x), x.shape[1:], seed)):
         if number % team.world == team.rank:
             found[rows] = measure(x[rows], generator).to(found)
-    return team.pieced(found)
+    return team.merged(found)

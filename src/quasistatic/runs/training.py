@@ -25,7 +25,7 @@ from quasistatic.storage.lock import sole_writer
 from quasistatic.storage.run_folder import RunFolder
 from quasistatic.train import Engine, Scalars, fit
 from quasistatic.train.engine import find_device
-from quasistatic.train.trainer import save_best
+from quasistatic.train.run_log import save_best
 from quasistatic.train.workers import Workers, workers
 
 __all__ = ["train_run"]
@@ -40,6 +40,7 @@ def train_run(
     seed: int = 0,
     quiet: bool = False,
     time_budget: float = math.inf,
+    device: str = "auto",
     engine: Engine | None = None,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
@@ -62,8 +63,10 @@ def train_run(
         Draw no figures during the training.
     time_budget : float
         Seconds of training after which a checkpoint is written and the call returns.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
     engine : Engine, optional
-        Device, compilation and size of micro-batches.
+        Compilation and size of micro-batches.
     tensorboard : bool
         Write the training log for TensorBoard as well.
 
@@ -82,12 +85,11 @@ def train_run(
     recipe = make_recipe(name, settings or {}, preset=preset)
     folder = RunFolder(path)
     scalars = Scalars(folder.tensorboard) if tensorboard else None
-    engine = engine or Engine()
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
     if (fingerprint := recipe.fingerprint()) is not None:
         config["fingerprint"] = fingerprint
-    device = find_device(engine.device)
-    with workers(device) as team:
+    target = find_device(device)
+    with workers(target) as team:
         folder.refuse_links()
         _refuse_other_settings(folder, config)
         if folder.manifest.exists():
@@ -95,7 +97,7 @@ def train_run(
         with as_input_error(), torch.random.fork_rng(devices=[]):
             splits = recipe.splits(seed)
             torch.manual_seed(seed)
-            model = recipe.build(splits).to(device)
+            model = recipe.build(splits).to(target)
         team.wait()  # every process has checked the folder before the first one writes to it
         if team.first:
             _write_config(folder, config)
@@ -115,7 +117,7 @@ class _Training:
     team: Workers
 
     def run(
-        self, model: DiffusionModel, engine: Engine, time_budget: float, quiet: bool, scalars: Scalars | None
+        self, model: DiffusionModel, engine: Engine | None, time_budget: float, quiet: bool, scalars: Scalars | None
     ) -> dict[str, Any]:
         """Train, place the final schedule and write the manifest."""
         recipe, splits, folder = self.recipe, self.splits, self.folder

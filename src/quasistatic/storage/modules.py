@@ -102,7 +102,7 @@ def _arguments(module: nn.Module) -> dict[str, Any]:
     A submodule that was replaced, such as the process of a new schedule, replaces the argument.
     """
     given: dict[str, Any] = module._built_with  # type: ignore[assignment]
-    return {k: module._modules.get(k, v) if isinstance(v, nn.Module) else v for k, v in given.items()}
+    return {k: getattr(module, k) if isinstance(v, nn.Module) else v for k, v in given.items()}
 
 
 def build(description: Any, tensors: dict[str, Tensor]) -> Any:
@@ -165,8 +165,6 @@ def load_module(folder: Path) -> tuple[Any, dict[str, Any]]:
         if not isinstance(module, nn.Module):
             raise TypeError("it describes no module")
         module.load_state_dict(state)
-    except InputError:
-        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"{folder} holds no model that this quasistatic can build: {why}") from error

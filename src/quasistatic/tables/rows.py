@@ -13,7 +13,7 @@ from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaus
 from quasistatic.forward import MixedDiffusion
 from quasistatic.likelihood.bound import path_scores
 from quasistatic.model import DiffusionModel
-from quasistatic.random import RowNoise
+from quasistatic.random import RowStreams
 from quasistatic.streams import bar
 
 __all__ = ["encode_alone", "log_prob_alone", "noise_of", "seed_of"]
@@ -25,9 +25,9 @@ def seed_of(row: Tensor, seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def noise_of(x: Tensor, seed: int) -> RowNoise:
+def noise_of(x: Tensor, seed: int) -> RowStreams:
     """Noise for rows (n, d) that is drawn from the numbers of each."""
-    return RowNoise([seed_of(row, seed) for row in x])
+    return RowStreams([seed_of(row, seed) for row in x])
 
 
 def encode_alone(model: DiffusionModel, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""Training: one loop for one process or many, which stops and goes on without a trace."""
+"""Training of models, on one process or many."""
 
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.engine import Engine
+from quasistatic.train.fitting import fit
 from quasistatic.train.scalars import Scalars
 from quasistatic.train.source import Augment
-from quasistatic.train.trainer import fit
 
 __all__ = ["Augment", "Engine", "Scalars", "TrainConfig", "fit"]

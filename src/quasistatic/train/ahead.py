@@ -1,4 +1,4 @@
-"""Reading ahead: the next batch comes from disk while this one is worked on."""
+"""Reading ahead of rows on disk."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ __all__ = ["Ahead"]
 
 
 class Ahead:
-    """One thread that reads what will be asked for next.
+    """A thread that reads the next rows.
 
-    The expected rows are a guess that costs nothing when it is wrong: other rows are read when they are asked for. So
-    what a batch holds does not depend on whether it was read ahead.
+    Rows that were not expected are read when they are taken. So a batch does not depend on whether it was read ahead.
 
     Parameters
     ----------
     read : callable
-        Row numbers (n,) to rows.
+        (row numbers (n,)) -> rows.
 
     Examples
     --------
@@ -37,20 +36,20 @@ class Ahead:
         self.thread: ThreadPoolExecutor | None = None
 
     def start(self, index: Tensor) -> None:
-        """Begin to read these rows."""
+        """Begin to read the rows of these numbers."""
         if self.thread is None:
             self.thread = ThreadPoolExecutor(1, "quasistatic-ahead")
         self.expected = index, self.thread.submit(self.read, index)
 
     def take(self, index: Tensor) -> Tensor:
-        """Rows of these numbers, read by now or read here; what went wrong in reading is raised here."""
+        """Return the rows of these numbers; an error of their reading is raised here."""
         expected, self.expected = self.expected, None
         if expected is not None and torch.equal(expected[0], index):
             return expected[1].result()
         return self.read(index)
 
     def close(self) -> None:
-        """Wait for what is being read, and end the thread."""
+        """Wait for the reading, and end the thread."""
         if self.thread is not None:
             self.thread.shutdown(cancel_futures=True)
             self.thread = self.expected = None

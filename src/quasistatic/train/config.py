@@ -1,4 +1,4 @@
-"""How to train, in one record."""
+"""Settings of a training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of the training loop; the defaults train the toys in minutes on one core."""
+    """Settings of a training; the defaults train the toys in minutes on one core."""
 
     n_updates: int = 4000
     """Updates of the optimiser."""
@@ -24,19 +24,19 @@ class TrainConfig:
     """Share of the updates after which the learning rate falls linearly to zero."""
     weight_decay: float = 0.0
     beta_2: float = 0.99
-    """Memory of AdamW's second moment."""
+    """Decay of AdamW's second moment."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.999
-    """Memory of the running mean of the weights, which is evaluated and kept; shorter at the start."""
+    """Decay of the running mean of the weights, which is evaluated and kept; less at the start."""
     first_share: float = 0.02
-    """Least share of a batch spent on t = 1; never less than 1 / T of it."""
+    """Least share of a batch at t = 1; never less than 1 / T."""
     importance: bool = True
-    """Draw t by the running rms loss, stratified; False for uniform, stratified."""
+    """Draw timesteps by the running rms loss; False for uniform. Both are stratified."""
     place_at: float = 0.25
-    """Share of the updates after which the schedule is placed anew, where a recipe places it; 0 for never in training."""
+    """Share of the updates after which new steps are chosen, where a recipe does; 0 for never in training."""
     amp: bool = False
-    """bfloat16 autocast of the network: faster convolutions on machines that have it."""
+    """Run the network in bfloat16 autocast: faster convolutions on machines that have it."""
     evaluate_every: int = 500
     """Updates between validation bounds, each with a checkpoint."""
     validation_pairs: int = 40000
@@ -59,7 +59,7 @@ class TrainConfig:
         true_or_false("amp", self.amp)
 
     def rate_at(self, update: int) -> float:
-        """Learning rate of update 0, 1, ..: linear warm-up, constant, linear decay to zero."""
+        """Return the learning rate of update 0, 1, ..: linear warm-up, constant, linear decay to zero."""
         rise = min(1.0, (update + 1) / max(1, self.warmup))
         fall = min(1.0, (self.n_updates - update) / max(1.0, self.n_updates * (1.0 - self.decay_from)))
         return self.learning_rate * rise * fall

@@ -1,4 +1,4 @@
-"""A running mean of the weights, in one fused call."""
+"""A running mean of the weights."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from quasistatic.train.torch_private import lerp_each
+
 __all__ = ["Ema"]
 
 
 class Ema:
     r"""Exponential moving average of parameters.
 
-    The memory of update k = 0, 1, .. is :math:`\min(d, (1 + k) / (10 + k))`, so that the random start is soon
-    forgotten.
+    The weight of the past at update k = 0, 1, .. is :math:`\min(d, (1 + k) / (10 + k))`. It is small at first, so that
+    the random start is soon forgotten.
 
     Parameters
     ----------
     parameters : iterable of Tensor
+        The parameters, which are read at every update.
     decay : float
-        d, the memory of one step; 0 follows the weights.
+        d; with 0 the mean is the last weights.
     """
 
     def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
@@ -32,22 +35,23 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the present weights."""
+        """Add the present weights to the mean."""
         memory = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.mean, self.live, 1.0 - memory)
+        lerp_each(self.mean, self.live, 1.0 - memory)
         self.updates += 1
 
     @contextmanager
     def weights(self) -> Iterator[None]:
-        """Within the block, the parameters hold their means."""
+        """Give the parameters their means within the block."""
         kept = [p.detach().clone() for p in self.live]
-        self._put(self.mean)
+        self.put(self.mean)
         try:
             yield
         finally:
-            self._put(kept)
+            self.put(kept)
 
     @torch.no_grad()
-    def _put(self, values: list[Tensor]) -> None:
+    def put(self, values: list[Tensor]) -> None:
+        """Copy values into the parameters."""
         for p, value in zip(self.live, values, strict=True):
             p.copy_(value)

@@ -1,4 +1,4 @@
-"""How a training is run on this machine: what changes its speed and its memory, and its numbers by rounding only."""
+"""How a training runs on a machine: device, compiler and memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from torch import nn
 from quasistatic.checks import one_of, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.reverse import NetworkKernel
+from quasistatic.train.torch_private import compile_network, resume_compiled, suspend_compiled
 
 __all__ = ["Engine", "compiled", "eagerly", "find_device"]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Device, compiler and memory of a training; none of it belongs to a run, which may go on under another."""
+    """Compiler, memory and reading ahead of a training.
 
-    device: str = "auto"
-    """auto for CUDA where there is a device and the CPU elsewhere; or cpu, cuda, cuda:1."""
+    They change its speed, and its numbers by rounding only. A training may be continued with others.
+    """
+
     compile: Literal["auto", "yes", "no"] = "auto"
-    """torch.compile of the network while it trains; auto on CUDA only, since it gains nothing on CPUs."""
+    """Compile the network while it trains; auto on CUDA only, since it gains nothing on CPUs."""
     micro_batch: int = 0
-    """Rows that each process sends through the network at once; gradients of the rest are added up. 0 for all."""
+    """Rows that each process sends through the network at once, adding up gradients; 0 for all."""
     prefetch: bool = True
-    """Read the next batch of rows on disk, into pinned memory for CUDA, while the network works on this one."""
+    """Read the next batch of rows on disk while the network works on this one."""
 
     def __post_init__(self) -> None:
         one_of("compile", self.compile, ("auto", "yes", "no"))
@@ -37,17 +39,23 @@ class Engine:
         true_or_false("prefetch", self.prefetch)
 
     def compiles_on(self, device: torch.device) -> bool:
-        """Whether networks are compiled there."""
+        """Return whether networks are compiled on this device."""
         return self.compile == "yes" or (self.compile == "auto" and device.type == "cuda")
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Find the device of this process; of many that ``torchrun`` started on one machine, each takes its own.
+    """Find the device of this process.
+
+    Parameters
+    ----------
+    name : str
+        auto for CUDA where there is a device and the CPU elsewhere; or cpu, cuda, cuda:1. Of the processes that
+        ``torchrun`` started on one machine, each takes its own device.
 
     Raises
     ------
     InputError
-        If there is no such device here.
+        If there is no such device.
 
     Examples
     --------
@@ -76,26 +84,32 @@ def _networks(kernel: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def compiled(kernel: nn.Module, how: bool) -> Iterator[None]:
-    """Within the block, the kernel's networks run compiled, if ``how``; their names and weights stay as they are."""
-    networks = _networks(kernel) if how else []
+def compiled(kernel: nn.Module, compile_them: bool) -> Iterator[None]:
+    """Compile the kernel's networks within the block; their names and weights stay as they are.
+
+    Parameters
+    ----------
+    kernel : Module
+        Reverse kernel.
+    compile_them : bool
+        Do it; False leaves the networks as they are.
+    """
+    networks = _networks(kernel) if compile_them else []
     for network in networks:
-        network.compile()
+        compile_network(network)
     try:
         yield
     finally:
         for network in networks:
-            network._compiled_call_impl = None
+            suspend_compiled(network)
 
 
 @contextmanager
 def eagerly(kernel: nn.Module) -> Iterator[None]:
-    """Within the block nothing is compiled: another size of batch, or no gradient, would be compiled for anew."""
-    kept = [(network, network._compiled_call_impl) for network in _networks(kernel)]
-    for network, _ in kept:
-        network._compiled_call_impl = None
+    """Use no compiled network within the block: another batch size would compile it anew."""
+    kept = [(network, suspend_compiled(network)) for network in _networks(kernel)]
     try:
         yield
     finally:
         for network, call in kept:
-            network._compiled_call_impl = call
+            resume_compiled(network, call)

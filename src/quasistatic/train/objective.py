@@ -1,4 +1,4 @@
-"""The training loss of one batch: an unbiased estimate of minus the bound."""
+"""The training loss of one batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,23 @@ __all__ = ["Batch", "Objective", "draw_batch"]
 
 
 class Batch(NamedTuple):
-    """Examples with the step each n_timesteps. The first ``n_first`` rows are at t = 1."""
+    """Examples, a timestep for each, and their noisy states.
+
+    Attributes
+    ----------
+    x_0 : Tensor, shape (batch, *event)
+        Data in model units.
+    x_t : Tensor, shape (batch, *event)
+        States at t.
+    t : Tensor of int, shape (batch,)
+        Timesteps; the first ``n_first`` are 1.
+    weight : Tensor, shape (batch,)
+        Weight of each row's loss.
+    x_prev : Tensor or None
+        States at t - 1, for kernels without a closed-form KL.
+    n_first : int
+        Rows at t = 1.
+    """
 
     x_0: Tensor
     x_t: Tensor
@@ -27,14 +43,22 @@ class Batch(NamedTuple):
     n_first: int
 
     def rows(self, rank: int, world: int) -> Batch:
-        """Take every world-th row, for one of many processes, with weights whose mean over them is right."""
+        """Return every world-th row, for one of many processes.
+
+        The weights are such that the mean of the processes' losses is the batch loss.
+
+        Parameters
+        ----------
+        rank, world : int
+            Number of this process, and number of processes.
+        """
         mine = slice(rank, None, world)
         x_prev = None if self.x_prev is None else self.x_prev[mine]
         n_first = len(range(rank, self.n_first, world))
         return Batch(self.x_0[mine], self.x_t[mine], self.t[mine], self.weight[mine] * world, x_prev, n_first)
 
     def parts(self, n_rows: int) -> Iterator[Batch]:
-        """Some rows after the other, whose losses, and so whose gradients, add up to those of the whole; 0 for all."""
+        """Split into micro-batches of ``n_rows`` (0: one batch), whose losses sum to the batch loss."""
         n, n_rows = len(self.x_0), n_rows or len(self.x_0)
         for start in range(0, n, n_rows):
             part = slice(start, start + n_rows)
@@ -50,12 +74,27 @@ def draw_batch(
     n_first: int,
     generator: Generator,
     *,
-    at_draws: bool,
+    draw_previous: bool,
     noise: Generator | None = None,
 ) -> Batch:
-    """Give each example a step and a noisy state, and for kernels without a closed-form KL the one before.
+    """Draw a timestep and a noisy state for each example.
 
-    Steps are drawn from ``generator``, states from ``noise`` if it is given.
+    Parameters
+    ----------
+    process : ForwardProcess
+        Forward process.
+    x_0 : Tensor, shape (batch, *event)
+        Examples in model units.
+    sampler : TimestepSampler or None
+        Draws the timesteps; None for a chain of one step.
+    n_first : int
+        Rows at t = 1.
+    generator : Generator
+        Source of the timesteps.
+    draw_previous : bool
+        Draw the state at t - 1 too, for kernels without a closed-form KL.
+    noise : Generator, optional
+        Source of the states; ``generator`` if not given.
     """
     noise = noise or generator
     n_other = len(x_0) - n_first
@@ -66,22 +105,30 @@ def draw_batch(
         t, weight = torch.ones(len(x_0), dtype=torch.long), torch.full((len(x_0),), 1.0 / max(1, n_first))
     t, weight = t.to(x_0.device, non_blocking=True), weight.to(x_0, non_blocking=True)
     x_t = process.marginal(x_0, t).sample(noise)
-    x_prev = process.posterior(x_0, x_t, t).sample(noise) if at_draws else None
+    x_prev = process.posterior(x_0, x_t, t).sample(noise) if draw_previous else None
     return Batch(x_0, x_t, t, weight, x_prev, n_first)
 
 
 class Objective(nn.Module):
-    """Minus the bound, less its constants: KL of each visited transition, -log p(x_0 | x_1) at t = 1."""
+    """Unbiased estimate of minus the bound, without its constants.
 
-    def __init__(self, process: ForwardProcess, kernel: ReverseKernel) -> None:
+    The loss of a row is the KL of its transition, and -log p(x_0 | x_1) at t = 1.
+
+    Parameters
+    ----------
+    kernel : ReverseKernel
+        The kernel that is trained, on its own process.
+    """
+
+    def __init__(self, kernel: ReverseKernel) -> None:
         super().__init__()
-        self.process, self.kernel = process, kernel
+        self.kernel = kernel
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the loss (a scalar, nats) and what each row has lost, (batch,)."""
+        """Return the loss of a batch (a scalar, nats), and that of each row, (batch,)."""
         x_0, x_t, t, weight, x_prev, k = batch
         p = self.kernel(x_t, t)
-        back = self.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0
+        back = self.kernel.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0
         if x_prev is None:
             each = back.cost(p, k)
         else:

@@ -1,4 +1,4 @@
-"""When to stop: the validation bound has not improved beyond noise for a while."""
+"""Early stopping by the validation bound."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ __all__ = ["Patience"]
 
 
 class Patience:
-    """Count of evaluations without an improvement, row by row against the last one that was.
+    """Count of evaluations without an improvement beyond noise.
 
-    The bounds compared are of the same rows with the same draws, so noise is what rows differ in: a mean gain of more than
-    its standard error is an improvement. What creeps up is one too, once it has added up.
+    Bounds are compared row by row with those of the last improvement. They are of the same rows with the same draws, so a
+    mean gain above its standard error is an improvement. Small gains count once they add up to one.
 
     Parameters
     ----------
     limit : int
-        Evaluations without improvement after which to stop; 0 for never.
+        Evaluations without improvement after which training stops; 0 for never.
+
+    Attributes
+    ----------
+    waited : int
+        Evaluations since the last improvement.
+    reference : Tensor or None
+        Bounds of the rows at the last improvement.
 
     Examples
     --------
     >>> import torch
     >>> patience = Patience(2)
     >>> for bounds in ([0.0, 1.0], [2.0, 3.1], [2.0, 3.0], [1.0, 4.0]):
-    ...     patience.see(torch.tensor(bounds))
-    ...     print(patience.waited, patience.over)
+    ...     patience.record(torch.tensor(bounds))
+    ...     print(patience.waited, patience.exhausted)
     0 False
     0 False
     1 False
@@ -38,15 +45,15 @@ class Patience:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.waited = 0
-        self.reference: Tensor | None = None  # bounds of the rows at the last improvement
+        self.reference: Tensor | None = None
 
     @property
-    def over(self) -> bool:
-        """Whether it is."""
+    def exhausted(self) -> bool:
+        """True once no improvement was seen for ``limit`` evaluations."""
         return 0 < self.limit <= self.waited
 
-    def see(self, bounds: Tensor) -> None:
-        """Take in the bounds of the validation rows, (n,)."""
+    def record(self, bounds: Tensor) -> None:
+        """Compare the bounds of the validation rows, (n,), with those of the last improvement."""
         if not self.limit:
             return
         if self.reference is None or _better(bounds, self.reference):

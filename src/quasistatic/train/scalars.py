@@ -1,4 +1,4 @@
-"""The numbers of a training for TensorBoard, where that is installed."""
+"""Metrics of a training for TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ __all__ = ["Scalars"]
 
 
 class Scalars:
-    """Writes loss and validation bound of each evaluation under ``folder``; ``fit`` calls it as ``on_evaluation``.
+    """Writer of loss and validation bound for TensorBoard.
 
-    A training that goes on after a break hides what it had written beyond its checkpoint.
+    Give it to ``fit`` as ``on_evaluation``. A continued training hides what was written after its checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the event files go.
 
     Raises
     ------
@@ -33,10 +38,10 @@ class Scalars:
         self._writer: SummaryWriter | None = None
         self.folder = folder
 
-    def __call__(self, told: dict[str, Any]) -> None:
+    def __call__(self, metrics: dict[str, Any]) -> None:
         if self._writer is None:
-            self._writer = self._make(str(self.folder), purge_step=told["update"])
+            self._writer = self._make(str(self.folder), purge_step=metrics["update"])
         for name in ("loss_nats", "validation"):
-            if told[name] is not None:
-                self._writer.add_scalar(name, told[name], told["update"])
+            if metrics[name] is not None:
+                self._writer.add_scalar(name, metrics[name], metrics["update"])
         self._writer.flush()

@@ -1,4 +1,4 @@
-"""Where a training batch comes from: rows in memory, or rows that are read when they are asked for."""
+"""Training rows, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from quasistatic.train.ahead import Ahead
 __all__ = ["Augment", "Rows", "Source", "draw_rows"]
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""Draw another version of rows in data units that is as good as they are, such as a mirror image."""
+"""(rows in data units, generator) -> other rows that are as likely, such as mirror images."""
 
 
 class Rows(Protocol):
-    """Rows on disk: an array of numbers reads those rows."""
+    """Rows on disk, read by an array of row numbers."""
 
     shape: Any
 
@@ -28,20 +28,21 @@ class Rows(Protocol):
 
 
 class Source:
-    """Training rows in the model's units, float32, by their numbers.
+    """Training rows in model units, float32, by their numbers.
 
-    What is drawn once and for all is encoded once and for all. Where a transform or an augmentation draws anew, rows
-    stay as they came, and those of one batch are encoded when it is drawn; so are rows that stay on disk.
+    Rows in memory are encoded once, unless the transform or the augmentation is random. Otherwise, and for rows on disk,
+    each batch is encoded when it is drawn.
 
     Parameters
     ----------
     model : DiffusionModel
+        Gives the transform and the device.
     rows : Tensor, or rows on disk
         In data units. A tensor is checked as a whole here, rows on disk when they are read.
     augment : callable, optional
         Applied to a batch before the model's transform.
     prefetch : bool
-        Let :meth:`expect` read rows on disk ahead.
+        Let :meth:`prefetch` read rows on disk ahead.
     """
 
     def __init__(
@@ -62,7 +63,19 @@ class Source:
         return len(self.rows)
 
     def draw(self, index: Tensor, generator: Generator) -> Tensor:
-        """Rows of these numbers, (batch, *event_shape)."""
+        """Return rows by their numbers.
+
+        Parameters
+        ----------
+        index : Tensor of int, shape (batch,)
+            Row numbers.
+        generator : Generator
+            Source of the draws of augmentation and transform.
+
+        Returns
+        -------
+        Tensor, shape (batch, *event_shape), float32
+        """
         if self.encoded is not None:
             return self.encoded.index_select(0, index.to(self.device))
         if isinstance(self.rows, Tensor):
@@ -76,8 +89,16 @@ class Source:
             return self.model.transform(x, generator)[0].float()
         return self.model.encode(x, generator)[0].float()
 
-    def expect(self, generator: Generator, batch_size: int) -> None:
-        """Begin to read the rows that :func:`draw_rows` will draw next from this generator, which is left as it is."""
+    def prefetch(self, generator: Generator, batch_size: int) -> None:
+        """Begin to read the rows of the next batch, if rows are read ahead.
+
+        Parameters
+        ----------
+        generator : Generator
+            The generator that :func:`draw_rows` will use next, which is left as it is.
+        batch_size : int
+            Rows of the batch.
+        """
         if self.ahead is not None:
             state = generator.get_state()
             self.ahead.start(draw_rows(len(self), batch_size, generator))
@@ -88,11 +109,21 @@ class Source:
         return x.pin_memory() if self.device.type == "cuda" else x
 
     def close(self) -> None:
-        """Read no further ahead."""
+        """End the reading ahead."""
         if self.ahead is not None:
             self.ahead.close()
 
 
 def draw_rows(n: int, batch_size: int, generator: Generator) -> Tensor:
-    """Draw the numbers of the rows of a batch, (batch_size,)."""
+    """Draw the row numbers of a batch.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    batch_size : int
+        Rows of the batch.
+    generator : Generator
+        Source of the draws.
+    """
     return torch.randint(n, (batch_size,), generator=generator)

@@ -1,4 +1,4 @@
-"""Checkpoints: all that training needs to go on as if it had never stopped."""
+"""Checkpoints of a training."""
 
 from __future__ import annotations
 
@@ -28,10 +28,41 @@ _SCHEMA: dict[str, Check | Optional] = {
 
 
 class TrainState:
-    """Live weights, optimiser, running mean, step sampler, what patience is left and every random state.
+    """All that a training needs to continue to the same bits.
 
-    ``save`` writes a new folder and then moves a one-line pointer to it, so a kill at any instant leaves the
-    last complete checkpoint in force; ``restore`` falls back to the one before if the newest is damaged.
+    Weights, optimiser, running mean, timestep sampler, patience and every random state. :meth:`save` writes a new folder
+    and then replaces a one-line pointer, so that a kill at any instant leaves the last complete checkpoint in use.
+    :meth:`restore` uses the one before if the newest is damaged.
+
+    Parameters
+    ----------
+    module : Module
+        The kernel that is trained.
+    optimiser : Optimizer
+        Its optimiser.
+    ema : Ema
+        Running mean of its weights.
+    sampler : TimestepSampler or None
+        Draws the timesteps.
+    generator : Generator
+        Source of rows and timesteps.
+    noise : Generator, optional
+        Source of noise, if it is another one.
+    patience : Patience, optional
+        Early stopping.
+
+    Attributes
+    ----------
+    update : int
+        Updates made so far.
+    recent : list of Tensor
+        Losses since the last evaluation.
+    best : float
+        Best validation bound.
+    seconds, cpu_seconds : float
+        Time spent so far; the CPU time is that of all processes.
+    beta : Tensor, shape (T,)
+        The schedule, which may change in the course of a training.
     """
 
     def __init__(
@@ -48,12 +79,12 @@ class TrainState:
         self.sampler, self.generator = sampler, generator
         self.noise = None if noise is generator else noise
         self.patience = patience or Patience(0)
-        self.step = 0
-        self.recent: list[Tensor] = []  # losses since the last evaluation
+        self.update = 0
+        self.recent: list[Tensor] = []
         self.best = -float("inf")
         self.seconds = 0.0
-        self.cpu_seconds = 0.0  # of all processes
-        self.beta = torch.empty(0)  # the schedule, which may have been placed anew since the start
+        self.cpu_seconds = 0.0
+        self.beta = torch.empty(0)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weight.{k}": v for k, v in self.module.state_dict().items()}
@@ -75,24 +106,24 @@ class TrainState:
         return tensors
 
     def save(self, folder: Path) -> None:
-        """Write ``folder/step-N`` and point ``folder/latest.json`` to it; keep the one before."""
-        name = f"step-{self.step:08d}"
+        """Write ``folder/update-N`` and point ``folder/latest.json`` to it; keep the one before."""
+        name = f"update-{self.update:08d}"
         with new_folder(folder / name) as new:
-            told = {
+            record = {
                 "bytes": save_tensors(self._tensors(), new / "state.safetensors"),
-                "update": self.step,
+                "update": self.update,
                 "best": self.best,
                 "seconds": self.seconds,
                 "cpu_seconds": self.cpu_seconds,
                 "ema_updates": self.ema.updates,
                 "waited": self.patience.waited,
             }
-            write_text(new / "state.json", json.dumps(strict(told), indent=1))
+            write_text(new / "state.json", json.dumps(strict(record), indent=1))
         write_text(folder / "latest.json", json.dumps({"folder": name}))
         prune(folder)
 
     def restore(self, folder: Path) -> bool:
-        """Go on from the newest whole checkpoint; False if there is none at all.
+        """Restore the newest whole checkpoint; False if there is none.
 
         Raises
         ------
@@ -103,25 +134,25 @@ class TrainState:
         if not pointer.exists():
             return False
         newest = _named(pointer)
-        names = sorted((p.name for p in folder.glob("step-*") if p.name <= newest), reverse=True)
+        names = sorted((p.name for p in folder.glob("update-*") if p.name <= newest), reverse=True)
         error: InputError | None = None
         for name in names:
             try:
-                told, tensors = read_pair(folder / name, "state", _SCHEMA)
+                record, tensors = read_pair(folder / name, "state", _SCHEMA)
                 require_finite_tensors(_weights_among(tensors), folder / name / "state.safetensors")
             except InputError as damaged:
                 error = error or damaged
                 say(f"{damaged}; trying the checkpoint before it")
                 continue
             try:
-                self._load(told, tensors)
+                self._load(record, tensors)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as misfit:
                 why = " ".join(str(misfit).split())
                 raise InputError(f"{folder / name} is of another model or configuration: {why}") from misfit
             return True
         raise error or InputError(f"{pointer} names {newest}, which is not there")
 
-    def _load(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def _load(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         def under(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
@@ -143,26 +174,26 @@ class TrainState:
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.step, self.ema.updates = told["update"], told["ema_updates"]
-        self.best = -float("inf") if told.get("best") is None else told["best"]
-        self.seconds, self.cpu_seconds = told["seconds"], told["cpu_seconds"]
-        self.patience.waited = told.get("waited") or 0  # not told by older versions
+        self.update, self.ema.updates = record["update"], record["ema_updates"]
+        self.best = -float("inf") if record.get("best") is None else record["best"]
+        self.seconds, self.cpu_seconds = record["seconds"], record["cpu_seconds"]
+        self.patience.waited = record.get("waited") or 0  # not record by older versions
         self.patience.reference = tensors.get("patience.reference")
 
 
 def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
-    """The moment in its weight's memory format: files have but one, and fused AdamW goes through memory, not indices."""
+    """Copy a moment into its weight's memory format, which files do not keep and fused AdamW needs."""
     return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
 
 
 def _weights_among(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights, their running means and what the optimiser knows of them."""
+    """Return the weights, their running means and the optimiser's state."""
     return {k: v for k, v in tensors.items() if k.startswith(("weight.", "ema.", "optimiser."))}
 
 
 def prune(folder: Path) -> None:
-    """Delete all but the checkpoint in force, the one before it, and the best model."""
-    for pointer, names, n in (("latest.json", "step-*", 2), ("best.json", "best-*", 1)):
+    """Delete all checkpoints but the one in use and the one before it, and all models but the best."""
+    for pointer, names, n in (("latest.json", "update-*", 2), ("best.json", "best-*", 1)):
         if (folder / pointer).exists():
             newest = _named(folder / pointer)
             kept = sorted(p.name for p in folder.glob(names) if p.name <= newest)[-n:]
@@ -172,7 +203,7 @@ def prune(folder: Path) -> None:
 
 
 def _named(pointer: Path) -> str:
-    """Name of the folder that a pointer names; one behind all names if the pointer is damaged."""
+    """Read the folder's name from a pointer; if that is damaged, a name that sorts after all others."""
     try:
         return read_json(pointer, {"folder": a_name})["folder"]
     except InputError:

@@ -1,4 +1,4 @@
-"""SIGTERM during a training: a flag that is looked at after each update."""
+"""SIGTERM during a training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["termination"]
 
 @contextmanager
 def termination() -> Iterator[Callable[[], bool]]:
-    """Take SIGTERM within the block, and tell whether it has come; a second one ends the block at once.
+    """Catch SIGTERM within the block, and yield a function that returns whether it came.
 
-    Batch systems send it some seconds before they kill. Outside the main thread, where signals cannot be taken, and where
-    SIGTERM is ignored, nothing changes.
+    A second signal raises :class:`~quasistatic.errors.Terminated` at once. Batch systems send SIGTERM some seconds before
+    they kill a process. Outside the main thread, and where SIGTERM is ignored, nothing changes.
     """
     came = False
 

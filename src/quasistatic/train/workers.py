@@ -1,4 +1,4 @@
-"""The processes of one training: one alone, or those that ``torchrun`` started."""
+"""The processes of one training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ __all__ = ["Workers", "workers"]
 
 @dataclass(frozen=True)
 class Workers:
-    """Place of this process among all that train the same model."""
+    """One process among all that train the same model.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process.
+    world : int
+        Number of processes.
+    """
 
     rank: int = 0
     world: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and shows progress."""
+        """True for the process that writes files and shows progress."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Average gradients over processes."""
+        """Wrap a module so that its gradients are averaged over processes."""
         if self.world == 1:
             return module
         # no buffer changes in training, and those of an exact Gaussian base are many times the weights
@@ -35,20 +43,20 @@ class Workers:
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
         return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True, **{name: False})  # type: ignore[arg-type]
 
-    def alone(self, wrapped: nn.Module) -> AbstractContextManager[None]:
-        """Within the block, gradients are added up here and not yet averaged over processes."""
+    def without_averaging(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Add up gradients in this process only, within the block."""
         return wrapped.no_sync() if isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
 
-    def pieced(self, rows: torch.Tensor) -> torch.Tensor:
-        """Put rows together of which each process has filled in its own, and left the others zero."""
+    def merged(self, rows: torch.Tensor) -> torch.Tensor:
+        """Merge rows of which each process has computed its own and left the others zero."""
         if self.world > 1:
-            shared = _where_processes_talk(rows)
+            shared = _on_backend(rows)
             distributed.all_reduce(shared)  # adding zeros is exact
             rows = shared.to(rows.device)
         return rows
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """Put the global batch's values together again, in its order, on every process."""
+        """Gather the values of the global batch, in its order, on every process."""
         if self.world == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.world)]
@@ -56,15 +64,15 @@ class Workers:
         return torch.stack(parts, 1).flatten(0, 1)
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
+        """Return whether the flag is true in any process."""
         if self.world == 1:
             return here
-        flag = _where_processes_talk(torch.tensor(float(here)))
+        flag = _on_backend(torch.tensor(float(here)))
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag.item())
 
     def total(self, here: float) -> float:
-        """Sum of a number over all processes."""
+        """Return the sum of a number over all processes."""
         if self.world == 1:
             return here
         number = torch.tensor(here, dtype=torch.float64)
@@ -74,23 +82,25 @@ class Workers:
         return number.item()
 
     def wait(self) -> None:
-        """Meet all other processes here."""
+        """Wait for all other processes."""
         if self.world > 1:
             distributed.barrier()
 
 
-def _where_processes_talk(values: torch.Tensor) -> torch.Tensor:
+def _on_backend(values: torch.Tensor) -> torch.Tensor:
     return values.cuda() if distributed.get_backend() == "nccl" else values.cpu()
 
 
 @contextmanager
 def workers(device: torch.device | str = "cpu") -> Iterator[Workers]:
-    """Join the group that is there, or that ``torchrun`` describes in the environment; alone without one.
+    """Join the processes that ``torchrun`` started, if any.
+
+    A process group that exists is used. Otherwise one is made from the environment, for the block.
 
     Parameters
     ----------
     device : torch.device or str
-        Where the model is, which decides what the processes talk through.
+        Where the model is. The backend is nccl on CUDA and gloo elsewhere.
     """
     device = torch.device(device)
     started_here = not (distributed.is_available() and distributed.is_initialized())

@@ -1,0 +1,40 @@
+"""What a kernel needs to know of its network."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from torch import nn
+
+__all__ = ["Clock", "Network", "clock_of", "fixed_n_steps"]
+
+Clock = Literal["log_snr", "step"]
+
+
+class Network(nn.Module):
+    """Base class of the library's networks.
+
+    A network is called as ``network(x_t, time)`` with one time for each row, and returns (batch, n_out).
+
+    Attributes
+    ----------
+    clock : {"log_snr", "step"}
+        Which time it takes: the log signal-to-noise ratio of the step, for networks that serve every T, or the number of
+        the step.
+    n_steps : int or None
+        T, if the network has parameters for each step.
+    """
+
+    clock: Clock = "log_snr"
+    n_steps: int | None = None
+
+
+def clock_of(network: nn.Module) -> Clock:
+    """Return the time that a network takes; a module without the attribute ``clock`` takes the log-SNR."""
+    return cast(Clock, network.clock) if hasattr(network, "clock") else "log_snr"
+
+
+def fixed_n_steps(network: nn.Module) -> int | None:
+    """Return the T that a network, or a part of it, has parameters for; None if it serves every T."""
+    held = (vars(module).get("n_steps") for module in network.modules())
+    return next((n_steps for n_steps in held if n_steps is not None), None)
