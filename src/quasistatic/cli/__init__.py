@@ -123,10 +123,6 @@ class Train:
             if self.recipe != "table":
                 raise InputError(f"recipe {self.recipe} has columns of one kind; --types goes with the table recipe")
             settings["types"] = self.types
-        if self.recipe == "table":
-            _tell_columns(settings)
-        if self.recipe == "images":
-            _tell_pictures(settings, self.preset)
         folder = self.out or Path("runs") / self.recipe
         budget = _seconds(self.time_budget)
         from quasistatic.runs.run import best_line, read_best, read_metrics, train_run
@@ -136,7 +132,7 @@ class Train:
         engine = Engine(self.device, self.compile, self.micro_batch)
         told = train_run(
             self.recipe, folder, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget, engine=engine,
-            tensorboard=self.tensorboard,
+            tensorboard=self.tensorboard, announce=_progress,
         )  # fmt: skip
         top = best_line(folder)
         null = told.get("validation_null")
@@ -292,14 +288,15 @@ class Score:
     def run(self) -> dict[str, Any]:
         from quasistatic.estimate import unit_divisor
         from quasistatic.runs.run import open_run, sentences
-        from quasistatic.runs.table_files import check_files, score_file
-        from quasistatic.runs.tables import averaged
+        from quasistatic.runs.table_files import TableFile, score_file
+        from quasistatic.runs.tables import ensemble_of
 
         with sentences():  # the unit may not be one
             unit_divisor(self.unit, (1,))
-        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
+        run, file = open_run(self.run_folder), TableFile(self.data, self.out)
+        ensemble = ensemble_of(run, file.require_columns)
         _progress(f"scoring {self.data}")
-        return score_file(density, self.data, self.out, self.unit)
+        return score_file(ensemble, file, self.unit)
 
     def tell(self, answer: dict[str, Any]) -> None:
         from quasistatic.reporting.text import format_estimate
@@ -337,15 +334,16 @@ class Impute:
         whole_number("--draws", self.draws, 1)
         whole_number("--seed", self.seed, 0, 2**31 - 1)
         from quasistatic.runs.run import open_run
-        from quasistatic.runs.table_files import check_files, impute_file
-        from quasistatic.runs.tables import averaged
+        from quasistatic.runs.table_files import TableFile, impute_file
+        from quasistatic.runs.tables import ensemble_of
 
-        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
-        _progress(f"filling the gaps of {self.data}")
-        return impute_file(density, self.data, self.out, self.draws, self.seed)
+        run, file = open_run(self.run_folder), TableFile(self.data, self.out)
+        ensemble = ensemble_of(run, file.require_columns)
+        _progress(f"filling the missing entries of {self.data}")
+        return impute_file(ensemble, file, self.draws, self.seed)
 
     def tell(self, answer: dict[str, Any]) -> None:
-        print(f"{answer['holes']} gaps filled in {answer['file']}; their draws are in {answer['draws']}")
+        print(f"{answer['missing']} missing entries filled in {answer['file']}; their draws are in {answer['draws']}")
         if answer.get("least_effective_particles", 10.0) < 5.0:
             print(f"careful: some rows rest on {answer['least_effective_particles']:.1f} effective particles")
 
@@ -426,28 +424,6 @@ COMMANDS: dict[str, Any] = {
     "report": Report,
     "reproduce": Reproduce,
 }
-
-
-def _tell_columns(settings: dict[str, Any]) -> None:
-    """Say what the columns of a table are taken for, before hours are spent on it."""
-    from quasistatic.recipes.table import Table
-    from quasistatic.runs.settings import make_recipe
-    from quasistatic.tables.columns import told
-
-    recipe = make_recipe("table", settings)
-    assert isinstance(recipe, Table)
-    _progress(told(recipe.columns()))
-
-
-def _tell_pictures(settings: dict[str, Any], preset: str | None) -> None:
-    """Say what becomes of pictures that are not taken as they are."""
-    from quasistatic.recipes.own_images import OwnImages
-    from quasistatic.runs.settings import make_recipe
-
-    recipe = make_recipe("images", settings, preset=preset)
-    assert isinstance(recipe, OwnImages)
-    if note := recipe.note():
-        _progress(note)
 
 
 def _known(value: float | None) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from quasistatic.errors import InputError
 from quasistatic.io.array_files import open_array
 from quasistatic.io.pixels import Header, read_header, read_pixels
-from quasistatic.io.tables import split_rows
+from quasistatic.io.splits import split_rows
 
 __all__ = ["Images", "image_files", "open_images"]
 
@@ -71,7 +71,7 @@ class Images:
         return self.read(np.atleast_1d(rows)).reshape(np.shape(rows) + self.event_shape)
 
     def split(self, seed: int, validation: float = 0.1, test: float = 0.1) -> tuple[Images, Images, Images]:
-        """Part the images by :func:`quasistatic.io.tables.split_rows` into train, validation and test."""
+        """Part the images by :func:`quasistatic.io.splits.split_rows` into train, validation and test."""
         parts = split_rows(len(self), seed, validation, test)
         train, middle, last = (replace(self, rows=self.rows[part]) for part in parts)
         return train, middle, last

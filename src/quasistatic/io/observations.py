@@ -15,7 +15,7 @@ from quasistatic.errors import InputError
 from quasistatic.io.array_files import open_array
 from quasistatic.io.image_folders import ENDINGS, open_images
 from quasistatic.io.pixels import read_pixels
-from quasistatic.io.tables import _layout, _load_text
+from quasistatic.io.text_tables import layout_of, read_numbers
 from quasistatic.storage.files import regular_file
 
 __all__ = ["Observed", "read_mask", "read_observed"]
@@ -67,7 +67,7 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int], background
         _require_shape(found.shape, tuple(event), path)
         x = found.read()
     elif ending in _TEXT:
-        x = _load_text(path, _layout(path))
+        x = read_numbers(path, layout_of(path))
     else:
         raise InputError(f"{path} must be a folder of images or end in {', '.join(('.npy', '.npz', *_TEXT, *ENDINGS))}")
     pictures = path.is_dir() or ending in ENDINGS

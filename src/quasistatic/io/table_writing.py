@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from quasistatic.errors import InputError
+from quasistatic.io.cells import is_missing
 
-__all__ = ["ENDINGS", "is_missing", "writing_table"]
+__all__ = ["ENDINGS", "writing_table"]
 
 ENDINGS = (".csv", ".parquet")
 Rows = Iterable[Sequence[Any]]
@@ -78,11 +78,6 @@ def _parquet(file: BinaryIO, names: Sequence[str], types: Sequence[type]) -> Ite
 
     with parquet.ParquetWriter(file, schema) as writer:
         yield write
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is None or nan."""
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _of_type(cell: Any, kind: type) -> Any:

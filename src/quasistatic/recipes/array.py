@@ -10,7 +10,9 @@ from torch import Generator
 
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.io.tables import column_names, read_array, require_binary, split_rows
+from quasistatic.io.splits import split_rows
+from quasistatic.io.table_checks import require_binary
+from quasistatic.io.tables import column_names, read_array
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.recipes.base import Recipe, Splits

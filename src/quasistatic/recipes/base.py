@@ -107,6 +107,14 @@ class Recipe(ABC):
     def build(self, splits: Splits) -> DiffusionModel:
         """Make the untrained model; random starts come from torch's global generator."""
 
+    def training(self, splits: Splits) -> TrainConfig:
+        """Return the settings of the training loop for this data."""
+        return self.train
+
+    def note(self) -> str | None:
+        """Return what to print about the data before training, or None."""
+        return None
+
     def augment(self, splits: Splits) -> Augment | None:
         """Draw other versions of training rows that are as good as they are; None for rows as they are."""
         return None

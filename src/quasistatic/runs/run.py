@@ -137,11 +137,13 @@ def train_run(
     time_budget: float = math.inf,
     engine: Engine | None = None,
     tensorboard: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train a recipe into a folder, or go on with what the same call began there, on whatever device.
 
     After ``time_budget`` seconds of training it stops at a checkpoint, and the answer says ``stopped_at``. With
-    ``tensorboard`` the numbers of its log go to ``folder/tensorboard``, too.
+    ``tensorboard`` the numbers of its log go to ``folder/tensorboard``, too. ``announce`` is called with the recipe's note
+    on its data, if there is one, before training.
 
     Raises
     ------
@@ -151,6 +153,8 @@ def train_run(
     whole_number("seed", seed, 0)
     real_number("time_budget", time_budget, above=0.0, infinite=True)
     recipe = make_recipe(name, settings or {}, preset=preset)
+    if announce is not None and (note := recipe.note()):
+        announce(note)
     scalars = Scalars(folder / "tensorboard") if tensorboard else None
     engine = engine or Engine()
     device = find_device(engine.device)
@@ -165,13 +169,14 @@ def train_run(
             return read_json(done, _FINISHED)
         with sentences(), torch.random.fork_rng(devices=[]):
             splits = recipe.splits(seed)
+            training = recipe.training(splits)
             torch.manual_seed(seed)
             model = recipe.build(splits).to(device)
         team.wait()  # all have looked: from here on there is a configuration to find
         if team.first:
             _claim(folder, config)
         model = fit(
-            model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
+            model, splits.train if splits.source is None else splits.source, splits.validation, training,
             folder=folder, seed=seed, unit=recipe.unit, quiet=quiet,
             augment=recipe.augment(splits), engine=engine, time_budget=time_budget,
             on_evaluation=_look(recipe, model, splits, folder, quiet, scalars) if team.first else None,
@@ -179,10 +184,9 @@ def train_run(
         )  # fmt: skip
         trained = time.perf_counter()
         last = read_metrics(folder)[-1]
-        patience = recipe.train.patience
-        tired = 0 < patience <= (last.get("waited") or 0)
-        if (step := last["update"]) < recipe.train.n_updates and not tired:
-            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": recipe.train.n_updates}
+        tired = 0 < training.patience <= (last.get("waited") or 0)
+        if (step := last["update"]) < training.n_updates and not tired:
+            return {"recipe": name, "seed": seed, "stopped_at": step, "steps": training.n_updates}
         # a run that was stopped right here has placed its steps already, and once more would move them
         if read_best(folder) != FINISHED:
             placed = recipe.place_steps(model, splits, seeded(seed + 3))

@@ -1,0 +1,90 @@
+"""Tables in memory: arrays, lists and data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+from torch import Generator
+
+from quasistatic.checks import instance_of
+from quasistatic.errors import InputError
+from quasistatic.io.cells import is_text
+from quasistatic.tables.columns import column_name
+
+__all__ = ["TableInput", "generator_from", "kinds_by_name"]
+
+
+class TableInput(BaseEstimator):
+    """Base of an estimator that takes tables."""
+
+    def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
+        """Return the columns of a table and their names, checked by scikit-learn."""
+        if hasattr(X, "columns") and hasattr(X, "__getitem__"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            names = [str(name) for name in X.columns]
+            cells = [np.asarray(X[name]) for name in X.columns]
+            if not len(cells) or not len(cells[0]):
+                raise InputError("the table is empty: give at least one row and one column")
+            return [c if c.dtype.kind in "biuf" else c.astype(object) for c in cells], names
+        if _has_text(X):
+            array = np.asarray(X, dtype=object)
+            validate_data(self, array, reset=reset, dtype=None, ensure_all_finite=False)
+        else:
+            array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        return list(array.T), [f"column {i}" for i in range(array.shape[1])]
+
+
+def kinds_by_name(types: Any, names: Sequence[str]) -> dict[str, str]:
+    """Return the given kinds of columns by name.
+
+    Parameters
+    ----------
+    types : mapping, sequence or None
+        From names or numbers of columns to kinds; or a kind for each column.
+    names : sequence of str
+        Of all columns.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, or a sequence has another length.
+    """
+    if types is None:
+        return {}
+    if not hasattr(types, "items"):
+        instance_of("types", types, (list, tuple), "a dictionary from columns to kinds, or a list of kinds")
+        if len(types) != len(names):
+            raise InputError(f"types must have a kind for each of {len(names)} columns, got {len(types)}")
+        return dict(zip(names, types, strict=True))
+    kinds = {}
+    for key, kind in types.items():
+        name = column_name(key, names)
+        if name not in names:
+            raise InputError(f"types names the column {key!r}, but the table has {', '.join(names)}")
+        kinds[name] = kind
+    return kinds
+
+
+def generator_from(random_state: Any) -> Generator:
+    """Return a torch generator seeded by a random state of scikit-learn."""
+    return Generator().manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
+
+
+def _has_text(X: Any) -> bool:
+    """Return True if an array or list holds text among its cells."""
+    if isinstance(X, np.ndarray):
+        if X.dtype.kind not in "OUS":
+            return False
+    elif hasattr(X, "toarray") or hasattr(X, "__array_namespace__"):
+        return False
+    try:
+        array = np.asarray(X, dtype=object)
+    except (TypeError, ValueError):
+        return False
+    return array.ndim == 2 and any(is_text(cell) and cell != "" for cell in array.flat)

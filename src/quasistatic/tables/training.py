@@ -1,0 +1,96 @@
+"""Training of the density of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quasistatic.model import DiffusionModel
+from quasistatic.streams import say
+from quasistatic.tables.build import build_member
+from quasistatic.tables.coding import coded_columns
+from quasistatic.tables.columns import Column
+from quasistatic.tables.ensemble import DensityEnsemble
+from quasistatic.tables.preconditioner import TablePreconditioner, fit_preconditioner
+from quasistatic.tables.settings import TableSettings
+from quasistatic.train import fit
+
+__all__ = ["fit_ensemble", "untrained_member"]
+
+
+def untrained_member(train: Tensor, columns: Sequence[Column], settings: TableSettings, *, seed: int = 0) -> DiffusionModel:
+    """Fit the preconditioner, and build the untrained diffusion model behind it.
+
+    Parameters
+    ----------
+    train : Tensor, shape (n, d)
+        Coded rows.
+    columns : sequence of Column
+        Columns of the table.
+    settings : TableSettings
+    seed : int
+        Of the preconditioner. The network starts from torch's global generator.
+    """
+    coded = coded_columns(columns)
+    preconditioner = fit_preconditioner(train, coded, settings.marginals, seed=seed)
+    return build_member(preconditioner, coded, settings.plan(len(train), len(coded)).shape)
+
+
+def fit_ensemble(
+    columns: Sequence[Column],
+    train: Tensor,
+    validation: Tensor,
+    settings: TableSettings,
+    *,
+    seed: int = 0,
+    first: DiffusionModel | None = None,
+    folder: Path | None = None,
+    quiet: bool = False,
+    time_budget: float = math.inf,
+) -> DensityEnsemble:
+    """Train the members, and average them with baselines.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    train, validation : Tensor, shape (n, d)
+        Coded rows.
+    settings : TableSettings
+    seed : int
+        Member k starts from seed + k.
+    first : DiffusionModel, optional
+        The first member, where it is trained already.
+    folder : Path, optional
+        Folder with a run folder for each member. The same call goes on with what is there.
+    quiet : bool
+        Show no progress.
+    time_budget : float
+        Seconds of training for each member.
+    """
+    train = train[~train.isnan().all(1)]
+    coded = coded_columns(columns)
+    plan = settings.plan(len(train), len(coded))
+    if first is None:
+        preconditioner = fit_preconditioner(train, coded, settings.marginals, seed=seed)
+    else:
+        assert isinstance(first.transform, TablePreconditioner)
+        preconditioner = first.transform
+    members = [] if first is None else [first]
+    for k in range(len(members), plan.n_members):
+        home = None if folder is None else folder / str(k)
+        if not quiet and not (home is not None and (home / "checkpoint" / "finished.json").exists()):
+            say(f"training member {k + 1} of {plan.n_members}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + k)
+            model = build_member(preconditioner, coded, plan.shape)
+        members.append(
+            fit(model, train, validation, plan.train, folder=home, seed=seed + k, quiet=quiet, time_budget=time_budget)
+        )
+    return DensityEnsemble.average(
+        columns, members, preconditioner, train, validation, seed=seed, baselines=settings.average,
+        n_trajectories=settings.n_trajectories,
+    )  # fmt: skip
