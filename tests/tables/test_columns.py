@@ -38,10 +38,10 @@ def test_a_range_may_be_said_beyond_what_was_seen() -> None:
     assert infer(np.array([5.0, 9.0]), "x", "integer:-10..100").values == (-10.0, 100.0)
     for kind, sentence in (
         ("ordinal:0..8", "is given the range 0 to 8, but holds 9"),
-        ("integer:6..20", "said to hold 6 to 20, but holds 5"),
-        ("ordinal:8..0", "may say a range as in"),
-        ("numeric:0..9", "may say a range as in"),
-        ("ordinal:0-9", "may say a range as in"),
+        ("integer:6..20", "is given the range 6 to 20, but holds 5"),
+        ("ordinal:8..0", "may have a range as in"),
+        ("numeric:0..9", "may have a range as in"),
+        ("ordinal:0-9", "may have a range as in"),
         ("levels:0..9", "must be one of"),
         ("ordinal:0..99", "has 100 levels, but may have 64"),
     ):

@@ -140,7 +140,8 @@ class DensityEnsemble(nn.Module):
         return made
 
     def __repr__(self) -> str:
-        return f"DensityEnsemble({len(self.members)} members and {len(self.baselines)} baselines of {len(self.columns)} columns)"
+        parts = f"{len(self.members)} members and {len(self.baselines)} baselines"
+        return f"DensityEnsemble({parts} of {len(self.columns)} columns)"
 
     @property
     def models(self) -> list[DiffusionModel]:
