@@ -6,19 +6,27 @@ import csv
 import math
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from sklearn.base import clone
 
 import small
 from little_tables import fitted_normal, untrained
+from quasistatic.cli import main
 from quasistatic.errors import InputError
+from quasistatic.estimator import DiffusionDensity
+from quasistatic.io import tables
+from quasistatic.io.cells import Cells
 from quasistatic.io.tables import read_cells, read_cells_in_parts
 from quasistatic.plots import rank_test
 from quasistatic.recipes.table import Table, hidden_ranks, negative_conditional_log_prob
+from quasistatic.runs import table_files
 from quasistatic.runs.run import evaluate_run, open_run
 from quasistatic.runs.settings import make_recipe
 from quasistatic.runs.table_files import TableFile, impute_file, score_file
@@ -229,3 +237,52 @@ def test_without_pyarrow_a_parquet_file_is_refused_in_a_sentence(monkeypatch: py
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match="where pyarrow is installed"):
         read_cells(tmp_path / "x.parquet")
+
+
+# ------------------------------------------------------------------------------------- one parse, and a run's estimator
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are parsed from their first row on."""
+    names: list[str] = []
+    real = tables.read_cells_in_parts
+
+    def count(path: Path, rows: int = 10_000) -> Iterator[Cells]:
+        names.append(Path(path).name)
+        return real(path, rows)
+
+    for module in (tables, table_files):
+        monkeypatch.setattr(module, "read_cells_in_parts", count)
+    return names
+
+
+def test_a_file_is_parsed_once_by_each_command(tmp_path: Path, parsed: list[str]) -> None:
+    data, run = str(small.mixed_table(tmp_path / "t.csv")), str(tmp_path / "run")
+    new = str(small.mixed_table(tmp_path / "new.csv", n=30, seed=1))
+    main(["train", "table", "--data", data, "--out", run, *small.words("table")])
+    assert parsed == ["t.csv"]
+    parsed.clear()
+    main(["score", run, "--data", new, "--out", str(tmp_path / "s.csv")])
+    assert sorted(parsed) == ["new.csv", "t.csv"]  # the training rows choose the weights of the average, once
+    for command, out in (("score", "s.csv"), ("impute", "f.csv")):
+        parsed.clear()
+        main([command, run, "--data", new, "--out", str(tmp_path / out)])
+        assert parsed == ["new.csv"]
+    assert len(rows_of(tmp_path / "s.csv")) == len(rows_of(tmp_path / "f.csv")) == 30
+
+
+def test_the_estimator_of_a_run_is_cloned_and_fitted_again(tmp_path: Path) -> None:
+    data, run = small.mixed_table(tmp_path / "t.csv"), str(tmp_path / "run")
+    types = ["--types", "rings=integer,sex=categorical"]
+    main(["train", "table", "--data", str(data), "--out", run, *types, *small.words("table")])
+    main(["score", run, "--data", str(data), "--out", str(tmp_path / "s.csv")])
+    loaded = DiffusionDensity.load(tmp_path / "run" / "estimator")
+    assert loaded.get_params()["types"] == {"rings": "integer", "sex": "categorical"}
+    frame = pd.read_csv(data, na_values="?")
+    scores = [float(row["log_density_nats"]) for row in rows_of(tmp_path / "s.csv")]
+    np.testing.assert_allclose(loaded.score_samples(frame), scores, rtol=1e-7)
+    again = clone(loaded).fit(frame)
+    assert [column.kind for column in again.columns_] == ["categorical", "numeric", "integer", "constant"]
+    assert np.isfinite(again.score_samples(frame)).all()
+    assert len(again.members_) == small.SMALL["table"]["members"]

@@ -43,7 +43,7 @@ def test_a_range_may_be_said_beyond_what_was_seen() -> None:
         ("numeric:0..9", "may have a range as in"),
         ("ordinal:0-9", "may have a range as in"),
         ("levels:0..9", "must be one of"),
-        ("ordinal:0..99", "has 100 levels, but may have 64"),
+        ("ordinal:0..99", "has 100 levels, but the most is 64"),
     ):
         with pytest.raises(InputError, match=sentence):
             infer(np.array([5.0, 9.0]), "x", kind)

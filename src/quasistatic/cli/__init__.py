@@ -540,12 +540,23 @@ def _parse(words: list[str]) -> Any:
             )  # fmt: skip
     except SystemExit as end:
         if not end.code:
+            _print_settings(words)
             raise
         lines = [line.strip(" │┃|") for line in re.sub(r"\x1b\[[0-9;]*m", "", complaint.getvalue()).splitlines()]
         ends = [i for i, line in enumerate(lines) if i and not line.strip("─━╰╯┗┛-")]
         said = " ".join(lines[1 : min(ends, default=len(lines))]).strip(" .") or "the command is not understood"
         known = next((f" {word}" for word in words[:1] if word in COMMANDS), "")
         _fail(f"{' '.join(said.split())}; see quasistatic{known} --help")
+
+
+def _print_settings(words: list[str]) -> None:
+    """Print the settings of the recipe, in the help of ``train RECIPE``."""
+    from quasistatic.recipes.catalogue import CATALOGUE
+
+    if words[:1] == ["train"] and (named := [word for word in words[1:2] if word in CATALOGUE]):
+        from quasistatic.runs.settings import settings_help
+
+        print(settings_help(named[0]))
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -111,6 +111,10 @@ class Recipe(ABC):
         """Return the settings of the training loop for this data."""
         return self.train
 
+    def settings_note(self) -> str | None:
+        """Return what to print about the settings in the help of the command, or None."""
+        return None
+
     def note(self) -> str | None:
         """Return what to print about the data before training, or None."""
         return None

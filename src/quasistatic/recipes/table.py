@@ -21,6 +21,7 @@ from quasistatic.io.splits import MIN_ROWS, split_rows
 from quasistatic.io.tables import read_cells
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.reporting.text import text_table
 from quasistatic.storage.files import digest_of
 from quasistatic.tables.coding import (
     coded_columns,
@@ -35,7 +36,7 @@ from quasistatic.tables.columns import Column, describe_columns
 from quasistatic.tables.ensemble import DensityEnsemble
 from quasistatic.tables.inference import infer
 from quasistatic.tables.kinds import KINDS
-from quasistatic.tables.settings import DEFAULTS, TableSettings
+from quasistatic.tables.settings import DEFAULTS, TableSettings, plans_by_size
 from quasistatic.tables.training import fit_ensemble, untrained_member
 from quasistatic.train import TrainConfig
 
@@ -166,6 +167,10 @@ class Table(Recipe):
     def columns(self) -> list[Column]:
         """Return the columns of the file."""
         return self._file_columns
+
+    def settings_note(self) -> str:
+        rows = plans_by_size()
+        return "null, and 0 in train, is chosen by the size of the training table:\n" + text_table(rows, list(rows[0]))
 
     def note(self) -> str:
         return describe_columns(self.columns())

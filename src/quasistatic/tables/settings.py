@@ -6,16 +6,18 @@ The command and the estimator take their defaults from :class:`TableSettings`, a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 from quasistatic.tables.build import Shape
 from quasistatic.train import TrainConfig
 
-__all__ = ["DEFAULTS", "FEW_ROWS", "MANY_COLUMNS", "TablePlan", "TableSettings"]
+__all__ = ["DEFAULTS", "FEW_ROWS", "MANY_COLUMNS", "TablePlan", "TableSettings", "plans_by_size"]
 
 FEW_ROWS, MANY_COLUMNS = 2000, 32  # fewer rows make a small table, more columns a wide one
 MOST_COLUMNS_OF_LARGE = 16  # a table of many rows needs no simple kernel up to here
+PLANE = 2  # columns whose full covariance costs nothing
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class TableSettings:
 
     def _shape(self, n_rows: int, n_columns: int) -> Shape:
         """Return the size of the network; few rows, or many columns, need simple kernels."""
-        large, plane = n_rows >= FEW_ROWS and n_columns <= MOST_COLUMNS_OF_LARGE, n_columns <= 2
+        large, plane = n_rows >= FEW_ROWS and n_columns <= MOST_COLUMNS_OF_LARGE, n_columns <= PLANE
         m = ((16 if plane else 4) if large else 1) if self.n_components is None else self.n_components
         # a kernel of several components needs fewer steps
         few_steps = 10 if plane and m > 4 else 30
@@ -149,3 +151,19 @@ class TableSettings:
 
 
 DEFAULTS = TableSettings()
+
+
+def plans_by_size() -> list[dict[str, Any]]:
+    """List what the default settings choose for tables of each size, a record a size."""
+    rows = {f"below {FEW_ROWS}": FEW_ROWS - 1, f"{FEW_ROWS} or more": FEW_ROWS}
+    edges = (1, PLANE + 1, MOST_COLUMNS_OF_LARGE + 1, MANY_COLUMNS + 1)
+    columns = {f"{low} to {high - 1}": low for low, high in itertools.pairwise(edges)} | {f"above {MANY_COLUMNS}": edges[-1]}
+    records = []
+    for (n_name, n), (d_name, d) in itertools.product(rows.items(), columns.items()):
+        plan = DEFAULTS.plan(n, d)
+        records.append({
+            "rows": n_name, "columns": d_name, "members": plan.n_members, "train.n_updates": plan.train.n_updates,
+            "train.evaluate_every": plan.train.evaluate_every, "n_steps": plan.shape.n_steps,
+            "n_components": plan.shape.n_components, "dropout": plan.shape.dropout,
+        })  # fmt: skip
+    return records
