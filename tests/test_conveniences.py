@@ -161,7 +161,7 @@ def test_whatever_was_saved_is_opened(model: qs.DiffusionModel, tmp_path: Path) 
     table = quick(dropout=0.2, patience=7).fit(mixed_table(60))
     seen = qs.GaussianMeasurement(torch.tensor([0.0, 0.5]), std=0.4)
     posterior = model.posterior(seen, 50, generator=Generator().manual_seed(0))
-    for name, saved in (("model", model), ("table", table), ("posterior", posterior)):
+    for name, saved in (("model", model), ("table", table), ("ensemble", table.ensemble_), ("posterior", posterior)):
         saved.save(tmp_path / name)  # type: ignore[attr-defined]
         again = qs.load(tmp_path / name)
         assert type(again) is type(saved)

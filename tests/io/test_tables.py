@@ -342,5 +342,5 @@ def test_bad_splits_are_refused():
         split_rows(100, 0, validation=float("nan"))
     with pytest.raises(InputError, match=r"10 rows with fractions 0\.5 and 0\.5 held out leave no row"):
         split_rows(10, 0, validation=0.5, test=0.5)
-    with pytest.raises(InputError, match="seed must be an integer of at least 0, got -1"):
+    with pytest.raises(InputError, match="seed must be at least 0, got -1"):
         split_rows(10, -1)

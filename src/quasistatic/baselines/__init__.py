@@ -1,8 +1,8 @@
-"""Models to be compared with: each answers with log densities per example, in nats and data units.
+"""Baselines: densities to compare a diffusion model with, in nats and data units.
 
-``GaussianMixtureBaseline``          for vectors: a mixture after the diffusion's own change of variables
-``MCGSM``                            for textures: every pixel given those before it, a normalised joint density
-``parzen_log_prob``, ``choose_sd``   the Parzen window of older papers: a density of a model's samples, not of the model
+``GaussianMixtureBaseline``          for vectors: a mixture after the diffusion model's change of variables
+``MCGSM``                            for textures: each pixel given the pixels before it
+``parzen_log_prob``, ``choose_sd``   the Parzen window of older papers: a density of a model's samples
 """
 
 from quasistatic.baselines.gaussian_mixture import GaussianMixtureBaseline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
 
 __all__ = ["MIN_ROWS", "split_rows"]
@@ -15,7 +16,7 @@ MIN_ROWS = 10  # so that ten per cent is at least one row
 def split_rows(
     n: int, seed: int, validation: float = 0.1, test: float = 0.1
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Part the rows 0 to n-1 at random into train, validation and test.
+    """Split the rows 0 to n-1 at random into train, validation and test.
 
     The order is ``numpy.random.default_rng(seed).permutation(n)``: train first, then validation, then test.
 
@@ -47,8 +48,7 @@ def split_rows(
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0.0 <= fraction < 1.0:
             raise InputError(f"the {name} fraction must be at least 0 and below 1, got {fraction}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
+    whole_number("seed", seed, 0)
     n_validation, n_test = (max(1, round(n * f)) if f > 0.0 else 0 for f in (validation, test))
     n_train = n - n_validation - n_test
     if n_train < 1:

@@ -1,4 +1,4 @@
-"""Tables written some rows at a time, as text or Parquet, that are there whole or not at all."""
+"""Tables written in parts, as text or Parquet; no half-written file remains."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ Rows = Iterable[Sequence[Any]]
 
 @contextmanager
 def writing_table(path: Path, names: Sequence[str], types: Sequence[type]) -> Iterator[Callable[[Rows], None]]:
-    r"""Open a table for writing; what it gives takes rows of cells, None or nan where missing, as often as wanted.
+    r"""Open a table for writing, as a function that writes some more rows of cells.
+
+    Missing cells are None or nan.
 
     Parameters
     ----------
     path : Path
         A .csv or .parquet file.
     names : sequence of str
+        Of the columns.
     types : sequence of {int, float, str}
-        Of the cells of each column; text files keep what they are given, and have no types.
+        Of the cells of each column, in a Parquet file.
+
+    Raises
+    ------
+    InputError
+        If the ending is unknown, pyarrow is missing, or the file cannot be written.
 
     Examples
     --------
@@ -87,7 +95,7 @@ def _of_type(cell: Any, kind: type) -> Any:
 
 
 def _spelled(cell: Any) -> str:
-    """Text that reads back as the same number; whole numbers without a point."""
+    """Return text that reads back as the same number; whole numbers without a point."""
     if is_missing(cell):
         return ""
     if isinstance(cell, float | np.floating):

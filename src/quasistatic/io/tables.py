@@ -75,7 +75,7 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[np.float64]:
         require_room(path, 6.0)
         raw = read_numbers(path, layout)
     require_table(raw.shape, raw.dtype, path.name)
-    # Longer floats may overflow here; the infinity is then reported with its place.
+    # longer floats may overflow here; the infinity is then reported with its place
     with np.errstate(over="ignore"):
         table = np.ascontiguousarray(raw, dtype=np.float64)
     require_finite(table, layout.names if layout else [], path.name)
@@ -83,7 +83,7 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[np.float64]:
 
 
 def column_names(path: str | os.PathLike[str], d: int) -> list[str]:
-    """Names of the ``d`` columns of a table file: its header, or ``column 1`` to ``column d``.
+    """Return the names of the columns of a table file, or ``column 1`` to ``column d``.
 
     Parameters
     ----------
@@ -120,10 +120,14 @@ def column_names(path: str | os.PathLike[str], d: int) -> list[str]:
 
 
 def read_cells(path: str | os.PathLike[str]) -> Cells:
-    r"""Read a whole table whose columns may be of any kind and whose cells may be missing.
+    r"""Read a whole table with columns of any kind and missing cells.
 
     Besides the files of :func:`read_array`, ``.parquet`` is read where pyarrow is installed. In text, a cell that is
     empty or spells ``?``, ``NA``, ``nan``, ``null`` or ``none`` is missing.
+
+    Parameters
+    ----------
+    path : str or path
 
     Raises
     ------
@@ -152,7 +156,20 @@ def read_cells(path: str | os.PathLike[str]) -> Cells:
 
 
 def read_cells_in_parts(path: str | os.PathLike[str], rows: int = 10_000) -> Iterator[Cells]:
-    """Read a table as :func:`read_cells` does, some rows at a time, so that it may be larger than memory."""
+    """Read a table as :func:`read_cells` does, some rows at a time.
+
+    The table may be larger than memory.
+
+    Parameters
+    ----------
+    path : str or path
+    rows : int
+        Most rows of one part.
+
+    Yields
+    ------
+    Cells
+    """
     path = Path(path)
     if path.suffix.lower() == ".parquet":
         yield from parquet_in_parts(path, rows)
