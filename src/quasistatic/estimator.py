@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,57 +13,25 @@ from numpy.typing import NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from quasistatic.checks import (
-    MOST,
-    MOST_DEPTH,
-    MOST_STEPS,
-    MOST_WIDTH,
-    instance_of,
-    one_of,
-    real_number,
-    require_memory,
-    true_or_false,
-    whole_number,
-)
+from quasistatic.checks import require_memory, whole_number
 from quasistatic.errors import InputError
-from quasistatic.io.cells import is_text
 from quasistatic.likelihood.bound import Bound
-from quasistatic.model import DiffusionModel
-from quasistatic.storage.atomic import new_folder, write_text
-from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_record,
-    a_text,
-    a_whole,
-    anything,
-    path_of,
-    read_json,
-    strict,
-)
-from quasistatic.tables.coding import decode_rows, encode, first_impossible, modelled
-from quasistatic.tables.columns import Column
-from quasistatic.tables.ensemble import DensityEnsemble
-from quasistatic.tables.ensemble_files import FORMAT, read_ensemble, require_format, write_ensemble
-from quasistatic.tables.frames import Frame, frame_of
+from quasistatic.storage.files import path_of
+from quasistatic.tables.coding import decode_rows, encode, modelled
+from quasistatic.tables.estimator_files import read_estimator, save_estimator
+from quasistatic.tables.frames import frame_of
 from quasistatic.tables.imputed import Imputed, restore
 from quasistatic.tables.inference import infer
-from quasistatic.tables.inputs import TableInput, generator_from, kinds_by_name
-from quasistatic.tables.settings import DEFAULTS, TableSettings
+from quasistatic.tables.inputs import TableEstimator, kinds_by_name
+from quasistatic.tables.parameters import checked_settings
+from quasistatic.tables.settings import DEFAULTS
 from quasistatic.tables.training import fit_ensemble
 
-__all__ = ["DiffusionDensity", "save_estimator"]
-
-_SAVED: dict[str, Check | Optional] = {
-    "format": a_whole(), "params": a_record(), "n_features": a_whole(1), "names": a_list(a_text),
-    "frame": Optional(a_list(a_record({"name": anything, "dtype": a_text, "categories": a_list(anything)})), required=True),
-}  # fmt: skip
+__all__ = ["DiffusionDensity"]
 
 
-class DiffusionDensity(DensityMixin, TableInput):
+class DiffusionDensity(DensityMixin, TableEstimator):
     r"""Normalised density of the rows of a table.
 
     Columns may be numeric, integer, ordinal, binary or categorical. Entries may be missing (nan or None), in training and
@@ -150,8 +114,6 @@ class DiffusionDensity(DensityMixin, TableInput):
     True
     """
 
-    _frame: Frame | None = None  # types of the data frame it was fitted to
-
     def __init__(
         self,
         *,
@@ -193,32 +155,6 @@ class DiffusionDensity(DensityMixin, TableInput):
         self.random_state = random_state
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        return tags
-
-    @property
-    def columns_(self) -> list[Column]:
-        """Name, kind and values of each column."""
-        return self.ensemble_.columns
-
-    @property
-    def members_(self) -> list[DiffusionModel]:
-        """Trained diffusion models of coded rows."""
-        return self.ensemble_.models
-
-    @property
-    def weights_(self) -> NDArray[np.float64]:
-        """Weights of the members, then of the baselines."""
-        return self.ensemble_.weights.numpy()
-
-    @property
-    def validation_score_(self) -> float:
-        """Mean log density of the validation rows, nats."""
-        return self.ensemble_.validation_score
-
     def fit(self, X: Any, y: Any = None, *, validation: Any = None) -> DiffusionDensity:
         """Fit to rows.
 
@@ -235,7 +171,7 @@ class DiffusionDensity(DensityMixin, TableInput):
         InputError
             If a parameter or the table is at fault.
         """
-        settings = _checked_settings(self)
+        settings = checked_settings(self)
         cells, names = self._cells(X, reset=True)
         n = len(cells[0])
         least = 3 if validation is None else 2  # of which one is held out
@@ -406,125 +342,4 @@ class DiffusionDensity(DensityMixin, TableInput):
         InputError
             If the folder holds no estimator, is damaged, or has another format.
         """
-        return _read_estimator(cls, path_of("path", path))
-
-    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
-        check_is_fitted(self)
-        return encode(self.columns_, self._cells(X, reset=False)[0])
-
-    def _possible_rows(self, X: Any, consequence: str) -> tuple[Tensor, list[NDArray[Any]]]:
-        """Return coded rows and their cells; refuse impossible rows."""
-        check_is_fitted(self)
-        cells, _ = self._cells(X, reset=False)
-        if (found := first_impossible(self.columns_, cells)) is not None:
-            raise InputError(f"row {found[0]} {consequence}: it holds {found[1]}")
-        return encode(self.columns_, cells)[0], cells
-
-    def _generator(self, random_state: Any) -> torch.Generator:
-        return generator_from(self.random_state if random_state is None else random_state)
-
-
-# --------------------------------------------------------------------------------------------------------- parameters
-
-
-def _checked_settings(estimator: DiffusionDensity) -> TableSettings:
-    """Check every parameter and return the settings; scikit-learn requires this in fit, not in __init__."""
-    e = estimator
-    between: Callable[..., Any] = partial(real_number, least=0.0, below=1.0)
-    one_of("marginals", e.marginals, ("auto", "none", "power", "ratio"))
-    true_or_false("average", e.average)
-    instance_of("verbose", e.verbose, (bool, int), "True or False")
-    if e.max_time is not None:
-        real_number("max_time", e.max_time, above=0.0, infinite=True)
-    return TableSettings(
-        marginals=e.marginals,
-        n_members=_unless_auto(e.n_members, partial(whole_number, "n_members", least=1, most=1000)),
-        average=bool(e.average),
-        n_steps=_unless_auto(e.n_steps, partial(whole_number, "n_steps", least=2, most=MOST_STEPS)),
-        n_components=_unless_auto(e.n_components, partial(whole_number, "n_components", least=1, most=MOST_WIDTH)),
-        width=whole_number("width", e.width, 1, MOST_WIDTH),
-        depth=whole_number("depth", e.depth, 1, MOST_DEPTH),
-        dropout=_unless_auto(e.dropout, partial(between, "dropout")),
-        max_updates=_unless_auto(e.max_updates, partial(whole_number, "max_updates", least=1, most=MOST)),
-        batch_size=whole_number("batch_size", e.batch_size, 2),
-        learning_rate=real_number("learning_rate", e.learning_rate, above=0.0),
-        validation_fraction=real_number("validation_fraction", e.validation_fraction, above=0.0, below=1.0),
-        patience=0 if e.patience is None else whole_number("patience", e.patience, 1, otherwise="None to take every step"),
-        n_trajectories=whole_number("n_trajectories", e.n_trajectories, 1),
-    )
-
-
-def _unless_auto(value: Any, check: Callable[[Any], Any]) -> Any:
-    """Return None for "auto", else the checked value."""
-    return None if is_text(value) and value == "auto" else check(value)
-
-
-# -------------------------------------------------------------------------------------------------------------- files
-
-
-def save_estimator(path: str | Path, estimator: DiffusionDensity, ensemble: DensityEnsemble) -> None:
-    """Write the files of an estimator that is fitted to an ensemble.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder.
-    estimator : DiffusionDensity
-        Its parameters are kept. If it was not fitted itself, the names of its columns are those of the ensemble.
-    ensemble : DensityEnsemble
-
-    Raises
-    ------
-    InputError
-        If a parameter cannot be written as JSON.
-    """
-    fitted = hasattr(estimator, "n_features_in_")
-    names = getattr(estimator, "feature_names_in_", ()) if fitted else [column.name for column in ensemble.columns]
-    record = {
-        "format": FORMAT, "params": _plain_params(estimator.get_params()), "n_features": len(ensemble.columns),
-        "names": list(names), "frame": None if estimator._frame is None else estimator._frame.plain(),
-    }  # fmt: skip
-    try:
-        text = json.dumps(strict(record), indent=1)
-    except TypeError:
-        raise InputError("the parameters of this estimator cannot be written as JSON: use numbers and text") from None
-    with new_folder(path_of("path", path)) as folder:
-        write_text(folder / "estimator.json", text)
-        write_ensemble(ensemble, folder)
-
-
-def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters for JSON; a random state that changes with use is left out."""
-    plain = dict(params)
-    if type(plain["random_state"]) is not int:
-        plain["random_state"] = None
-    if hasattr(plain["types"], "items"):
-        plain["types"] = {"pairs": [[key, kind] for key, kind in plain["types"].items()]}  # keys may be numbers
-    return plain
-
-
-def _read_estimator(cls: type[DiffusionDensity], folder: Path) -> DiffusionDensity:
-    file = folder / "estimator.json"
-    if not os.path.lexists(file):
-        raise InputError(f"{folder} holds no estimator: there is no estimator.json")
-    require_format(file)
-    record = read_json(file, _SAVED)
-    unknown = sorted(set(record["params"]) ^ set(cls._get_param_names()))
-    if unknown:
-        remedy = "fit and save it again, or load it with the version of quasistatic that wrote it"
-        raise InputError(f"{file} has other parameters than this version ({', '.join(unknown)}): {remedy}")
-    params, ensemble = record["params"], read_ensemble(folder)
-    try:
-        if hasattr(params["types"], "items"):
-            params["types"] = {key: kind for key, kind in params["types"]["pairs"]}
-        frame = Frame.from_plain(record["frame"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is damaged: its types or its frame cannot be read ({error})") from None
-    if len(ensemble.columns) != record["n_features"]:
-        raise InputError(f"{file} is damaged: it has {record['n_features']} columns, but ensemble.json others")
-    model = cls(**params)
-    model.ensemble_, model.seed_, model._frame = ensemble, ensemble.seed, frame
-    model.n_features_in_ = record["n_features"]
-    if record["names"]:
-        model.feature_names_in_ = np.array(record["names"], dtype=object)
-    return model
+        return read_estimator(cls, path_of("path", path))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
+from quasistatic.baselines import MCGSM, ConditionalGSM
 from quasistatic.distributions import Distribution, Joint, Masked, Mixture
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion

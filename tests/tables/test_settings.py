@@ -77,7 +77,7 @@ def test_both_go_through_one_function(tmp_path: Path, monkeypatch: pytest.Monkey
         seen.append(rest)
         raise Stopped
 
-    monkeypatch.setattr(training.DensityEnsemble, "average", average)
+    monkeypatch.setattr(training, "average_members", average)
     with pytest.raises(Stopped):
         tables.ensemble_of(open_run(tmp_path / "run"))
     with pytest.raises(Stopped):

@@ -5,8 +5,9 @@
 ``parzen_log_prob``, ``choose_sd``   the Parzen window of older papers: a density of a model's samples
 """
 
+from quasistatic.baselines.conditional_gsm import ConditionalGSM
 from quasistatic.baselines.gaussian_mixture import GaussianMixtureBaseline
-from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
+from quasistatic.baselines.mcgsm import MCGSM
 from quasistatic.baselines.parzen import choose_sd, parzen_log_prob
 
 __all__ = ["MCGSM", "ConditionalGSM", "GaussianMixtureBaseline", "choose_sd", "parzen_log_prob"]

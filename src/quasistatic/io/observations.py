@@ -35,6 +35,7 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int], background
 
     ``.npy`` and ``.npz`` (with one array, or one named ``x``) hold (n, \*event), one event alone, or events in another
     shape with as many entries; ``.csv`` holds a row for each event; an image file is one event, a folder of images many.
+
     Parameters
     ----------
     path : str or path

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 
 from quasistatic.errors import InputError
-from quasistatic.estimator import save_estimator
 from quasistatic.recipes.table import Table
 from quasistatic.runs.run import Run, own_names, read_best
 from quasistatic.storage.atomic import write_text
@@ -15,6 +14,7 @@ from quasistatic.storage.files import read_json
 from quasistatic.tables.columns import Column
 from quasistatic.tables.ensemble import DensityEnsemble
 from quasistatic.tables.ensemble_files import FORMAT
+from quasistatic.tables.estimator_files import save_estimator
 from quasistatic.tables.training import fit_ensemble
 
 __all__ = ["ensemble_of", "table_of"]

@@ -27,15 +27,13 @@ from quasistatic.tables.coding import (
 from quasistatic.tables.columns import Column, column_name
 from quasistatic.tables.imputed import Imputed
 from quasistatic.tables.imputing import ROWS_AT_ONCE, CodedDraws, MissingEntries
-from quasistatic.tables.mixture import NormalMixture, mixing_weights
+from quasistatic.tables.mixture import NormalMixture
 from quasistatic.tables.preconditioner import TablePreconditioner
 from quasistatic.tables.rows import row_log_prob
 from quasistatic.tables.settings import DEFAULTS
 
 __all__ = ["BASELINES", "DensityEnsemble"]
 
-MOST_FITTED = 20_000  # rows that the baselines are fitted to
-MOST_VALIDATION = 2000  # rows that the weights are fitted to
 BASELINES = ("normal", "heavy_tailed", "mixture")
 
 
@@ -94,50 +92,6 @@ class DensityEnsemble(nn.Module):
         # in single precision the score of a row would depend on the other rows of its batch
         for member in self.models:
             member.kernel.double()
-
-    @classmethod
-    def average(
-        cls,
-        columns: Sequence[Column],
-        members: Sequence[DiffusionModel],
-        preconditioner: TablePreconditioner,
-        train: Tensor,
-        validation: Tensor,
-        *,
-        seed: int = 0,
-        baselines: bool = True,
-        n_trajectories: int = DEFAULTS.n_trajectories,
-    ) -> DensityEnsemble:
-        """Average trained members with baselines, by weights that validation rows choose.
-
-        Parameters
-        ----------
-        columns : sequence of Column
-        members : sequence of DiffusionModel
-            Trained on coded rows.
-        preconditioner : TablePreconditioner
-            Of the members.
-        train, validation : Tensor, shape (n, d)
-            Coded rows.
-        seed : int
-        baselines : bool
-            If False, only the members are averaged.
-        n_trajectories : int
-        """
-        validation, few = validation[:MOST_VALIDATION], train[:MOST_FITTED]
-        normal = heavy_tailed = mixture = NormalMixture.single(preconditioner)
-        if baselines:
-            heavy_tailed = NormalMixture.heavy_tailed(preconditioner, few, seed=seed)
-            mixture = NormalMixture.fit(preconditioner, few, validation, seed=seed)
-        n = len(members) + len(BASELINES) * baselines
-        made = cls(
-            columns, members, normal, heavy_tailed, mixture, torch.full((n,), 1.0 / n), n_trajectories=n_trajectories,
-            seed=seed,
-        )  # fmt: skip
-        scores = made.log_prob_each(validation)
-        made.weights = mixing_weights(scores)
-        made.validation_score = float(torch.logsumexp(scores + made.weights.log(), 1).mean())
-        return made
 
     def __repr__(self) -> str:
         parts = f"{len(self.members)} members and {len(self.baselines)} baselines"

@@ -9,19 +9,53 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
-from torch import Generator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Generator, Tensor
 
 from quasistatic.checks import instance_of
 from quasistatic.errors import InputError
 from quasistatic.io.cells import is_text
-from quasistatic.tables.columns import column_name
+from quasistatic.model import DiffusionModel
+from quasistatic.tables.coding import encode, first_impossible
+from quasistatic.tables.columns import Column, column_name
+from quasistatic.tables.ensemble import DensityEnsemble
+from quasistatic.tables.frames import Frame
 
-__all__ = ["TableInput", "generator_from", "kinds_by_name"]
+__all__ = ["TableEstimator", "generator_from", "kinds_by_name"]
 
 
-class TableInput(BaseEstimator):
-    """Base of an estimator that takes tables."""
+class TableEstimator(BaseEstimator):
+    """Base of an estimator of tables: its inputs, and the parts of the fitted density."""
+
+    ensemble_: DensityEnsemble
+    random_state: Any
+    _frame: Frame | None = None  # types of the data frame it was fitted to
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+    @property
+    def columns_(self) -> list[Column]:
+        """Name, kind and values of each column."""
+        return self.ensemble_.columns
+
+    @property
+    def members_(self) -> list[DiffusionModel]:
+        """Trained diffusion models of coded rows."""
+        return self.ensemble_.models
+
+    @property
+    def weights_(self) -> NDArray[np.float64]:
+        """Weights of the members, then of the baselines."""
+        return self.ensemble_.weights.numpy()
+
+    @property
+    def validation_score_(self) -> float:
+        """Mean log density of the validation rows, nats."""
+        return self.ensemble_.validation_score
 
     def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
         """Return the columns of a table and their names, checked by scikit-learn."""
@@ -38,6 +72,21 @@ class TableInput(BaseEstimator):
         else:
             array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         return list(array.T), [f"column {i}" for i in range(array.shape[1])]
+
+    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
+        check_is_fitted(self)
+        return encode(self.columns_, self._cells(X, reset=False)[0])
+
+    def _possible_rows(self, X: Any, consequence: str) -> tuple[Tensor, list[NDArray[Any]]]:
+        """Return coded rows and their cells; refuse impossible rows."""
+        check_is_fitted(self)
+        cells, _ = self._cells(X, reset=False)
+        if (found := first_impossible(self.columns_, cells)) is not None:
+            raise InputError(f"row {found[0]} {consequence}: it holds {found[1]}")
+        return encode(self.columns_, cells)[0], cells
+
+    def _generator(self, random_state: Any) -> Generator:
+        return generator_from(self.random_state if random_state is None else random_state)
 
 
 def kinds_by_name(types: Any, names: Sequence[str]) -> dict[str, str]:

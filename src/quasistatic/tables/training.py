@@ -14,12 +14,16 @@ from quasistatic.streams import say
 from quasistatic.tables.build import build_member
 from quasistatic.tables.coding import coded_columns
 from quasistatic.tables.columns import Column
-from quasistatic.tables.ensemble import DensityEnsemble
+from quasistatic.tables.ensemble import BASELINES, DensityEnsemble
+from quasistatic.tables.mixture import NormalMixture, mixing_weights
 from quasistatic.tables.preconditioner import TablePreconditioner, fit_preconditioner
-from quasistatic.tables.settings import TableSettings
+from quasistatic.tables.settings import DEFAULTS, TableSettings
 from quasistatic.train import fit
 
-__all__ = ["fit_ensemble", "untrained_member"]
+__all__ = ["average_members", "fit_ensemble", "untrained_member"]
+
+MOST_FITTED = 20_000  # rows that the baselines are fitted to
+MOST_VALIDATION = 2000  # rows that the weights are fitted to
 
 
 def untrained_member(train: Tensor, columns: Sequence[Column], settings: TableSettings, *, seed: int = 0) -> DiffusionModel:
@@ -90,7 +94,50 @@ def fit_ensemble(
         members.append(
             fit(model, train, validation, plan.train, folder=home, seed=seed + k, quiet=quiet, time_budget=time_budget)
         )
-    return DensityEnsemble.average(
+    return average_members(
         columns, members, preconditioner, train, validation, seed=seed, baselines=settings.average,
         n_trajectories=settings.n_trajectories,
     )  # fmt: skip
+
+
+def average_members(
+    columns: Sequence[Column],
+    members: Sequence[DiffusionModel],
+    preconditioner: TablePreconditioner,
+    train: Tensor,
+    validation: Tensor,
+    *,
+    seed: int = 0,
+    baselines: bool = True,
+    n_trajectories: int = DEFAULTS.n_trajectories,
+) -> DensityEnsemble:
+    """Average trained members with baselines, by weights that validation rows choose.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    members : sequence of DiffusionModel
+        Trained on coded rows.
+    preconditioner : TablePreconditioner
+        Of the members.
+    train, validation : Tensor, shape (n, d)
+        Coded rows.
+    seed : int
+    baselines : bool
+        If False, only the members are averaged.
+    n_trajectories : int
+    """
+    validation, few = validation[:MOST_VALIDATION], train[:MOST_FITTED]
+    normal = heavy_tailed = mixture = NormalMixture.single(preconditioner)
+    if baselines:
+        heavy_tailed = NormalMixture.heavy_tailed(preconditioner, few, seed=seed)
+        mixture = NormalMixture.fit(preconditioner, few, validation, seed=seed)
+    n = len(members) + len(BASELINES) * baselines
+    made = DensityEnsemble(
+        columns, members, normal, heavy_tailed, mixture, torch.full((n,), 1.0 / n), n_trajectories=n_trajectories,
+        seed=seed,
+    )  # fmt: skip
+    scores = made.log_prob_each(validation)
+    made.weights = mixing_weights(scores)
+    made.validation_score = float(torch.logsumexp(scores + made.weights.log(), 1).mean())
+    return made
