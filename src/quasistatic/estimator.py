@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from quasistatic.checks import require_memory, whole_number
 from quasistatic.errors import InputError
 from quasistatic.likelihood.bound import Bound
-from quasistatic.storage.files import path_of
 from quasistatic.tables.coding import decode_rows, encode, modelled
-from quasistatic.tables.estimator_files import read_estimator, save_estimator
 from quasistatic.tables.frames import frame_of
 from quasistatic.tables.imputed import Imputed, restore
 from quasistatic.tables.inference import infer
@@ -197,7 +194,9 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return a lower bound of the log density of the observed entries of each row.
+        """Bound the log density of each row from below.
+
+        Missing entries are integrated out.
 
         Numeric columns count as densities in their own units, all others as probabilities.
 
@@ -218,11 +217,13 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         return float(np.mean(self.score_samples(X)))
 
     def anomaly_score(self, X: Any) -> NDArray[np.float64]:
-        """Return minus :meth:`score_samples`: the higher, the less likely."""
+        """Return minus :meth:`score_samples`."""
         return -self.score_samples(X)
 
     def elbo(self, X: Any) -> Bound:
-        """Return the bound of each row as a record with units: ``model.elbo(X).mean("bits")``.
+        """Bound the log density of each row, as a record with units.
+
+        The mean in bits is ``model.elbo(X).mean("bits")``.
 
         Parameters
         ----------
@@ -274,7 +275,9 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         n_steps: int | None = 25,
         random_state: Any = None,
     ) -> Imputed:
-        r"""Fill missing entries with draws from :math:`p(x_m \mid x_o)`.
+        r"""Fill missing entries with draws.
+
+        They come from :math:`p(x_m \mid x_o)`, the distribution given the observed entries.
 
         Parameters
         ----------
@@ -307,7 +310,9 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         return filled
 
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
-        """Draw whole rows given some columns: ``model.condition({"sex": "M"})``.
+        """Draw whole rows given the values of some columns.
+
+        An example is ``model.condition({"sex": "M"})``.
 
         Parameters
         ----------
@@ -327,19 +332,3 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         check_is_fitted(self)
         drawn = self.ensemble_.condition(known, n_draws, generator=self._generator(random_state), **settings)
         return dataclasses.replace(drawn, frame=self._frame)
-
-    def save(self, path: str | Path) -> None:
-        """Write a folder of safetensors and JSON; no pickle."""
-        check_is_fitted(self)
-        save_estimator(path, self, self.ensemble_)
-
-    @classmethod
-    def load(cls, path: str | Path) -> DiffusionDensity:
-        """Read a folder that :meth:`save` wrote.
-
-        Raises
-        ------
-        InputError
-            If the folder holds no estimator, is damaged, or has another format.
-        """
-        return read_estimator(cls, path_of("path", path))

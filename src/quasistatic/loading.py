@@ -14,7 +14,7 @@ __all__ = ["load"]
 
 
 def load(path: str | Path) -> Any:
-    """Load a model, an estimator, a density of a table, a posterior or the best model of a run.
+    """Load a model, estimator, posterior or run.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Baselines: densities to compare a diffusion model with, in nats and data units.
+"""Baselines to compare a diffusion model with.
+
+Their log densities are in nats and data units.
 
 ``GaussianMixtureBaseline``          for vectors: a mixture after the diffusion model's change of variables
 ``MCGSM``                            for textures: each pixel given the pixels before it

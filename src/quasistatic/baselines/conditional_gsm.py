@@ -1,4 +1,4 @@
-r"""Conditional Gaussian scale mixture: the density of one number given a context.
+r"""Conditional Gaussian scale mixture.
 
 The formula is that of :mod:`quasistatic.baselines.mcgsm`.
 """
@@ -20,7 +20,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 @saveable
 class ConditionalGSM(nn.Module):
-    r"""Density of one number given a context vector, by the formula of the module.
+    r"""Density of one number given a context vector.
 
     In its coordinates the context is white, and x is the residual of a linear regression with unit variance;
     :meth:`standardise` sets them. The untrained model predicts zero for every component, so one component of one scale *is*

@@ -58,7 +58,7 @@ class GaussianMixtureBaseline:
         regularisation: tuple[float, ...] = (1e-2, 1e-1),
         seed: int = 0,
     ) -> GaussianMixtureBaseline:
-        """Fit every size and covariance, and keep the best on the validation rows.
+        """Fit every size and covariance, and keep the best.
 
         Parameters
         ----------

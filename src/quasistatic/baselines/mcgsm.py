@@ -1,4 +1,4 @@
-r"""Mixture of conditional Gaussian scale mixtures, a density of images.
+r"""Mixture of conditional Gaussian scale mixtures.
 
 The density of an image is a product over its pixels in raster order. Each pixel x is conditioned on the pixels c of a causal
 neighbourhood, which are some rows above it and the pixels to its left,
@@ -43,7 +43,7 @@ EVERY, PATIENCE = 50, 10  # updates between evaluations, and evaluations without
 
 
 class _View(NamedTuple):
-    """Rows above and columns to the left and right of a pixel inside the image."""
+    """Extent of the neighbourhood of a pixel inside the image."""
 
     above: int
     left: int
@@ -61,13 +61,13 @@ class _View(NamedTuple):
 
 
 def _view(i: int, j: int, width: int, reach: int) -> _View:
-    """Return the view of pixel (i, j); in the first row, columns to the right do not count."""
+    """Return the view of pixel (i, j)."""
     return _View(min(i, reach), min(j, reach), min(width - 1 - j, reach) if i else reach)
 
 
 @saveable
 class MCGSM(nn.Module):
-    r"""Density of grey images of any size, a product of conditionals of pixels.
+    r"""Density of grey images of any size.
 
     Images are (n, H, W) or (n, 1, H, W) and at least 2 ``reach`` wide; numbers are nats in their own units. The
     conditionals of the edges are for an image cut out of a larger scene, as patches of textures are.
@@ -180,7 +180,7 @@ class MCGSM(nn.Module):
         return out
 
     def bits_per_pixel(self, images: Tensor, *, interior: bool = False) -> Estimate:
-        """Return the mean log density in bits per pixel, with its standard error over images.
+        """Return the mean log density in bits per pixel.
 
         Parameters
         ----------
@@ -254,13 +254,13 @@ class MCGSM(nn.Module):
 
 
 def _contexts(x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
-    """Gather the contexts of pixels of images (n, H, W), (n * rows * columns, n_context)."""
+    """Gather the contexts of pixels, (n * rows * columns, n_context)."""
     seen = [x[:, rows[:, None] + i, columns + j].flatten() for i, j in view.offsets]
     return torch.stack(seen, 1) if seen else x.new_empty(len(x) * len(rows) * len(columns), 0)
 
 
 def _draw(images: Tensor, view: _View, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Draw random pixels (n,) with this view or a wider one, and their contexts (n, n_context)."""
+    """Draw random pixels (n,) and contexts (n, n_context)."""
     count, height, width = images.shape
     image = torch.randint(count, (n,), generator=generator)
     row = torch.randint(view.above, height, (n,), generator=generator)

@@ -25,7 +25,7 @@ CHUNK = 2**22  # squared distances held at once
 
 
 def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
-    """Return the log density of rows under Gaussian windows around samples.
+    """Score rows under Gaussian windows around samples.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
 
 
 def choose_sd(samples: ArrayLike, validation: ArrayLike, grid: Sequence[float]) -> float:
-    """Choose the standard deviation with the highest mean log density of validation rows.
+    """Choose the standard deviation of the windows.
 
-    A warning is issued if it is an end of the grid, because a better one may lie beyond. For pixels in 0..1 papers take
-    ten values from 0.1 to 1 in equal ratios.
+    It has the highest mean log density of validation rows. A warning is issued if it is an end of the grid, because a
+    better one may lie beyond. For pixels in 0..1 papers take ten values from 0.1 to 1 in equal ratios.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def _member(archive: zipfile.ZipFile, path: Path, pick: str | None) -> zipfile.Z
 
 
 def _header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read shape, order and type of an array; the numbers are not read."""
+    """Read shape, order and type of an array."""
     start = file.read(8)
     if len(start) < 8 or start[:6] != np.lib.format.MAGIC_PREFIX:
         raise InputError(f"{path.name} is not a whole NumPy file of numbers: it does not start as an array does")
@@ -233,9 +233,10 @@ def refuse_bomb(path: Path, packed: int, unpacked: float) -> None:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Callable[[int], bytes]]:
-    """Open a plain, .gz or .xz file as a function that reads the next bytes.
+    """Open a plain, .gz or .xz file.
 
-    A file that unpacks to far more bytes than it has is refused (:func:`refuse_bomb`).
+    The block gets a function that reads the next bytes. A file that unpacks to far more bytes than it has is refused
+    (:func:`refuse_bomb`).
 
     Raises
     ------

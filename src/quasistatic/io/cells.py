@@ -39,7 +39,7 @@ def is_text(cell: Any) -> bool:
 
 
 def is_missing(cell: Any) -> bool:
-    """Return True for None, nan, empty text and the missing values of pandas."""
+    """Return True for None, nan, empty text and pandas.NA."""
     if cell is None or is_text(cell):
         return cell is None or cell == ""
     # pandas.NA and pandas.NaT refuse to be compared

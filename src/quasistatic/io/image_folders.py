@@ -1,4 +1,4 @@
-"""Images in a folder or in a NumPy file, read when they are indexed."""
+"""Images in a folder or in a NumPy file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images on disk; indexing reads them.
+    """Images on disk, read when they are indexed.
 
     Attributes
     ----------
@@ -66,12 +66,19 @@ class Images:
         return (len(self), *self.event_shape)
 
     def __getitem__(self, index: int | slice | ArrayLike) -> NDArray[Any]:
-        """Read one image, (channels, height, width), or those of a slice or an array of numbers or truth values."""
+        """Read one image, or those of a slice or an array."""
         rows = self.rows[index]  # type: ignore[index]
         return self.read(np.atleast_1d(rows)).reshape(np.shape(rows) + self.event_shape)
 
     def split(self, seed: int, validation: float = 0.1, test: float = 0.1) -> tuple[Images, Images, Images]:
-        """Split the images by :func:`quasistatic.io.splits.split_rows` into train, validation and test."""
+        """Split the images at random into train, validation and test.
+
+        Parameters
+        ----------
+        seed : int
+        validation, test : float
+            Shares of the images, as in :func:`quasistatic.io.splits.split_rows`.
+        """
         parts = split_rows(len(self), seed, validation, test)
         train, middle, last = (replace(self, rows=self.rows[part]) for part in parts)
         return train, middle, last
@@ -132,7 +139,7 @@ def open_images(
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the image files of a folder, in the order of their names."""
+    """List the image files of a folder by name."""
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
 
 
@@ -162,7 +169,7 @@ def _open_folder(folder: Path, crop: int | None, channels: int | None, common: b
 
 
 def _shape(file: Path, header: Header, crop: int | None, channels: int | None) -> tuple[int, int, int]:
-    """Return (channels, height, width) of the part of a file that is read."""
+    """Return the shape of the part of a file to read."""
     _, height, width, transparent = header
     if channels is None and transparent:
         blended = "blends transparent pixels with a background (white, unless another is given)"

@@ -24,14 +24,14 @@ _TEXT = (".csv", ".txt", ".tsv")
 
 
 class Observed(NamedTuple):
-    r"""Rows (n, \*event) in float64, and a flag for 8-bit images, 0 to 255."""
+    r"""Rows (n, \*event), and a flag for 8-bit images."""
 
     rows: NDArray[np.float64]
     pictures: bool
 
 
 def read_observed(path: str | os.PathLike[str], event: Sequence[int], background: str = "white") -> Observed:
-    r"""Read one or several observations in the shape of a model's event.
+    r"""Read observations in the shape of a model's event.
 
     ``.npy`` and ``.npz`` (with one array, or one named ``x``) hold (n, \*event), one event alone, or events in another
     shape with as many entries; ``.csv`` holds a row for each event; an image file is one event, a folder of images many.
@@ -122,7 +122,7 @@ def _fitted(x: NDArray[Any], event: tuple[int, ...], path: Path) -> NDArray[np.f
 
 
 def _require_shape(shape: tuple[int, ...], event: tuple[int, ...], path: Path) -> None:
-    """Refuse an array whose size is no multiple of that of an event."""
+    """Refuse an array of another size than some events."""
     d = math.prod(event)
     if math.prod(shape) == 0 or (math.prod(shape) != d and (len(shape) < 2 or math.prod(shape[1:]) != d)):
         raise InputError(f"{path} has shape {shape}, but this model takes (n, {', '.join(map(str, event))})")

@@ -66,5 +66,5 @@ def _require_flat(schema: Any, path: Path) -> None:
 
 
 def _as_text(cell: Any) -> Any:
-    """Return a truth value as text files write it, so that a model of either file reads both."""
+    """Write a truth value as text files do."""
     return str(cell) if isinstance(cell, bool) else cell

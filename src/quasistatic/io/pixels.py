@@ -137,7 +137,7 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def _grey(image: Image.Image) -> bool:
-    """Return True if the image, or every entry of its palette, is grey."""
+    """Return True if the image or its palette is grey."""
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -145,7 +145,7 @@ def _grey(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 without one."""
+    """Return the EXIF orientation, 1 to 8."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # searching behind the pixels would read them all
     value = image.getexif().get(EXIF_ORIENTATION, 1)
@@ -153,7 +153,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror pixels (height, width, channels) by their EXIF orientation."""
+    """Turn and mirror pixels by their EXIF orientation."""
     if orientation in TURNED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

@@ -16,7 +16,7 @@ MIN_ROWS = 10  # so that ten per cent is at least one row
 def split_rows(
     n: int, seed: int, validation: float = 0.1, test: float = 0.1
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Split the rows 0 to n-1 at random into train, validation and test.
+    """Split rows at random into train, validation and test.
 
     The order is ``numpy.random.default_rng(seed).permutation(n)``: train first, then validation, then test.
 

@@ -1,4 +1,4 @@
-"""Checks of tables of numbers; messages name the file, the place and the rule."""
+"""Checks of tables of numbers."""
 
 from __future__ import annotations
 
@@ -54,18 +54,41 @@ def require_binary(x: NDArray[np.generic], source: str) -> NDArray[np.generic]:
 
 
 def require_room(path: Path, times: float) -> None:
-    """Refuse a text whose cells need more memory than there is."""
+    """Refuse a text whose cells need more memory than there is.
+
+    Parameters
+    ----------
+    path : Path
+    times : float
+        Memory of the cells in units of the size of the file.
+    """
     require_memory(f"{path.name} as a whole", times * path.stat().st_size, "take fewer rows", data=True)
 
 
 def require_two_axes(shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> None:
-    """Refuse an array that is not two-dimensional, or not of numbers."""
+    """Refuse an array that is not two-dimensional, or not of numbers.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    source : str
+        Name of the table in the message.
+    """
     if dtype.kind not in "biuf" or len(shape) != 2:
         raise InputError(f"{source} holds {dtype} of shape {shape}, but a table of numbers is needed")
 
 
 def require_table(shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> None:
-    """Refuse an array that is no table of at least ten rows of numbers."""
+    """Refuse an array that is no table of ten rows of numbers.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    source : str
+        Name of the table in the message.
+    """
     if dtype.kind not in "biuf":
         raise InputError(f"{source} holds entries of type {dtype}, but real numbers are needed")
     if len(shape) != 2:
@@ -80,7 +103,16 @@ def require_table(shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> 
 
 
 def require_finite(x: NDArray[np.float64], names: Sequence[str], source: str) -> None:
-    """Refuse nan and infinity."""
+    """Refuse nan and infinity.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, d)
+    names : sequence of str
+        Of the columns, or empty.
+    source : str
+        Name of the table in the message.
+    """
     good = np.isfinite(x)
     if not good.all():
         row, column = _first_false(good)
@@ -89,7 +121,14 @@ def require_finite(x: NDArray[np.float64], names: Sequence[str], source: str) ->
 
 
 def place_of(names: Sequence[str], index: int) -> str:
-    """Return the name of a column for messages, or its number from one."""
+    """Name a column in a message.
+
+    Parameters
+    ----------
+    names : sequence of str
+        A column without a name has its number, from one.
+    index : int
+    """
     name = names[index] if index < len(names) else ""
     return f"column {name!r}" if name else f"column {index + 1}"
 

@@ -1,4 +1,4 @@
-"""Tables written in parts, as text or Parquet; no half-written file remains."""
+"""Tables written in parts, as text or Parquet."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Rows = Iterable[Sequence[Any]]
 
 @contextmanager
 def writing_table(path: Path, names: Sequence[str], types: Sequence[type]) -> Iterator[Callable[[Rows], None]]:
-    r"""Open a table for writing, as a function that writes some more rows of cells.
+    r"""Open a table for writing.
 
-    Missing cells are None or nan.
+    The block gets a function that writes some more rows of cells. Missing cells are None or nan.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _of_type(cell: Any, kind: type) -> Any:
 
 
 def _spelled(cell: Any) -> str:
-    """Return text that reads back as the same number; whole numbers without a point."""
+    """Write a cell as text that reads back the same."""
     if is_missing(cell):
         return ""
     if isinstance(cell, float | np.floating):

@@ -1,4 +1,4 @@
-"""Tables of a user, read from NumPy, text and Parquet files and checked cell by cell.
+"""Tables in NumPy, text and Parquet files.
 
 Every message names the file, the place and the rule. Rows, columns and lines count from one; rows leave the header out,
 lines count it.
@@ -83,7 +83,9 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[np.float64]:
 
 
 def column_names(path: str | os.PathLike[str], d: int) -> list[str]:
-    """Return the names of the columns of a table file, or ``column 1`` to ``column d``.
+    """Return the names of the columns of a table file.
+
+    Without a header they are ``column 1`` to ``column d``.
 
     Parameters
     ----------
@@ -185,7 +187,7 @@ def read_cells_in_parts(path: str | os.PathLike[str], rows: int = 10_000) -> Ite
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
-    """Check that a file exists, is not empty and has a known ending."""
+    """Check the existence, size and ending of a file."""
     path = regular_file(path, "a file of numbers")
     endings = _NUMPY_ENDINGS + _TEXT_ENDINGS
     if path.suffix.lower() not in endings:
@@ -199,7 +201,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 def _load_numpy(
     path: Path, check: Callable[[tuple[int, ...], np.dtype[Any], str], None], *, mapped: bool = False
 ) -> NDArray[Any]:
-    """Read the one array of a file, if its shape and type pass a check."""
+    """Read the one array of a file."""
     found = open_array(path)
     check(found.shape, found.dtype, path.name)
     return found.read(mapped=mapped)

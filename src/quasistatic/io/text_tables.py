@@ -1,4 +1,4 @@
-"""Tables in text files: separators, headers and cells.
+"""Tables in text files.
 
 Lines are counted from one, the header included.
 """
@@ -56,7 +56,15 @@ def layout_of(path: Path) -> Layout:
 
 
 def with_default_names(header: Sequence[str], d: int) -> list[str]:
-    """Return the names of d columns, ``column k`` where the header has none."""
+    """Return the names of all columns.
+
+    Parameters
+    ----------
+    header : sequence of str
+        An empty name becomes ``column k``.
+    d : int
+        Number of columns.
+    """
     return [name or f"column {k}" for k, name in enumerate(header or [""] * d, start=1)]
 
 
@@ -87,7 +95,7 @@ def text_in_parts(path: Path, rows: int) -> Iterator[Cells]:
 
 
 def read_numbers(path: Path, layout: Layout) -> NDArray[np.float64]:
-    """Read a text table of numbers, by NumPy's reader where it can.
+    """Read a text table of numbers.
 
     Parameters
     ----------
@@ -145,7 +153,7 @@ def _require_width(path: Path, number: int, n_cells: int, width: int, expected_b
 
 
 def _lines(path: Path, skip: int = 0) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, with their number, after the first ``skip`` lines."""
+    """Yield the numbered lines that are not blank."""
     found = False
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -179,7 +187,10 @@ def _unquoted(line: str) -> str:
 
 
 def _number(cell: str) -> float | None:
-    """Return the number that a cell spells, nan and inf included; Python's ``1_000`` is not one."""
+    """Return the number of a cell, or None.
+
+    Python's ``1_000`` is no number.
+    """
     try:
         return None if "_" in cell else float(cell)
     except ValueError:

@@ -30,7 +30,7 @@ __all__ = ["Array"]
 
 @dataclass(frozen=True)
 class Array(Recipe):
-    """Diffusion on the rows of a .npy, .npz or CSV file.
+    """Diffusion on the rows of an array.
 
     ``family=gaussian`` is for numbers, ``family=binomial`` for 0 and 1.
     """

@@ -1,4 +1,4 @@
-"""Recipe for a user's own table of numbers, levels, bits and classes."""
+"""Recipe for a user's own table."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ MOST_HIDDEN_ROWS, MOST_SCORED_ROWS = 200, 500  # in the figures
 
 @dataclass(frozen=True)
 class TableTraining(TrainConfig):
-    """Settings of the training of a table, with the defaults of :class:`TableSettings`."""
+    """Settings of the training of a table."""
 
     n_updates: int = DEFAULTS.max_updates or 0
     """Most updates of the optimiser; 0 for a number by the size of the table."""
@@ -69,14 +69,17 @@ class TableTraining(TrainConfig):
         self.loop()
 
     def loop(self) -> TrainConfig:
-        """Return the settings as a checked TrainConfig, in which 0 is replaced by 1."""
+        """Return checked settings, with 0 replaced by 1."""
         given = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
         return TrainConfig(**{**given, "n_updates": self.n_updates or 1, "evaluate_every": self.evaluate_every or 1})
 
 
 @dataclass(frozen=True)
 class Table(Recipe):
-    """Diffusion on the rows of a table with columns of any kind and missing entries."""
+    """Diffusion on the rows of a table.
+
+    Columns may be of any kind, and entries may be missing.
+    """
 
     data: str = ""
     """The file; ``--data`` sets it."""
@@ -121,7 +124,7 @@ class Table(Recipe):
         return self.settings().training(*splits.train.shape)
 
     def estimator(self, names: list[str], seed: int) -> DiffusionDensity:
-        """Return an estimator with the settings of this recipe, not fitted.
+        """Return an unfitted estimator with these settings.
 
         Parameters
         ----------
@@ -225,7 +228,7 @@ class Table(Recipe):
     def _figures_of_ensemble(
         self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator
     ) -> dict[str, Figure]:
-        """Draw the coverage of intervals for hidden entries, and the least and most likely held-out rows."""
+        """Draw figures of the averaged density."""
         from quasistatic.plots import coverage_curve, extreme_rows
 
         columns = self.columns()
@@ -252,7 +255,9 @@ class Table(Recipe):
 
 
 def hidden_ranks(ensemble: DensityEnsemble, x: Tensor, generator: Generator) -> NDArray[np.float64]:
-    """Hide a fifth of the entries at random, and rank each among its draws.
+    """Rank hidden entries among their draws.
+
+    A fifth of the entries is hidden at random.
 
     Parameters
     ----------
@@ -283,9 +288,9 @@ def hidden_ranks(ensemble: DensityEnsemble, x: Tensor, generator: Generator) -> 
 
 
 def negative_conditional_log_prob(ensemble: DensityEnsemble, x: Tensor) -> NDArray[np.float64]:
-    """Return minus the log density of each cell given the rest of its row.
+    """Score each cell given the rest of its row.
 
-    It is that of the mixture, which has it in closed form.
+    The score is minus the log density of the mixture, which has it in closed form.
 
     Parameters
     ----------

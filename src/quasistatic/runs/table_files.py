@@ -1,4 +1,4 @@
-"""Files of tables scored and filled by an ensemble, some rows at a time."""
+"""Files of tables scored and filled by an ensemble."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 5000
 
 
 class TableFile:
-    """Rows of a table file, parsed once and in parts.
+    """Rows of a table file, parsed once.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class TableFile:
         self._first = first
 
     def require_columns(self, columns: Sequence[Column]) -> None:
-        """Refuse a file whose first rows these columns cannot hold."""
+        """Refuse a file with other columns."""
         encode_cells(columns, self._first)
 
     def parts(self) -> Iterator[Cells]:
@@ -63,7 +63,7 @@ class TableFile:
 
 
 def score_file(ensemble: DensityEnsemble, file: TableFile, unit: str = "nats") -> dict[str, Any]:
-    """Write the log density of each row of a file, with its line.
+    """Score each row of a file, and write the scores.
 
     Parameters
     ----------
@@ -99,9 +99,9 @@ def score_file(ensemble: DensityEnsemble, file: TableFile, unit: str = "nats") -
 
 
 def impute_file(ensemble: DensityEnsemble, file: TableFile, n_draws: int, seed: int) -> dict[str, Any]:
-    """Write a file with its missing entries filled, and beside it the draws of each.
+    """Fill the missing entries of a file.
 
-    A number becomes its conditional mean, or the atom of its column that more than half of the draws equal. A whole number
+    The filled file is written, and beside it the draws of each entry. A number becomes its conditional mean, or the atom of its column that more than half of the draws equal. A whole number
     or level becomes the one nearest to the mean, a bit or class the most frequent one. ``OUT-draws`` has a row for each
     missing entry: its line and column, the 5, 50 and 95 % quantiles of numbers, and all draws.
 

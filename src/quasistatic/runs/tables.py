@@ -21,16 +21,16 @@ __all__ = ["ensemble_of", "table_of"]
 
 
 def table_of(run: Run) -> Table:
-    """Return the recipe of a run, which must be that of a table."""
+    """Return the recipe of a run on a table."""
     if not isinstance(run.recipe, Table):
         raise InputError(f"{run.folder} is a run of {run.name}, but tables are scored and filled by a run of table")
     return run.recipe
 
 
 def ensemble_of(run: Run, ready: Callable[[list[Column]], None] | None = None) -> DensityEnsemble:
-    """Return the ensemble of a run, trained at the first call and kept in the run folder.
+    """Return the ensemble of a run.
 
-    The run itself trained the first member. The first call trains the others; if it is interrupted, the next call goes
+    It is trained at the first call and kept in the run folder. The run itself trained the first member. The first call trains the others; if it is interrupted, the next call goes
     on. ``RUN/estimator`` can be loaded as a :class:`~quasistatic.estimator.DiffusionDensity` too.
 
     Parameters

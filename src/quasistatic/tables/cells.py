@@ -1,4 +1,4 @@
-"""Values of single cells: missing, numbers and text."""
+"""Values of single cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def all_text(values: Sequence[Any] | NDArray[Any]) -> bool:
 
 
 def missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark the missing cells, (n,)."""
+    """Mark the missing cells."""
     if cells.dtype.kind == "f":
         return np.isnan(cells)
     if cells.dtype.kind in "biu":
@@ -36,7 +36,7 @@ def missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def number_of(cell: Any) -> float | None:
-    """Return the number of a cell, or None if it is no number.
+    """Return the number of a cell, or None.
 
     Python's ``1_000`` is no number in a table.
     """
@@ -104,7 +104,7 @@ def floats(
 
 
 def _first_inexact(cells: NDArray[Any], numbers: NDArray[np.float64]) -> int | None:
-    """Return the index of the first whole number that its float does not equal."""
+    """Return the index of a whole number that is not exact."""
     for i in np.flatnonzero(np.abs(numbers) >= LARGEST_EXACT):
         try:
             exact = int(str(cells[i]))  # a number written as a decimal or power of ten is a measurement

@@ -1,4 +1,4 @@
-"""Codes of the cells of one column, by its kind.
+"""Codes of the cells of one column.
 
 A codec turns cells (n,) into codes (n, c) and back. c is 0 for a constant column, 2 for a column with atoms, else 1.
 """
@@ -38,7 +38,7 @@ class Codec(ABC):
 
     @classmethod
     def accepts(cls, values: tuple[Any, ...]) -> bool:
-        """Return True if a column of this kind can have these values."""
+        """Return True for possible values of this kind."""
         return 1 <= len(values) <= MOST_INTEGERS
 
     @property
@@ -53,15 +53,15 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, cells: NDArray[Any], lines: Sequence[int] | None = None) -> tuple[Codes, Mask]:
-        """Return the codes of cells, and the mask of impossible cells (:meth:`Column.encode`)."""
+        """Encode cells as in :meth:`Column.encode`."""
 
     @abstractmethod
     def decode(self, codes: Codes) -> NDArray[Any]:
-        """Return the cells of codes (:meth:`Column.decode`)."""
+        """Decode codes as in :meth:`Column.decode`."""
 
 
 class Numbers(Codec):
-    """Codes of numbers: their values, beside the number of the atom where there are atoms."""
+    """Values of numbers, beside the number of their atom."""
 
     takes_atoms = True
 
@@ -109,12 +109,12 @@ class Numbers(Codec):
         return np.zeros(len(codes), bool)
 
     def _atom_of(self, x: Codes) -> Codes:
-        """Return the number of the atom that each value is, from 1; 0 for no atom."""
+        """Return the number of each value's atom, 0 for none."""
         return (x[:, None] == np.array(self.atoms)[None]) @ np.arange(1.0, len(self.atoms) + 1.0)
 
 
 class Integers(Numbers):
-    """Codes of whole numbers: their distance from the least one seen."""
+    """Distances of whole numbers from the least one seen."""
 
     @classmethod
     def accepts(cls, values: tuple[Any, ...]) -> bool:
@@ -138,7 +138,7 @@ class Integers(Numbers):
 
 
 class Levels(Codec):
-    """Codes of levels and classes: their places among the known values."""
+    """Places of levels and classes among the known values."""
 
     @property
     def n_levels(self) -> int:
@@ -169,7 +169,7 @@ class Levels(Codec):
 
 
 class Constant(Levels):
-    """No codes: every cell has the one value."""
+    """No codes at all, as every cell is the same."""
 
     def encode(self, cells: NDArray[Any], lines: Sequence[int] | None = None) -> tuple[Codes, Mask]:
         _, wrong = super().encode(cells, lines)

@@ -1,4 +1,4 @@
-"""Coded rows of a table: conversion of whole rows, and their missing cells.
+"""Coded rows of a table.
 
 A column gives as many codes as :attr:`Column.coded` has columns: none if it is constant, two if it has atoms, else one.
 """
@@ -33,12 +33,12 @@ __all__ = [
 
 
 def modelled(columns: Sequence[Column]) -> list[Column]:
-    """Return the columns that are not constant."""
+    """List the columns that are not constant."""
     return [column for column in columns if column.coded]
 
 
 def coded_columns(columns: Sequence[Column]) -> list[Column]:
-    """Return the columns of the codes, in order."""
+    """List the columns of the codes."""
     return [part for column in columns for part in column.coded]
 
 
@@ -68,7 +68,19 @@ def encode(
 
 
 def encode_cells(columns: Sequence[Column], cells: Cells) -> tuple[Tensor, Tensor]:
-    """Turn the cells of a file into coded rows (:func:`encode`), if its columns have the right names."""
+    """Turn the cells of a file into coded rows.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    cells : Cells
+        Of a file whose columns have the same names.
+
+    Returns
+    -------
+    x, impossible
+        As of :func:`encode`.
+    """
     expected = [column.name for column in columns]
     if expected != cells.names:
         found = ", ".join(cells.names)
@@ -77,20 +89,41 @@ def encode_cells(columns: Sequence[Column], cells: Cells) -> tuple[Tensor, Tenso
 
 
 def decode(columns: Sequence[Column], x: Tensor) -> list[NDArray[Any]]:
-    """Turn coded rows (n, d) back into columns of cells, each (n,)."""
+    """Turn coded rows into columns of cells.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    x : Tensor, shape (n, d)
+
+    Returns
+    -------
+    list of ndarray, each of shape (n,)
+    """
     codes = x.split([len(column.coded) for column in columns], 1)
     return [column.decode(part.numpy()) for column, part in zip(columns, codes, strict=True)]
 
 
 def decode_rows(columns: Sequence[Column], x: Tensor) -> NDArray[Any]:
-    """Turn coded rows (n, d) back into rows of cells; floats unless some column holds text."""
+    """Turn coded rows into rows of cells.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    x : Tensor, shape (n, d)
+
+    Returns
+    -------
+    ndarray, shape (n, all columns)
+        Floats, or objects if some column holds text.
+    """
     cells = decode(columns, x)
     text = any(c.dtype == object for c in cells)
     return np.stack([c.astype(object) if text else c for c in cells], 1)
 
 
 def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -> tuple[int, str] | None:
-    """Find a value that its column cannot have: its row, and what is wrong with it.
+    """Find a value that its column cannot have.
 
     Parameters
     ----------
@@ -100,7 +133,7 @@ def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -
     Returns
     -------
     tuple of int and str, or None
-        None if every value is possible.
+        The row and what is wrong with it; None if every value is possible.
     """
     for column, c in zip(columns, cells, strict=True):
         impossible = column.encode(c)[1]
@@ -111,7 +144,7 @@ def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -
 
 
 def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
-    """Return the numbers in coded rows, (..., columns that are not constant).
+    """Return the values of coded rows.
 
     Numbers and levels are those of the table; bits and classes keep their codes.
 
@@ -119,6 +152,10 @@ def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
     ----------
     x : Tensor, shape (..., number of coded columns)
     columns : sequence of Column
+
+    Returns
+    -------
+    Tensor, shape (..., columns that are not constant)
     """
     codes = x.split([len(column.coded) for column in columns], -1)
     each = [column.values_of(part) for column, part in zip(columns, codes, strict=True) if column.coded]
@@ -126,7 +163,7 @@ def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
 
 
 def missing_cells(x: Tensor, columns: Sequence[Column]) -> Tensor:
-    """Mark the missing cells of coded rows, (..., columns that are not constant).
+    """Mark the missing cells of coded rows.
 
     The first code of a column with atoms decides. The second is missing at an atom, where the cell is observed.
 
@@ -134,6 +171,10 @@ def missing_cells(x: Tensor, columns: Sequence[Column]) -> Tensor:
     ----------
     x : Tensor, shape (..., number of coded columns)
     columns : sequence of Column
+
+    Returns
+    -------
+    Tensor of bool, shape (..., columns that are not constant)
     """
     first, at = [], 0
     for column in modelled(columns):

@@ -81,7 +81,7 @@ class Column:
 
     @property
     def cell_type(self) -> type:
-        """Type of the cells in a typed file: str, int or float."""
+        """Type of the cells in a typed file."""
         if self.is_text:
             return str
         return float if self.kind == "numeric" or any(value != round(value) for value in self.values) else int
@@ -95,7 +95,7 @@ class Column:
 
     @property
     def coded(self) -> tuple[Column, ...]:
-        """Columns of the codes: none if constant, two if there are atoms."""
+        """Columns of the codes, none of a constant column."""
         if self.kind == "constant":
             return ()
         if not self.atoms:
@@ -151,7 +151,10 @@ class Column:
         return self._codec.decode(codes)
 
     def values_of(self, codes: Tensor) -> Tensor:
-        """Return the numbers of codes (..., number of coded columns), (...); classes keep their codes."""
+        """Return the numbers of codes (..., c), (...).
+
+        Classes keep their codes.
+        """
         if not self.is_number:
             return codes[..., 0]
         cells = self.decode(codes.reshape(-1, codes.shape[-1]).numpy())
@@ -203,12 +206,20 @@ class Column:
 
 
 def column_name(key: Any, names: Sequence[str]) -> Any:
-    """Return the name of a column given by name or number; another key is returned as it is."""
+    """Return the name of a column given by name or number.
+
+    Parameters
+    ----------
+    key : str or int
+        Any other key is returned as it is.
+    names : sequence of str
+        Of all columns.
+    """
     return names[key] if isinstance(key, int) and 0 <= key < len(names) else key
 
 
 def describe_columns(columns: Sequence[Column]) -> str:
-    """List the columns of each kind, one line a kind."""
+    """List the columns of each kind."""
     lines = []
     for kind in KINDS:
         names = [printable(column.name) for column in columns if column.kind == kind and not column.atoms]

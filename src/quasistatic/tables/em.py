@@ -54,7 +54,9 @@ class Rows:
 
     @classmethod
     def of(cls, y: Tensor, codes: Tensor, rates: list[Tensor]) -> Rows:
-        """Make rows, and estimate the rounding by the median distance of neighbouring values.
+        """Make rows, and estimate their rounding.
+
+        The rounding is the median distance of neighbouring values.
 
         Parameters
         ----------
@@ -78,13 +80,13 @@ class Rows:
 
     @functools.cached_property
     def patterns(self) -> tuple[Tensor, Tensor]:
-        """Observed numbers of each pattern, (P, k), and the pattern of each row, (n,)."""
+        """Patterns of observed numbers, (P, k), and that of each row."""
         if not self.y.shape[1]:
             return torch.ones(1, 0, dtype=torch.bool), torch.zeros(len(self.y), dtype=torch.long)
         return torch.unique(~self.y.isnan(), dim=0, return_inverse=True)
 
     def fits(self, n_components: int) -> bool:
-        """Return True if the factors of so many components fit in memory."""
+        """Return True if so many components fit in memory."""
         return n_components * self.n_patterns * self.y.shape[1] ** 2 <= MOST_NUMBERS
 
 
@@ -108,7 +110,9 @@ class Components:
 
 
 def starts(rows: Rows, n_components: int, normal: Normal, seed: int) -> list[Tensor]:
-    """Compute responsibilities to start from, by k-means++ of the whitened numbers and the classes.
+    """Compute responsibilities to start from.
+
+    They are clusters of k-means++ of the whitened numbers and the classes.
 
     Parameters
     ----------
@@ -194,7 +198,7 @@ def fit_components(
 
 
 def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of: Tensor, shrinkage: float) -> Components:
-    """Maximise the likelihood of the completed rows and the prior rows (M step)."""
+    """Fit the parameters to completed rows (M step)."""
     k = rows.y.shape[1]
     count = share.sum(0)
     means, second = [], []
@@ -227,9 +231,9 @@ def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of:
 
 
 def _expected(rows: Rows, c: Components, patterns: Tensor, of: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Score each row under each component, (n, K), and complete it by each (E step).
+    """Score and complete each row by each component (E step).
 
-    A score is the log weight plus the log density of the observed entries.
+    A score, (n, K), is the log weight plus the log density of the observed entries.
 
     A completed row is its conditional mean (n, k) and, for each pattern of missing entries, the conditional covariance.
     """

@@ -1,4 +1,4 @@
-"""Density of a table: diffusion models averaged with closed-form baselines."""
+"""Diffusion models of a table averaged with baselines."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class DensityEnsemble(nn.Module):
     # ------------------------------------------------------------------------------------------------ log density
 
     def log_prob_each(self, x: Tensor, n_trajectories: int | None = None) -> Tensor:
-        """Return the log density of coded rows under each density.
+        """Score coded rows under each density.
 
         Parameters
         ----------
@@ -137,7 +137,9 @@ class DensityEnsemble(nn.Module):
         return each.masked_fill(each.isnan(), -math.inf)  # of rows so far out that squares overflow
 
     def log_prob(self, x: Tensor, n_trajectories: int | None = None) -> Tensor:
-        """Return a lower bound of the log density of the observed entries of coded rows.
+        """Bound the log density of coded rows from below.
+
+        Missing entries are integrated out.
 
         Parameters
         ----------
@@ -154,7 +156,7 @@ class DensityEnsemble(nn.Module):
         return torch.logsumexp(self.log_prob_each(x, n_trajectories) + self.weights.log(), 1)
 
     def elbo(self, x: Tensor) -> Bound:
-        """Return the bound of coded rows, from one trajectory each.
+        """Bound the log density by one trajectory a row.
 
         Parameters
         ----------
@@ -174,7 +176,17 @@ class DensityEnsemble(nn.Module):
     # ------------------------------------------------------------------------------------------------ draws
 
     def sample(self, n: int, *, generator: Generator) -> Tensor:
-        """Draw n coded rows, (n, d)."""
+        """Draw coded rows.
+
+        Parameters
+        ----------
+        n : int
+        generator : Generator
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+        """
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(self.weights)).tolist()
         densities: list[DiffusionModel | NormalMixture] = [*self.models, *self.baselines]
@@ -192,7 +204,9 @@ class DensityEnsemble(nn.Module):
         n_steps: int | None = 25,
         generator: Generator,
     ) -> CodedDraws:
-        r"""Draw the missing entries of coded rows from :math:`p(x_m \mid x_o)`.
+        r"""Draw the missing entries of coded rows.
+
+        They come from :math:`p(x_m \mid x_o)`, the distribution given the observed entries.
 
         Parameters
         ----------
@@ -240,7 +254,7 @@ class DensityEnsemble(nn.Module):
         n_steps: int | None = 25,
         generator: Generator,
     ) -> Imputed:
-        """Fill the missing entries of coded rows, and return cells.
+        """Fill missing entries, and return cells.
 
         Parameters
         ----------

@@ -48,7 +48,14 @@ _SAVED: dict[str, Check | Optional] = {
 
 
 def write_ensemble(ensemble: DensityEnsemble, folder: Path) -> None:
-    """Write the files of an ensemble into an existing folder."""
+    """Write the files of an ensemble.
+
+    Parameters
+    ----------
+    ensemble : DensityEnsemble
+    folder : Path
+        An existing folder.
+    """
     record = {
         "format": FORMAT, "seed": ensemble.seed, "n_trajectories": ensemble.n_trajectories,
         "n_members": len(ensemble.members), "weights": ensemble.weights.tolist(),
@@ -98,7 +105,7 @@ def read_ensemble(folder: Path) -> DensityEnsemble:
 
 
 def require_format(file: Path) -> None:
-    """Refuse a file of another format number, and say what to do.
+    """Refuse a file of another format number.
 
     Parameters
     ----------

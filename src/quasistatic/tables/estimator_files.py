@@ -39,7 +39,7 @@ _SAVED: dict[str, Check | Optional] = {
 
 
 def save_estimator(path: str | Path, estimator: Any, ensemble: DensityEnsemble) -> None:
-    """Write the files of an estimator that is fitted to an ensemble.
+    """Write the files of a fitted estimator.
 
     Parameters
     ----------
@@ -70,7 +70,10 @@ def save_estimator(path: str | Path, estimator: Any, ensemble: DensityEnsemble) 
 
 
 def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters for JSON; a random state that changes with use is left out."""
+    """Return parameters for JSON.
+
+    A random state that changes with use is left out.
+    """
     plain = dict(params)
     if type(plain["random_state"]) is not int:
         plain["random_state"] = None

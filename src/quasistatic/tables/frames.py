@@ -1,6 +1,6 @@
-"""Columns and types of pandas data frames, so that samples and filled rows have them too.
+"""Columns and types of pandas data frames.
 
-pandas is imported only if a table came as a data frame.
+Samples and filled rows have them too. pandas is imported only if a table came as a data frame.
 """
 
 from __future__ import annotations
@@ -52,7 +52,13 @@ class ColumnType:
 
     @classmethod
     def of(cls, column: Any, name: Any) -> ColumnType:
-        """Read the type of a column of a data frame."""
+        """Read the type of a column.
+
+        Parameters
+        ----------
+        column : Series
+        name : object
+        """
         dtype = str(column.dtype)
         if dtype == "category":
             levels = column.cat.categories
@@ -108,7 +114,7 @@ class Frame:
     types: tuple[ColumnType, ...]
 
     def plain(self) -> list[dict[str, Any]] | None:
-        """Return records for JSON, or None if a name or category is neither text nor number."""
+        """Return records for JSON, or None if there are none."""
         values = [value for kind in self.types for value in (kind.name, *kind.categories)]
         return [asdict(kind) for kind in self.types] if all(isinstance(v, str | int | float) for v in values) else None
 
@@ -120,7 +126,7 @@ class Frame:
         return cls(tuple(ColumnType(**{**record, "categories": tuple(record["categories"])}) for record in records))
 
     def kinds(self) -> dict[str, str]:
-        """Return the kinds of categories and labels, which are classes even if they are digits."""
+        """Return the kinds of columns of categories and labels."""
         few = [c for c in self.types if c.labels or (c.dtype == "category" and len(c.categories) <= MOST_CLASSES)]
         return {str(kind.name): "categorical" for kind in few}
 
@@ -151,14 +157,21 @@ class Frame:
         return frame if index is None else frame.set_axis(index, axis=0)
 
     def numbers(self, cells: NDArray[np.float64], index: Any = None) -> Any:
-        """Put numbers (n, d) into a data frame of floats with these columns."""
+        """Put numbers into a data frame of floats.
+
+        Parameters
+        ----------
+        cells : ndarray, shape (n, d)
+        index : optional
+            Index of the data frame.
+        """
         import pandas
 
         return pandas.DataFrame(cells, columns=[kind.name for kind in self.types], index=index)
 
 
 def frame_of(X: Any) -> Frame | None:
-    """Return the columns and types of a pandas data frame; None for any other table."""
+    """Return the types of a pandas data frame, or None."""
     if type(X).__module__.split(".")[0] != "pandas" or not hasattr(X, "dtypes"):
         return None
     return Frame(tuple(ColumnType.of(X.iloc[:, j], name) for j, name in enumerate(X.columns)))
@@ -169,7 +182,7 @@ def _holds_objects(dtype: Any) -> bool:
 
 
 def _restored(filled: Any, observed: Any) -> Any:
-    """Put observed objects back into a filled column; numbers and categories are unchanged anyway."""
+    """Put observed objects back into a filled column."""
     if not _holds_objects(filled.dtype):
         return filled
     cells = observed.to_numpy(dtype=object)
@@ -180,13 +193,16 @@ def _restored(filled: Any, observed: Any) -> Any:
 
 
 def _digits(cell: Any, width: int) -> Any:
-    """Return a number as text that reads back as it, padded with zeros; text as it is."""
+    """Write a number as text, padded with zeros."""
     if not isinstance(cell, float) or np.isnan(cell):
         return cell
     return str(int(cell)).zfill(width) if cell.is_integer() else repr(float(cell))
 
 
 def _as_known(cells: NDArray[Any], values: Sequence[Any]) -> list[Any]:
-    """Return the original values of decoded cells (True and 1 for 1.0, objects for their text); None for others."""
+    """Return the original values of decoded cells, or None.
+
+    True and 1 are returned for 1.0, and objects for their text.
+    """
     known = {value: value for value in values} | {str(value): value for value in values}
     return [known.get(cell) for cell in cells]

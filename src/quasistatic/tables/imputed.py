@@ -20,9 +20,10 @@ __all__ = ["Imputed", "restore"]
 
 @dataclass(frozen=True)
 class Imputed:
-    """Rows whose missing entries are filled by draws of equal weight from p(missing | observed).
+    """Rows whose missing entries are filled by draws.
 
-    Methods return arrays, or data frames where the rows came in one: with its columns, types and index.
+    The draws are from p(missing | observed) and have equal weight. Methods return arrays, or data frames where the rows
+    came in one: with its columns, types and index.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Imputed:
 
     @property
     def mean(self) -> Any:
-        """Rows filled with means of numbers and levels, and most frequent classes, (n, d)."""
+        """Rows filled with means and most frequent classes, (n, d)."""
         filled = self.draws[0].copy()
         for j, column in enumerate(self.columns):
             cells = self.draws[:, :, j]
@@ -98,7 +99,7 @@ class Imputed:
 
 
 def restore(draws: NDArray[Any], cells: Sequence[NDArray[Any]]) -> None:
-    """Put observed cells back into draws of objects, in place.
+    """Put observed cells back into draws, in place.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ class MissingEntries:
         return CodedDraws(many[: self.n_draws], mean, baseline.log_prob(x), effective)
 
     def _of_member(self, member: DiffusionModel, x: Tensor, generator: Generator) -> CodedDraws:
-        """Draw from a diffusion model by sequential Monte Carlo, resampled to equal weights."""
+        """Draw from a diffusion model by sequential Monte Carlo."""
         y, log_det = self.preconditioner.observed(x, generator)
         matrix, shift = self.preconditioner.from_white
         observation = KnownColumns(~y.isnan(), y.nan_to_num(), matrix, shift)

@@ -23,7 +23,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray)
 
 
 def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequence[int] | None = None) -> Column:
-    """Infer a column from its cells, or check a given kind against them.
+    """Infer the kind of a column from its cells.
 
     Two values make a column binary, and text makes it categorical. Whole numbers of at most 20 levels that recur are
     ordinal, other whole numbers integer, all other numbers numeric.
@@ -74,7 +74,7 @@ def infer(cells: NDArray[Any], name: str, kind: str | None = None, lines: Sequen
 
 
 def find_atoms(x: NDArray[np.float64], at_least_one: bool = False) -> tuple[float, ...]:
-    """Find values that repeat far more often than the values next to them.
+    """Find values that repeat far more often than their neighbours.
 
     An atom makes up at least 10 rows and 5 % of them. It is 10 times as frequent as the median of its two neighbours on
     either side: rounded numbers repeat, but so do their neighbours. At least two other values must remain.
@@ -177,7 +177,10 @@ def _integer_column(name: str, distinct: NDArray[np.float64], atoms: tuple[float
 
 
 def _is_label(observed: NDArray[Any], given: str | None) -> bool:
-    """Return True if text of digits is a label: given as a class, or padded with zeros like a postal code."""
+    """Return True if text of digits is a label.
+
+    It is one if it is given as a class, or padded with zeros like a postal code.
+    """
     if observed.dtype.kind != "O" or not all_text(observed):
         return False
     if given in ("binary", "categorical"):

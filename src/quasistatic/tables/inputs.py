@@ -1,9 +1,10 @@
-"""Tables in memory: arrays, lists and data frames."""
+"""Tables in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,18 @@ from quasistatic.checks import instance_of
 from quasistatic.errors import InputError
 from quasistatic.io.cells import is_text
 from quasistatic.model import DiffusionModel
+from quasistatic.storage.files import path_of
 from quasistatic.tables.coding import encode, first_impossible
 from quasistatic.tables.columns import Column, column_name
 from quasistatic.tables.ensemble import DensityEnsemble
+from quasistatic.tables.estimator_files import read_estimator, save_estimator
 from quasistatic.tables.frames import Frame
 
 __all__ = ["TableEstimator", "generator_from", "kinds_by_name"]
 
 
 class TableEstimator(BaseEstimator):
-    """Base of an estimator of tables: its inputs, and the parts of the fitted density."""
+    """Base of an estimator of tables."""
 
     ensemble_: DensityEnsemble
     random_state: Any
@@ -57,8 +60,24 @@ class TableEstimator(BaseEstimator):
         """Mean log density of the validation rows, nats."""
         return self.ensemble_.validation_score
 
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON."""
+        check_is_fitted(self)
+        save_estimator(path, self, self.ensemble_)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a folder that :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the folder holds no estimator, is damaged, or has another format.
+        """
+        return read_estimator(cls, path_of("path", path))
+
     def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
-        """Return the columns of a table and their names, checked by scikit-learn."""
+        """Return the columns of a table and their names."""
         if hasattr(X, "columns") and hasattr(X, "__getitem__"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             names = [str(name) for name in X.columns]
@@ -78,7 +97,7 @@ class TableEstimator(BaseEstimator):
         return encode(self.columns_, self._cells(X, reset=False)[0])
 
     def _possible_rows(self, X: Any, consequence: str) -> tuple[Tensor, list[NDArray[Any]]]:
-        """Return coded rows and their cells; refuse impossible rows."""
+        """Return coded rows and cells, if all are possible."""
         check_is_fitted(self)
         cells, _ = self._cells(X, reset=False)
         if (found := first_impossible(self.columns_, cells)) is not None:
@@ -121,12 +140,12 @@ def kinds_by_name(types: Any, names: Sequence[str]) -> dict[str, str]:
 
 
 def generator_from(random_state: Any) -> Generator:
-    """Return a torch generator seeded by a random state of scikit-learn."""
+    """Return a generator seeded by a random state."""
     return Generator().manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
 
 
 def _has_text(X: Any) -> bool:
-    """Return True if an array or list holds text among its cells."""
+    """Return True if some cell holds text."""
     if isinstance(X, np.ndarray):
         if X.dtype.kind not in "OUS":
             return False

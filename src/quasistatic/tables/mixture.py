@@ -1,4 +1,4 @@
-"""Closed-form baselines of a table: mixtures of normals beside independent classes."""
+"""Closed-form baselines of a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ MOST_SCALED = 2000  # rows that the weights of scales are fitted to
 
 @saveable
 class NormalMixture(nn.Module):
-    r"""Mixture of products, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d)`.
+    r"""Mixture of normal distributions times class rates.
+
+    .. math:: p(y, c) = \sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d)
 
     The numbers y are those of the preconditioner's marginals. Within a component they are independent of the classes c.
 
@@ -59,13 +61,15 @@ class NormalMixture(nn.Module):
 
     @classmethod
     def single(cls, preconditioner: TablePreconditioner) -> NormalMixture:
-        """Return the one normal distribution of the preconditioner."""
+        """Return the normal distribution of the preconditioner."""
         completion = preconditioner.completion
         return cls(preconditioner, torch.ones(1), completion.mean[None], completion.cov[None])
 
     @classmethod
     def heavy_tailed(cls, preconditioner: TablePreconditioner, train: Tensor, *, seed: int = 0) -> NormalMixture:
-        r"""Fit the normal distribution with heavy tails, :math:`\sum_k w_k\, \mathcal{N}(y; \mu, s_k C)`.
+        r"""Fit a normal distribution with heavy tails.
+
+        .. math:: p(y) = \sum_k w_k\, \mathcal{N}(y; \mu, s_k C)
 
         Some rows are farther out than others in all directions. The weights of the scales maximise the density of rows
         that are left out of the fit in turn.
@@ -101,7 +105,7 @@ class NormalMixture(nn.Module):
         shrinkages: Sequence[float] = (0.3, 3.0, 10.0),
         seed: int = 0,
     ) -> NormalMixture:
-        """Fit mixtures of several sizes by expectation maximisation, and keep the best.
+        """Fit mixtures of several sizes, and keep the best.
 
         The validation rows choose. More components must be better than fewer by more than one standard error of the
         difference.
@@ -156,7 +160,9 @@ class NormalMixture(nn.Module):
         return len(self.normals)
 
     def component_log_probs(self, y: Tensor) -> Tensor:
-        """Return the log weight plus log density of the observed entries under each component.
+        """Score rows under each component.
+
+        A score is the log weight plus the log density of the observed entries.
 
         Parameters
         ----------
@@ -179,7 +185,7 @@ class NormalMixture(nn.Module):
         return total
 
     def log_prob(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Return the log density of the observed entries of coded rows.
+        """Return the log density of coded rows.
 
         Parameters
         ----------
@@ -198,7 +204,14 @@ class NormalMixture(nn.Module):
         return log_det + torch.logsumexp(self.component_log_probs(y), 1)
 
     def draw(self, x: Tensor, generator: Generator) -> Tensor:
-        """Draw the missing entries of coded rows (n, d) from their conditional distribution."""
+        """Draw missing entries from their conditional distribution.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, d)
+            Coded rows, nan where missing.
+        generator : Generator
+        """
         p = self.preconditioner
         y, _ = p.observed(x, generator)
         pick = torch.multinomial(torch.softmax(self.component_log_probs(y), 1), 1, generator=generator).squeeze(1)
@@ -218,13 +231,23 @@ class NormalMixture(nn.Module):
         return torch.where(x.isnan(), p.marginals.inverse(filled), x)
 
     def sample(self, n: int, *, generator: Generator) -> Tensor:
-        """Draw n coded rows, (n, d)."""
+        """Draw coded rows.
+
+        Parameters
+        ----------
+        n : int
+        generator : Generator
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+        """
         d = len(self.preconditioner.numeric) + len(self.preconditioner.discrete)
         return self.draw(torch.full((n, d), math.nan, dtype=torch.float64), generator)
 
 
 def mixing_weights(scores: Tensor, n_iterations: int = 100) -> Tensor:
-    """Fit the weights of a mixture of fixed densities by expectation maximisation.
+    """Fit the weights of a mixture of fixed densities.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Parameters of the scikit-learn estimator, checked and turned into settings."""
+"""Parameters of the scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["checked_settings"]
 
 
 def checked_settings(e: Any) -> TableSettings:
-    """Check the parameters of an estimator, and return the settings.
+    """Check the parameters of an estimator.
 
     scikit-learn requires this in ``fit``, not in ``__init__``.
     """

@@ -1,4 +1,4 @@
-"""Change of variables from a table to white numbers and classes."""
+"""Change of variables of a table."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TablePreconditioner(Transform):
 
     @property
     def from_white(self) -> tuple[Tensor, Tensor]:
-        """Matrix (k, k) and shift (k,) from white numbers to the units of the marginals."""
+        """Matrix (k, k) and shift (k,) that undo the whitening."""
         if self.whitening is None:
             return torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
         return self.whitening.back, self.whitening.mean
@@ -167,7 +167,10 @@ def fit_preconditioner(
 
 
 def _with_entries(y: Tensor) -> Tensor:
-    """Put a zero into columns without any entry: values beside atoms may all be among other rows."""
+    """Put a zero into columns without any entry.
+
+    Values beside atoms may all be among other rows.
+    """
     y = y.clone()
     y[0, y.isnan().all(0)] = 0.0
     return y
@@ -194,7 +197,7 @@ def _marginals(x: Tensor, columns: Sequence[Column], kind: str) -> OnColumns:
 
 
 def _scaled(x: Tensor, marginals: str) -> list[Transform]:
-    """Return the transforms to zero mean and unit variance, and to a power of that or of the ratio to the mean."""
+    """Fit the scale of columns, and a power of the scaled numbers."""
     mean = x.nanmean(0).nan_to_num()  # zero for a column without entries
     std = (x - mean).square().nanmean(0).sqrt()
     scale = Affine(mean, torch.where(std > 0, std, 1.0))

@@ -23,13 +23,28 @@ __all__ = ["encode_rows", "row_log_prob", "row_noise", "row_seed"]
 
 
 def row_seed(row: Tensor, seed: int) -> int:
-    """Hash the numbers of a row, (d,) float64, to a seed."""
+    """Hash the numbers of a row to a seed.
+
+    Parameters
+    ----------
+    row : Tensor, shape (d,)
+        In float64.
+    seed : int
+        Another seed gives another hash.
+    """
     digest = hashlib.blake2b(row.numpy().tobytes(), digest_size=7, key=str(seed).encode())
     return int.from_bytes(digest.digest(), "big")
 
 
 def row_noise(x: Tensor, seed: int) -> RowNoise:
-    """Return random numbers with one stream per row (n, d), seeded by the row."""
+    """Return random numbers with one stream per row.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+        Rows, which seed their streams.
+    seed : int
+    """
     return RowNoise([row_seed(row, seed) for row in x])
 
 
@@ -53,7 +68,7 @@ def encode_rows(model: DiffusionModel, x: Tensor, seed: int) -> tuple[Tensor, Te
 
 
 def row_log_prob(model: DiffusionModel, x: Tensor, n_trajectories: int, seed: int) -> Tensor:
-    r"""Estimate log p of each row by importance weights of forward trajectories.
+    r"""Estimate log p of each row by importance weights.
 
     The estimate is a lower bound of log p in expectation. With one trajectory it is the bound; with more it tightens
     (:func:`quasistatic.likelihood.bound.importance_weighted_log_prob`). It is a function of the row and the seed.
@@ -86,7 +101,7 @@ def row_log_prob(model: DiffusionModel, x: Tensor, n_trajectories: int, seed: in
 
 
 def _trajectories(process: ForwardProcess, z: Tensor, x: Tensor, seed: int) -> Tensor:
-    """Draw forward trajectories, (n, T + 1, d), from uniform numbers seeded by each row."""
+    """Draw forward trajectories seeded by each row, (n, T + 1, d)."""
     shape = (process.n_steps, x.shape[1])
     uniform = torch.stack([
         torch.rand(shape, generator=Generator().manual_seed(row_seed(row, seed) + 1), dtype=torch.float64) for row in x
@@ -98,7 +113,7 @@ def _trajectories(process: ForwardProcess, z: Tensor, x: Tensor, seed: int) -> T
 
 
 def _inverse_cdf(p: Distribution, u: Tensor) -> Tensor:
-    """Return the quantiles of a distribution at uniform numbers."""
+    """Return the quantiles of a distribution."""
     if isinstance(p, Joint):
         blocks = [_inverse_cdf(part, u.index_select(1, c)) for part, c in zip(p.parts, p.columns, strict=True)]
         return p.joined(blocks)

@@ -22,7 +22,7 @@ PLANE = 2  # columns whose full covariance costs nothing
 
 @dataclass(frozen=True)
 class TablePlan:
-    """Settings for one table, with nothing left to choose.
+    """Settings for one table.
 
     Attributes
     ----------
@@ -41,7 +41,9 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """Settings of the density of a table; None is chosen by its size.
+    """Settings of the density of a table.
+
+    None is chosen by the size of the table.
 
     Attributes
     ----------
@@ -101,7 +103,7 @@ class TableSettings:
     loop: TrainConfig = field(default_factory=TrainConfig)
 
     def plan(self, n_rows: int, n_columns: int) -> TablePlan:
-        """Choose what is None by the size of the training table.
+        """Choose what is None by the size.
 
         Parameters
         ----------
@@ -121,7 +123,13 @@ class TableSettings:
         return TablePlan(n_members, self._shape(n_rows, n_columns), self.training(n_rows, n_columns))
 
     def training(self, n_rows: int, n_columns: int) -> TrainConfig:
-        """Return the settings of the training loop for a table of this size."""
+        """Return the settings of the training loop.
+
+        Parameters
+        ----------
+        n_rows, n_columns : int
+            Size of the training table.
+        """
         few, wide = n_rows < FEW_ROWS, n_columns > MANY_COLUMNS
         n_updates = (6000 if wide else 1500 if few else 5000) if self.max_updates is None else self.max_updates
         # a correction of many columns is worse than none for its first few hundred updates
@@ -133,7 +141,10 @@ class TableSettings:
         )  # fmt: skip
 
     def _shape(self, n_rows: int, n_columns: int) -> Shape:
-        """Return the size of the network; few rows, or many columns, need simple kernels."""
+        """Return the size of the network.
+
+        Few rows, or many columns, need simple kernels.
+        """
         large, plane = n_rows >= FEW_ROWS and n_columns <= MOST_COLUMNS_OF_LARGE, n_columns <= PLANE
         m = ((16 if plane else 4) if large else 1) if self.n_components is None else self.n_components
         # a kernel of several components needs fewer steps
@@ -154,7 +165,7 @@ DEFAULTS = TableSettings()
 
 
 def plans_by_size() -> list[dict[str, Any]]:
-    """List what the default settings choose for tables of each size, a record a size."""
+    """List the defaults for tables of each size."""
     rows = {f"below {FEW_ROWS}": FEW_ROWS - 1, f"{FEW_ROWS} or more": FEW_ROWS}
     edges = (1, PLANE + 1, MOST_COLUMNS_OF_LARGE + 1, MANY_COLUMNS + 1)
     columns = {f"{low} to {high - 1}": low for low, high in itertools.pairwise(edges)} | {f"above {MANY_COLUMNS}": edges[-1]}

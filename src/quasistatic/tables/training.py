@@ -27,7 +27,7 @@ MOST_VALIDATION = 2000  # rows that the weights are fitted to
 
 
 def untrained_member(train: Tensor, columns: Sequence[Column], settings: TableSettings, *, seed: int = 0) -> DiffusionModel:
-    """Fit the preconditioner, and build the untrained diffusion model behind it.
+    """Build an untrained member behind a fitted preconditioner.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def fit_ensemble(
     quiet: bool = False,
     time_budget: float = math.inf,
 ) -> DensityEnsemble:
-    """Train the members, and average them with baselines.
+    """Train the members, and average them.
 
     Parameters
     ----------
@@ -111,7 +111,9 @@ def average_members(
     baselines: bool = True,
     n_trajectories: int = DEFAULTS.n_trajectories,
 ) -> DensityEnsemble:
-    """Average trained members with baselines, by weights that validation rows choose.
+    """Average trained members with baselines.
+
+    Validation rows choose the weights.
 
     Parameters
     ----------
