@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
@@ -23,7 +22,7 @@ from quasistatic.tables.inference import infer
 from quasistatic.tables.inputs import TableEstimator, kinds_by_name
 from quasistatic.tables.parameters import checked_settings
 from quasistatic.tables.settings import DEFAULTS
-from quasistatic.tables.training import fit_ensemble
+from quasistatic.tables.training import fit_ensemble, hold_out
 
 __all__ = ["DiffusionDensity"]
 
@@ -181,9 +180,7 @@ class DiffusionDensity(DensityMixin, TableEstimator):
             raise InputError("every column is constant, so there is nothing to model: give a column that varies")
         x, _ = encode(columns, cells)
         if validation is None:
-            order = torch.as_tensor(np.random.default_rng(self.seed_).permutation(n))
-            n_validation = min(n - 1, max(1, round(n * self.validation_fraction)))
-            train, held_out = x[order[n_validation:]], x[order[:n_validation]]
+            train, held_out = hold_out(x, self.validation_fraction, seed=self.seed_)
         else:
             train, (held_out, impossible) = x, encode(columns, self._cells(validation, reset=False)[0])
             held_out = held_out[~impossible]
@@ -239,8 +236,7 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         InputError
             If a row is impossible.
         """
-        x, _ = self._possible_rows(X, "has no bound")
-        return self.ensemble_.elbo(x)
+        return self.ensemble_.elbo(self._possible_rows(X, "has no bound")[0])
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows.
@@ -260,10 +256,9 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         check_is_fitted(self)
         width = len(self.columns_)
         whole_number("the number of samples", n_samples, 1)
-        bytes_of_row = 80.0 * width + 24.0 * self.width
-        require_memory(f"{n_samples} samples of {width} columns", n_samples * bytes_of_row, "draw fewer at once")
-        x = self.ensemble_.sample(n_samples, generator=self._generator(random_state))
-        cells = decode_rows(self.columns_, x)
+        room = n_samples * (80.0 * width + 24.0 * self.width)
+        require_memory(f"{n_samples} samples of {width} columns", room, "draw fewer at once")
+        cells = decode_rows(self.columns_, self.ensemble_.sample(n_samples, generator=self._generator(random_state)))
         return cells if self._frame is None else self._frame.table(cells)
 
     def impute(

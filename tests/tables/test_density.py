@@ -170,7 +170,7 @@ def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPat
         assert len(seen) <= 8 if patience else len(seen) == 31
     assert scores[2] >= scores[None] - 0.05
     assert [config.patience for config in asked] == [2, 0]
-    with pytest.raises(InputError, match="patience must be at least 1, or None to take every step, got 0"):
+    with pytest.raises(InputError, match="patience must be at least 1, or None for all of max_updates, got 0"):
         quick(patience=0).fit(x)
 
 

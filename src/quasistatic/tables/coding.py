@@ -123,7 +123,7 @@ def decode_rows(columns: Sequence[Column], x: Tensor) -> NDArray[Any]:
 
 
 def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -> tuple[int, str] | None:
-    """Find a value that its column cannot have.
+    """Find the first row with a value that its column cannot have.
 
     Parameters
     ----------
@@ -135,12 +135,12 @@ def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -
     tuple of int and str, or None
         The row and what is wrong with it; None if every value is possible.
     """
-    for column, c in zip(columns, cells, strict=True):
-        impossible = column.encode(c)[1]
-        if impossible.any():
-            row = int(impossible.argmax())
-            return row, column.why_impossible(c[row])
-    return None
+    masks = np.stack([column.encode(c)[1] for column, c in zip(columns, cells, strict=True)], 1)
+    if not masks.any():
+        return None
+    row = int(masks.any(1).argmax())
+    j = int(masks[row].argmax())
+    return row, columns[j].why_impossible(cells[j][row])
 
 
 def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:

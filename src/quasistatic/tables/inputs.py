@@ -100,9 +100,10 @@ class TableEstimator(BaseEstimator):
         """Return coded rows and cells, if all are possible."""
         check_is_fitted(self)
         cells, _ = self._cells(X, reset=False)
-        if (found := first_impossible(self.columns_, cells)) is not None:
+        x, impossible = encode(self.columns_, cells)
+        if impossible.any() and (found := first_impossible(self.columns_, cells)) is not None:
             raise InputError(f"row {found[0]} {consequence}: it holds {found[1]}")
-        return encode(self.columns_, cells)[0], cells
+        return x, cells
 
     def _generator(self, random_state: Any) -> Generator:
         return generator_from(self.random_state if random_state is None else random_state)

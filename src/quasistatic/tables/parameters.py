@@ -47,7 +47,9 @@ def checked_settings(e: Any) -> TableSettings:
         batch_size=whole_number("batch_size", e.batch_size, 2),
         learning_rate=real_number("learning_rate", e.learning_rate, above=0.0),
         validation_fraction=real_number("validation_fraction", e.validation_fraction, above=0.0, below=1.0),
-        patience=0 if e.patience is None else whole_number("patience", e.patience, 1, otherwise="None to take every step"),
+        patience=0
+        if e.patience is None
+        else whole_number("patience", e.patience, 1, otherwise="None for all of max_updates"),
         n_trajectories=whole_number("n_trajectories", e.n_trajectories, 1),
     )
 

@@ -30,8 +30,8 @@ PRIOR = 0.5  # added to every count of a level or class
 
 
 @saveable
-class TablePreconditioner(Transform):
-    """Transform of coded rows in three layers.
+class TablePreconditioner(Chain):
+    """Transform of coded rows in three named layers.
 
     Parameters
     ----------
@@ -43,14 +43,12 @@ class TablePreconditioner(Transform):
         Whitening of the numbers; None for a table without numbers.
     """
 
-    takes_holes = True
-
     def __init__(self, marginals: OnColumns, completion: Complete, whitening: Whiten | None = None) -> None:
-        super().__init__()
+        last = [] if whitening is None else [OnColumns([whitening], [completion.numeric])]
+        super().__init__(marginals, completion, *last)
         self.marginals = marginals
         self.completion = completion
         self.whitening = whitening
-        self.random = marginals.random or completion.random
 
     @property
     def numeric(self) -> list[int]:
@@ -92,24 +90,6 @@ class TablePreconditioner(Transform):
             Of the observed entries.
         """
         return self.marginals(x, generator)
-
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.marginals(x.double(), generator)
-        z, part_log_det = self.completion(z, generator)
-        log_det = log_det + part_log_det
-        if self.whitening is None:
-            return z, log_det
-        white, part_log_det = self.whitening(z[:, self.numeric])
-        z = z.clone()
-        z[:, self.numeric] = white
-        return z, log_det + part_log_det
-
-    def inverse(self, z: Tensor) -> Tensor:
-        z = z.double()
-        if self.whitening is not None:
-            z = z.clone()
-            z[:, self.numeric] = self.whitening.inverse(z[:, self.numeric])
-        return self.marginals.inverse(self.completion.inverse(z))
 
 
 def fit_preconditioner(

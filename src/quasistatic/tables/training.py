@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +21,29 @@ from quasistatic.tables.preconditioner import TablePreconditioner, fit_precondit
 from quasistatic.tables.settings import DEFAULTS, TableSettings
 from quasistatic.train import fit
 
-__all__ = ["average_members", "fit_ensemble", "untrained_member"]
+__all__ = ["average_members", "fit_ensemble", "hold_out", "untrained_member"]
 
 MOST_FITTED = 20_000  # rows that the baselines are fitted to
 MOST_VALIDATION = 2000  # rows that the weights are fitted to
+
+
+def hold_out(x: Tensor, fraction: float, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Split rows at random into training and validation rows.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+    fraction : float
+        Share of the validation rows, of which there is at least one.
+    seed : int
+
+    Returns
+    -------
+    train, validation : Tensor
+    """
+    order = torch.as_tensor(np.random.default_rng(seed).permutation(len(x)))
+    n_validation = min(len(x) - 1, max(1, round(len(x) * fraction)))
+    return x[order[n_validation:]], x[order[:n_validation]]
 
 
 def untrained_member(train: Tensor, columns: Sequence[Column], settings: TableSettings, *, seed: int = 0) -> DiffusionModel:
