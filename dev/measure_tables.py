@@ -163,7 +163,7 @@ def measure(name: str, number: int) -> dict[str, Any]:
         "weighted": cost(weighted) | {"n_trajectories": model.n_trajectories},
         "bound_of_the_same_rows": cost(bound[: len(few)]),
         "diffusion_alone": cost(model.members_[0].elbo(split.test, method="trajectory").total.numpy() + unit),
-        "normal_law_alone": cost(model.normal_.log_prob(torch.as_tensor(split.test)).numpy() + unit),
+        "normal_law_alone": cost(model.ensemble_.normal.log_prob(torch.as_tensor(split.test)).numpy() + unit),
         "weights": {
             "diffusions": model.weights_[:-3].round(4).tolist(),
             "normal": round(model.weights_[-3], 4),
@@ -171,7 +171,7 @@ def measure(name: str, number: int) -> dict[str, Any]:
             "mixture": round(model.weights_[-1], 4),
         },
     }
-    layer = model.members_[0].transform.parts[0] if settings["marginals"] != "none" else None  # type: ignore[union-attr,index]
+    layer = model.ensemble_.preconditioner.marginals if settings["marginals"] != "none" else None
     told |= _beside(split, bound, layer)
     if split.truth is not None:
         told["truth"] = split.truth

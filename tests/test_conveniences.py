@@ -161,7 +161,7 @@ def test_whatever_was_saved_is_opened(model: qs.DiffusionModel, tmp_path: Path) 
     table = quick(dropout=0.2, patience=7).fit(mixed_table(60))
     seen = qs.GaussianMeasurement(torch.tensor([0.0, 0.5]), std=0.4)
     posterior = model.posterior(seen, 50, generator=Generator().manual_seed(0))
-    for name, saved in (("model", model), ("table", table), ("posterior", posterior)):
+    for name, saved in (("model", model), ("table", table), ("ensemble", table.ensemble_), ("posterior", posterior)):
         saved.save(tmp_path / name)  # type: ignore[attr-defined]
         again = qs.load(tmp_path / name)
         assert type(again) is type(saved)
@@ -177,12 +177,13 @@ def test_whatever_was_saved_is_opened(model: qs.DiffusionModel, tmp_path: Path) 
 def test_an_estimator_keeps_its_settings_and_can_be_fitted_again(tmp_path: Path) -> None:
     import small
     from little_tables import mixed_table, quick
-    from quasistatic.runs.tables import averaged
+    from quasistatic.runs.tables import ensemble_of
 
     rows = mixed_table(60)
     kept = quick(types={"column 2": "integer"}, dropout=0.2, patience=7, n_trajectories=3, random_state=5).fit(rows)
     kept.save(tmp_path / "m")
-    of_run = averaged(small.opened("table"))
+    ensemble_of(small.opened("table"))
+    of_run = qs.load(small.trained("table") / "estimator")
     for saved, folder in ((kept, tmp_path / "m"), (of_run, small.trained("table") / "estimator")):
         again = qs.load(folder)
         assert again.get_params() == saved.get_params()
@@ -221,7 +222,7 @@ def test_objects_print_a_summary(model: qs.DiffusionModel) -> None:
         qs.Bernoulli(torch.full((9, 30), 0.5)), Q, BOTH, model, model.kernel, model.transform, model.elbo(x), seen,
         model.posterior(qs.GaussianMeasurement(torch.zeros(2), 0.5), 300, generator=Generator().manual_seed(0)),
         qs.KnownEntries.where_finite(torch.zeros(200)), seen & seen, seen & (lambda z: z.sum(1)), qs.LogFactor(torch.sum),
-        qs.Affine(torch.zeros(99), torch.ones(99)), table, table.mixture_, table.members_[0],
+        qs.Affine(torch.zeros(99), torch.ones(99)), table, table.ensemble_, table.ensemble_.mixture, table.members_[0],
     ]  # fmt: skip
     for thing in things:
         text = repr(thing)

@@ -17,7 +17,7 @@ from quasistatic.plots import column_marginals, pair_plot, save_figure
 from quasistatic.reporting.html import Section, write_report
 from quasistatic.reporting.text import text_table
 from quasistatic.streams import Progress, progress, say
-from quasistatic.tables.columns import Column, told
+from quasistatic.tables.columns import Column, describe_columns
 
 EVIL = "w\x1b[2J\u202e$\\frac$\nx\r"
 
@@ -99,7 +99,7 @@ def test_names_are_escaped_wherever_a_person_reads_them(tmp_path, capsys):
     assert str(InputError(f"column {EVIL}")) == f"column {safe}"
     say(EVIL.replace("\n", ""))
     assert "\x1b" not in capsys.readouterr().err
-    assert told([Column(EVIL, "numeric")]) == f"numeric: {safe}"
+    assert describe_columns([Column(EVIL, "numeric")]) == f"numeric: {safe}"
     assert text_table([{"a": EVIL}], ["a"]).splitlines()[-1] == safe
     write_report(tmp_path / "r.html", EVIL, [Section(EVIL, EVIL, [{EVIL: EVIL}])])
     page = (tmp_path / "r.html").read_text()

@@ -1,149 +1,107 @@
-"""The scikit-learn face: a density of tables of numbers, classes and holes."""
+"""Density of a table as a scikit-learn estimator."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Generator, Tensor
 
-from quasistatic.checks import (
-    MOST,
-    MOST_DEPTH,
-    MOST_STEPS,
-    MOST_WIDTH,
-    instance_of,
-    one_of,
-    real_number,
-    require_memory,
-    shown,
-    true_or_false,
-    whole_number,
-)
+from quasistatic.checks import require_memory, whole_number
 from quasistatic.errors import InputError
 from quasistatic.likelihood.bound import Bound
-from quasistatic.model import DiffusionModel
-from quasistatic.storage.atomic import new_folder, write_text
-from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_number,
-    a_record,
-    a_text,
-    a_whole,
-    anything,
-    path_of,
-    read_json,
-    strict,
-)
-from quasistatic.storage.modules import load_module, save_module
-from quasistatic.streams import say
-from quasistatic.tables.build import FEW_ROWS, MANY_COLUMNS, Shape, build, preconditioned, shape_for
-from quasistatic.tables.coded import coded_columns, missing_cells, values_of
-from quasistatic.tables.coding import Coding
-from quasistatic.tables.columns import NUMERIC, Column, infer
-from quasistatic.tables.frames import Frame, frame_of
-from quasistatic.tables.imputing import AT_ONCE, Filling, Imputed, draw_holes, restore
-from quasistatic.tables.mixture import NormalMixture, mixing_weights
-from quasistatic.tables.rows import log_prob_alone
-from quasistatic.train import TrainConfig, fit
-from quasistatic.transforms import Chain
+from quasistatic.tables.coding import decode_rows, encode, modelled
+from quasistatic.tables.frames import frame_of
+from quasistatic.tables.imputed import Imputed, restore
+from quasistatic.tables.inference import infer
+from quasistatic.tables.inputs import TableEstimator, kinds_by_name
+from quasistatic.tables.parameters import checked_settings
+from quasistatic.tables.settings import DEFAULTS
+from quasistatic.tables.training import fit_ensemble, hold_out
 
 __all__ = ["DiffusionDensity"]
 
-MOST_MIXED = 20_000  # rows that the mixture is fitted to
-MOST_VALIDATION = 2000  # rows that weigh the average
-SAVED: dict[str, Check | Optional] = {
-    "params": a_record(), "seed": a_whole(), "weights": a_list(a_number, 1), "laws": a_whole(),
-    "columns": a_list(a_record({"name": a_text, "kind": a_text, "values": a_list(anything)}), 1), "n_features": a_whole(1),
-    "validation_score": Optional(a_number, required=True), "names": a_list(a_text),
-    "frame": Optional(a_list(a_record({"name": anything, "dtype": a_text, "categories": a_list(anything)}))),
-}  # fmt: skip
 
+class DiffusionDensity(DensityMixin, TableEstimator):
+    r"""Normalised density of the rows of a table.
 
-def _whole(name: str, value: Any, *, least: int, most: int) -> int:
-    return whole_number(name, value, least, most)
+    Columns may be numeric, integer, ordinal, binary or categorical. Entries may be missing (nan or None), in training and
+    later; they must be missing at random. The model is a diffusion on top of a normal distribution of the numbers and the
+    rates of the classes; an untrained network *is* that distribution. It is averaged with baselines in closed form,
 
+    .. math:: p(x) = \sum_j w_j\, p_j(x).
 
-class DiffusionDensity(DensityMixin, Coding):
-    r"""Density of the rows of a table: normalised, with samples, anomaly scores and gaps filled by draws.
-
-    Columns may be numeric, integer, ordinal, binary or categorical, and entries may be missing (nan or None), in
-    training and later; they must be missing at random. The model is a diffusion on top of a normal law of the numbers,
-    fitted by expectation maximisation behind a transform of each column, beside the rates of the classes: an untrained
-    network *is* that law. Validation rows, taken from the training rows, choose when to stop, and the weights of an
-    average of densities,
-
-    .. math:: p(x) = \sum_j w_j\, p_j(x),
-
-    of the diffusions, the normal law, the same with heavy tails, and a mixture of normals. Each :math:`p_j` is bounded or
-    known, so the logarithm of the average is a bound too.
+    Validation rows, taken from the training rows, choose when to stop and the weights. The log density of each diffusion is
+    a lower bound, so the logarithm of the average is one too.
 
     Parameters
     ----------
     types : dict or list, optional
-        Kind of some columns by name or number, or of all: "numeric", "integer", "ordinal", "binary", "categorical",
-        "constant"; "ordinal:0..16" also says which levels there are; "atoms" is a number with values that repeat, which
-        have a probability of their own, "numeric" one without. What is not said is inferred
-        (:mod:`quasistatic.tables.columns`).
+        Kind of some columns by name or number, or of all columns: "numeric", "integer", "ordinal", "binary",
+        "categorical", "constant" or "atoms". "ordinal:0..16" also gives the range. "atoms" is a number with repeated
+        values that have a probability of their own, "numeric" one without. Other columns are inferred
+        (:func:`quasistatic.tables.inference.infer`).
     marginals : {"auto", "none", "power", "ratio"}
-        Transform of numeric columns: none but their scale; Yeo and Johnson's power about the mean; or a power of the ratio
-        to the mean, for columns that are never negative. "auto" chooses by cross-validation of the normal law.
+        Transform of numeric columns: their scale only; Yeo and Johnson's power of the standardised number; or a power of
+        the ratio to the mean, for columns that are never negative. "auto" chooses by cross-validation.
     n_members : int or "auto"
-        Diffusions that are trained, from different starts; by default 4 for a table of fewer than 2000 rows, 2 if it has
-        more than 32 columns as well, else 1.
+        Number of diffusions, trained from different starts. "auto" is 4 for fewer than 2000 rows, or 2 if there are more
+        than 32 columns too; else 1.
     average : bool
-        Whether the normal law and a mixture of normals join the average.
-    n_steps, n_components, max_updates : int or "auto"
-        Steps T of the chain, components of its kernels, and steps of the optimiser. By default a table of fewer than 2000
-        rows or more than 16 columns gets T = 100, of more than 32 columns T = 200, and one normal a step; others T = 30 and
-        mixtures of 4, or, of two columns at most, T = 10 and mixtures of 16.
+        Average the diffusions with the closed-form baselines.
+    n_steps : int or "auto"
+        Steps T of the chain. "auto" is 100 for fewer than 2000 rows or more than 16 columns, 200 for more than 32 columns,
+        10 for more rows of at most two columns, else 30.
+    n_components : int or "auto"
+        Components of each reverse kernel. "auto" is 1 for fewer than 2000 rows or more than 16 columns, 16 for more rows of
+        at most two columns, else 4.
+    max_updates : int or "auto"
+        Most updates of the optimiser. "auto" is 1500 for fewer than 2000 rows, 5000 for more rows, and 6000 for more than
+        32 columns.
     width, depth : int
-        Of the network.
+        Size of the network.
     dropout : float or "auto"
-        By default 0.3 for small tables, 0.1 for large ones.
+        Dropout rate of the network. "auto" is 0.3 for fewer than 2000 rows or more than 16 columns, 0 for more rows of at
+        most two columns, else 0.1.
     learning_rate : float
+        Of AdamW.
     batch_size : int
+        Rows of one update.
     validation_fraction : float
-        Share of the training rows that choose and stop.
-    patience : int, optional
-        Measurements of the validation rows without an improvement beyond noise after which a member is done; None for all
-        of ``max_updates``. They come every 50 steps on fewer than 2000 rows, every 150 on as few of more than 32
-        columns, else
-        every 250.
+        Share of the training rows that choose when to stop, and the weights.
+    patience : int or None
+        Evaluations of the validation rows without improvement beyond noise after which a member is finished; None for all
+        of ``max_updates``. An evaluation comes every 50 updates for fewer than 2000 rows, every 150 if there are more than
+        32 columns too, else every 250.
     max_time : float, optional
         Seconds of training for each member.
     n_trajectories : int
-        Forward paths that a score averages over, in weights: one for the bound, more for a tighter number.
+        Forward trajectories that a score averages over: 1 for the bound, more for a tighter number.
     random_state : int, RandomState or None
+        Seed of the fit and of the draws.
     verbose : bool
         Show progress.
 
     Attributes
     ----------
+    ensemble_ : DensityEnsemble
+        The fitted density; the attributes below are parts of it.
     columns_ : list of Column
-        What each column is.
+        Name, kind and values of each column.
     members_ : list of DiffusionModel
-    normal_, tailed_, mixture_ : NormalMixture
-        The normal law that members start from, the same with heavy tails, and several normals.
     weights_ : ndarray
-        Of the members, then of these three.
+        Of the members, then of the normal distribution, the one with heavy tails and the mixture of normals.
+    validation_score_ : float
+        Mean log density of the validation rows, nats.
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(200, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
     >>> model = DiffusionDensity(max_updates=20, width=16, random_state=0).fit(x)
@@ -156,21 +114,21 @@ class DiffusionDensity(DensityMixin, Coding):
         self,
         *,
         types: Any = None,
-        marginals: str = "auto",
+        marginals: str = DEFAULTS.marginals,
         n_members: int | str = "auto",
-        average: bool = True,
+        average: bool = DEFAULTS.average,
         n_steps: int | str = "auto",
         n_components: int | str = "auto",
         max_updates: int | str = "auto",
-        width: int = 128,
-        depth: int = 3,
+        width: int = DEFAULTS.width,
+        depth: int = DEFAULTS.depth,
         dropout: float | str = "auto",
-        learning_rate: float = 1e-3,
-        batch_size: int = 256,
-        validation_fraction: float = 0.15,
-        patience: int | None = 5,
+        learning_rate: float = DEFAULTS.learning_rate,
+        batch_size: int = DEFAULTS.batch_size,
+        validation_fraction: float = DEFAULTS.validation_fraction,
+        patience: int | None = DEFAULTS.patience,
         max_time: float | None = None,
-        n_trajectories: int = 8,
+        n_trajectories: int = DEFAULTS.n_trajectories,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -193,216 +151,114 @@ class DiffusionDensity(DensityMixin, Coding):
         self.random_state = random_state
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        return tags
-
-    N_LAWS = 3
-    """Densities in closed form that join the average."""
-    _frame: Frame | None = None  # what a data frame it was fitted to looked like
-
-    # ------------------------------------------------------------------------------------------------ fitting
-
     def fit(self, X: Any, y: Any = None, *, validation: Any = None) -> DiffusionDensity:
         """Fit to rows.
 
         Parameters
         ----------
         X : array or DataFrame, shape (n, d)
-            nan or None for what is missing.
+            nan or None where missing.
         y : ignored
         validation : array or DataFrame, optional
-            Rows to choose and stop by; a share of X if not given.
+            Validation rows; a share of X if not given.
+
+        Raises
+        ------
+        InputError
+            If a parameter or the table is at fault.
         """
-        self._check_parameters()
+        settings = checked_settings(self)
         cells, names = self._cells(X, reset=True)
         n = len(cells[0])
         least = 3 if validation is None else 2  # of which one is held out
         if n < least:
             raise InputError(f"a density needs at least {least} rows, got n_samples={n}: give more rows")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.seed_, self._frame = seed, frame_of(X)
-        kinds = ({} if self._frame is None else self._frame.kinds()) | self._kinds(names)
-        self.columns_ = [infer(c, name, kinds.get(name)) for c, name in zip(cells, names, strict=True)]
-        if not self._modelled:
-            raise InputError("every column is constant, so there is nothing to model")
-        x, wrong = self._encoded(cells)
-        if wrong.any():
-            raise InputError(f"row {int(wrong.int().argmax())} holds a value that its column cannot have")
+        self.seed_, self._frame = int(check_random_state(self.random_state).randint(2**31 - 1)), frame_of(X)
+        kinds = ({} if self._frame is None else self._frame.kinds()) | kinds_by_name(self.types, names)
+        columns = [infer(c, name, kinds.get(name)) for c, name in zip(cells, names, strict=True)]
+        if not modelled(columns):
+            raise InputError("every column is constant, so there is nothing to model: give a column that varies")
+        x, _ = encode(columns, cells)
         if validation is None:
-            order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
-            n_validation = min(n - 1, max(1, round(n * self.validation_fraction)))
-            train, held_out = x[order[n_validation:]], x[order[:n_validation]]
+            train, held_out = hold_out(x, self.validation_fraction, seed=self.seed_)
         else:
-            train, (held_out, wrong) = x, self._encoded(self._cells(validation, reset=False)[0])
-            held_out = held_out[~wrong]
-        self._fit_members(train, held_out, seed)
-        return self
-
-    def _check_parameters(self) -> None:
-        """Check every parameter, which scikit-learn wants done here and not before."""
-
-        def automatic(name: str, check: Callable[[str, Any], Any]) -> None:
-            if not (isinstance(value := getattr(self, name), str) and value == "auto"):
-                check(name, value)
-
-        for name, most in (
-            ("n_steps", MOST_STEPS),
-            ("n_components", MOST_WIDTH),
-            ("max_updates", MOST),
-            ("n_members", 1000),
-        ):
-            least = 2 if name == "n_steps" else 1
-            automatic(name, partial(_whole, least=least, most=most))
-        automatic("dropout", lambda name, value: real_number(name, value, least=0.0, below=1.0))
-        one_of("marginals", self.marginals, ("auto", "none", "power", "ratio"))
-        true_or_false("average", self.average)
-        instance_of("verbose", self.verbose, (bool, int), "True or False")
-        whole_number("width", self.width, 1, MOST_WIDTH)
-        whole_number("depth", self.depth, 1, MOST_DEPTH)
-        whole_number("batch_size", self.batch_size, 2)
-        whole_number("n_trajectories", self.n_trajectories, 1)
-        real_number("learning_rate", self.learning_rate, above=0.0)
-        real_number("validation_fraction", self.validation_fraction, above=0.0, below=1.0)
-        if self.patience is not None:
-            whole_number("patience", self.patience, 1, otherwise="None to take every step")
-        if self.max_time is not None:
-            real_number("max_time", self.max_time, above=0.0, infinite=True)
-
-    def _fit_members(self, train: Tensor, held_out: Tensor, seed: int) -> None:
-        train = train[~train.isnan().all(1)]
-        columns = coded_columns(self.columns_)
-        transform = preconditioned(train, columns, self.marginals, seed=seed)
-        shape, config = self._shape(len(train), len(columns)), self._config(len(train), len(columns))
-        self.members_ = []
-        n = self._n_members(len(train), len(columns))
-        for k in range(n):
-            if self.verbose:
-                say(f"training member {k + 1} of {n}")
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed + k)
-                model = build(transform, columns, shape)
-            budget = math.inf if self.max_time is None else float(self.max_time)
-            model = fit(model, train, held_out, config, seed=seed + k, quiet=not self.verbose, time_budget=budget)
-            self.members_.append(model)
-        self._average(train, held_out, seed)
-
-    def adopt(
-        self, columns: list[Column], members: list[DiffusionModel], train: Tensor, validation: Tensor, *, seed: int
-    ) -> DiffusionDensity:
-        """Take models that were trained elsewhere, of coded rows, and weigh the average on validation rows."""
-        self.columns_, self.members_, self.seed_ = list(columns), list(members), seed
-        self._frame = None
-        self.n_features_in_ = len(columns)
-        self.feature_names_in_ = np.array([column.name for column in columns], dtype=object)
-        self._average(train, validation, seed)
-        return self
-
-    def _average(self, train: Tensor, held_out: Tensor, seed: int) -> None:
-        for member in self.members_:
-            member.kernel.double()  # a row must not feel which others it is scored with
-        transform = self.members_[0].transform
-        assert isinstance(transform, Chain)
-        self.normal_ = NormalMixture.single(transform)
-        held_out, few = held_out[:MOST_VALIDATION], train[:MOST_MIXED]
-        self.tailed_ = self.mixture_ = self.normal_
-        if self.average:
-            self.tailed_ = NormalMixture.tailed(transform, few, seed=seed)
-            self.mixture_ = NormalMixture.fit(transform, few, held_out, seed=seed)
-        scores = self._each(held_out)
-        self.weights_ = mixing_weights(scores).numpy()
-        self.validation_score_ = float(torch.logsumexp(scores + torch.as_tensor(self.weights_).log(), 1).mean())
-
-    def _n_members(self, n: int, d: int) -> int:
-        few = n < FEW_ROWS
-        return ((2 if d > MANY_COLUMNS else 4) if few else 1) if self.n_members == "auto" else int(self.n_members)
-
-    def _shape(self, n: int, d: int) -> Shape:
-        given: dict[str, Any] = {
-            name: None if (value := getattr(self, name)) == "auto" else kind(value)
-            for name, kind in (("n_steps", int), ("n_components", int), ("dropout", float))
-        }
-        return shape_for(n, d, **given, width=self.width, depth=self.depth)
-
-    def _config(self, n: int, d: int) -> TrainConfig:
-        few, wide = n < FEW_ROWS, d > MANY_COLUMNS
-        steps = (6000 if wide else 1500 if few else 5000) if self.max_updates == "auto" else int(self.max_updates)
-        # a wide correction is worse than none for its first few hundred steps
-        every = min((150 if wide else 50) if few else 250, steps)
-        return TrainConfig(
-            n_updates=steps, batch_size=self.batch_size, learning_rate=self.learning_rate, weight_decay=1e-2,
-            evaluate_every=every, validation_pairs=20_000, patience=self.patience or 0,
+            train, (held_out, impossible) = x, encode(columns, self._cells(validation, reset=False)[0])
+            held_out = held_out[~impossible]
+        self.ensemble_ = fit_ensemble(
+            columns, train, held_out, settings, seed=self.seed_, quiet=not self.verbose,
+            time_budget=math.inf if self.max_time is None else float(self.max_time),
         )  # fmt: skip
-
-    # ------------------------------------------------------------------------------------------------ scores
-
-    def _each(self, x: Tensor, n_trajectories: int | None = None) -> Tensor:
-        """Log density of coded rows under each density of the average, (n, J)."""
-        paths = self.n_trajectories if n_trajectories is None else n_trajectories
-        scores = [log_prob_alone(member, x, paths, self.seed_) for member in self.members_]
-        if self.average:
-            scores += [law.log_prob(x, seed=self.seed_) for law in self._laws]
-        each = torch.stack(scores, 1)
-        return each.masked_fill(each.isnan(), -math.inf)  # so far from all rows that squares overflow
+        return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Lower bound of the log density of each row, (n,), nats; of its observed entries, where some are missing.
+        """Bound the log density of each row from below.
 
-        Numeric columns count as densities in their own units, all others as probabilities. A row that holds a class, or a
-        whole number, that was never possible has minus infinity.
+        Missing entries are integrated out.
+
+        Numeric columns count as densities in their own units, all others as probabilities.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Nats; minus infinity for a row with a category, or a fraction among integers, that cannot occur.
         """
-        x, wrong = self._rows(X)
-        return self.score_coded(x).masked_fill(wrong, -math.inf).numpy()
-
-    def score_coded(self, x: Tensor) -> Tensor:
-        """Score rows that are coded by ``columns_``, (n, columns that are not constant)."""
-        return torch.logsumexp(self._each(x) + torch.as_tensor(self.weights_).log(), 1)
+        x, impossible = self._rows(X)
+        return self.ensemble_.log_prob(x, self.n_trajectories).masked_fill(impossible, -math.inf).numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of :meth:`score_samples`."""
+        """Return the mean of :meth:`score_samples`."""
         return float(np.mean(self.score_samples(X)))
 
     def anomaly_score(self, X: Any) -> NDArray[np.float64]:
-        """Minus :meth:`score_samples`: the less likely, the higher."""
+        """Return minus :meth:`score_samples`."""
         return -self.score_samples(X)
 
     def elbo(self, X: Any) -> Bound:
-        """Bound of each row as a record with means and units: ``model.elbo(X).mean("bits")``.
+        """Bound the log density of each row, as a record with units.
 
-        With a single density it is told in its parts; of an average all of it stands in ``data``.
+        The mean in bits is ``model.elbo(X).mean("bits")``.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+
+        Returns
+        -------
+        Bound
+            In three parts for a single density; for an average, all of it is in ``data``.
+
+        Raises
+        ------
+        InputError
+            If a row is impossible.
         """
-        x, wrong = self._rows(X)
-        if wrong.any():
-            raise InputError(f"row {int(wrong.int().argmax())} holds a value that was never possible, so it has no bound")
-        if len(self.weights_) == 1:
-            return self.members_[0].elbo(x, method="trajectory", generator=Generator().manual_seed(self.seed_))
-        total = torch.logsumexp(self._each(x, 1) + torch.as_tensor(self.weights_).log(), 1)
-        return Bound(torch.zeros_like(total), total.new_zeros(len(total), 0), total, (x.shape[1],))
-
-    # ------------------------------------------------------------------------------------------------ samples
+        return self.ensemble_.elbo(self._possible_rows(X, "has no bound")[0])
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Draw rows, (n_samples, d): floats, or objects where columns hold text.
+        """Draw rows.
 
-        Fitted to a data frame of pandas, it draws one with the same columns and types. There is no ``set_output``: a density
-        is no transformer, and gives back what it got.
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, RandomState or None
+            That of the estimator if not given.
+
+        Returns
+        -------
+        ndarray or DataFrame, shape (n_samples, d)
+            Floats, or objects where columns hold text. A data frame with the same columns and types if the estimator was
+            fitted to one of pandas.
         """
         check_is_fitted(self)
         width = len(self.columns_)
         whole_number("the number of samples", n_samples, 1)
-        bytes_of_row = 80.0 * width + 24.0 * self.width
-        require_memory(f"{n_samples} samples of {width} columns", n_samples * bytes_of_row, "draw fewer at once")
-        generator = self._generator(random_state)
-        which = torch.multinomial(torch.as_tensor(self.weights_), n_samples, replacement=True, generator=generator)
-        counts = torch.bincount(which, minlength=len(self.weights_)).tolist()
-        drawn: list[Tensor] = []
-        for source, count in zip(self._densities, counts, strict=True):
-            if count:
-                drawn.append(source.sample(count, generator=generator))
-        x = torch.cat(drawn)
-        cells = self._table(x[torch.randperm(n_samples, generator=generator)])
+        room = n_samples * (80.0 * width + 24.0 * self.width)
+        require_memory(f"{n_samples} samples of {width} columns", room, "draw fewer at once")
+        cells = decode_rows(self.columns_, self.ensemble_.sample(n_samples, generator=self._generator(random_state)))
         return cells if self._frame is None else self._frame.table(cells)
 
     def impute(
@@ -414,197 +270,60 @@ class DiffusionDensity(DensityMixin, Coding):
         n_steps: int | None = 25,
         random_state: Any = None,
     ) -> Imputed:
-        r"""Fill holes with draws from :math:`p(x_m \mid x_o)`.
+        r"""Fill missing entries with draws.
+
+        They come from :math:`p(x_m \mid x_o)`, the distribution given the observed entries.
 
         Parameters
         ----------
         X : array or DataFrame, shape (n, d)
-            nan or None for what is missing.
+            nan or None where missing.
         n_draws : int
         n_particles : int, optional
-            Of sequential Monte Carlo, for each row: 50, or five times the draws, if not given. More come closer to the
-            model.
+            Particles of sequential Monte Carlo for each row: by default 50, or five times the draws if that is more.
         n_steps : int, optional
-            Steps of the chain that are walked; None for all.
+            Steps of the chain; None for all.
         random_state : int, RandomState or None
-            The estimator's own if not given.
+            That of the estimator if not given.
 
         Returns
         -------
         Imputed
-            ``draws``, ``mean``, ``quantile``, ``log_evidence`` of what was observed, and ``ess``. If X is a data frame of
-            pandas, ``mean``, ``quantile(q)`` and ``draw(k)`` are, too.
+            If X is a data frame of pandas, its ``mean``, ``quantile(q)`` and ``draw(k)`` are data frames too.
 
         Raises
         ------
         InputError
-            If a row holds what was never possible: nothing follows from it.
+            If a row is impossible.
         """
-        check_is_fitted(self)
-        cells, _ = self._cells(X, reset=False)
-        x, wrong = self._encoded(cells)
-        if wrong.any():
-            raise InputError(
-                f"row {int(wrong.int().argmax())} holds a value that was never possible, so it cannot be filled"
-            )
-        told = self.impute_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
-        restore(told.draws, cells)
-        if (frame := frame_of(X)) is not None:
-            told = dataclasses.replace(told, frame=self._frame or frame, index=X.index, observed=X)
-        return told
-
-    def impute_coded(
-        self,
-        x: Tensor,
-        n_draws: int = 20,
-        *,
-        n_particles: int | None = None,
-        n_steps: int | None = 25,
-        random_state: Any = None,
-    ) -> Imputed:
-        """Fill the holes of rows that are coded by ``columns_``, (n, columns that are not constant)."""
-        told = self.draw_coded(x, n_draws, n_particles=n_particles, n_steps=n_steps, random_state=random_state)
-        cells = self._table(told.draws.flatten(0, 1)).reshape(n_draws, len(x), -1)
-        expected = np.full(cells.shape[1:], np.nan)
-        for j, mean in zip(self._modelled, told.mean.T, strict=True):
-            if self.columns_[j].kind in NUMERIC:
-                expected[:, j] = mean
-        return Imputed(cells, told.log_evidence.numpy(), told.ess.numpy(), self.columns_, expected)
-
-    def draw_coded(
-        self,
-        x: Tensor,
-        n_draws: int,
-        *,
-        n_particles: int | None = None,
-        n_steps: int | None = 25,
-        random_state: Any = None,
-    ) -> Filling:
-        """Draw the holes of coded rows, and leave the draws in codes."""
-        columns = self.columns_
-        whole_number("n_draws", n_draws, 1)
-        if n_particles is not None:
-            whole_number("n_particles", n_particles, 1)
-        if n_steps is not None:
-            whole_number("n_steps", n_steps, 1, MOST_STEPS)
-        require_memory(
-            f"{n_draws} draws of {len(x)} rows of {x.shape[1]} columns",
-            n_draws * (8.0 * 4 * x.numel() + 5 * 8.0 * min(len(x), AT_ONCE) * 12 * x.shape[1]),
-            "take fewer draws, or fewer rows at once",
-        )
+        x, cells = self._possible_rows(X, "cannot be filled")
         generator = self._generator(random_state)
-        draws, mean = x.repeat(n_draws, 1, 1), values_of(x, columns)
-        log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
-        holes = missing_cells(x, columns).any(1).nonzero().flatten()
-        if len(holes):
-            particles = max(50, 5 * n_draws) if n_particles is None else n_particles
-            filled = draw_holes(
-                self._densities, self.weights_.tolist(), x[holes], columns, n_draws,
-                n_particles=particles, n_steps=n_steps, generator=generator,
-            )  # fmt: skip
-            draws[:, holes], mean[holes], log_evidence[holes], ess[holes] = filled
-        return Filling(draws, mean, log_evidence, ess)
+        filled = self.ensemble_.impute(x, n_draws, n_particles=n_particles, n_steps=n_steps, generator=generator)
+        restore(filled.draws, cells)
+        if (frame := frame_of(X)) is not None:
+            filled = dataclasses.replace(filled, frame=self._frame or frame, index=X.index, observed=X)
+        return filled
 
     def condition(self, known: dict[Any, Any], n_draws: int = 100, *, random_state: Any = None, **settings: Any) -> Imputed:
-        """Draw whole rows given some of their columns, by name or number: ``model.condition({"sex": "M"})``."""
+        """Draw whole rows given the values of some columns.
+
+        An example is ``model.condition({"sex": "M"})``.
+
+        Parameters
+        ----------
+        known : dict
+            From the name or number of a column to its value.
+        n_draws : int
+        random_state : int, RandomState or None
+            That of the estimator if not given.
+        **settings
+            ``n_particles`` and ``n_steps`` of :meth:`impute`.
+
+        Raises
+        ------
+        InputError
+            If there is no such column, or it cannot have that value.
+        """
         check_is_fitted(self)
-        whole_number("n_draws", n_draws, 1)
-        instance_of("known", known, dict, "a dictionary from columns to values")
-        names = [column.name for column in self.columns_]
-        row: dict[str, Any] = dict.fromkeys(names)
-        for key, value in known.items():
-            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
-            if name not in names:
-                raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
-            row[name] = value
-        cells = [np.empty(1, dtype=object) for _ in names]
-        for cell, name in zip(cells, names, strict=True):
-            cell[0] = row[name]
-        x, wrong = self._encoded(cells)
-        if wrong.any():
-            raise InputError("a value that was never possible is given as known, so nothing follows from it")
-        told = self.impute_coded(x, n_draws, random_state=random_state, **settings)
-        return dataclasses.replace(told, frame=self._frame)
-
-    @property
-    def _densities(self) -> list[DiffusionModel | NormalMixture]:
-        return [*self.members_, *(self._laws if self.average else [])]
-
-    @property
-    def _laws(self) -> list[NormalMixture]:
-        """What is known in closed form."""
-        return [self.normal_, self.tailed_, self.mixture_]
-
-    def _generator(self, random_state: Any) -> Generator:
-        draws = self.random_state if random_state is None else random_state
-        return Generator().manual_seed(int(check_random_state(draws).randint(2**31 - 1)))
-
-    # ------------------------------------------------------------------------------------------------ files
-
-    def save(self, path: str | Path) -> None:
-        """Write a folder of safetensors and JSON; no pickle."""
-        check_is_fitted(self)
-        plain = self.get_params()
-        if not isinstance(plain["random_state"], int | None):
-            plain["random_state"] = None  # a state that moves on cannot be kept; the seed of the fit is
-        told = {
-            "params": plain, "seed": self.seed_, "columns": [column.plain() for column in self.columns_],
-            "weights": self.weights_.tolist(), "laws": self.N_LAWS,
-            "validation_score": self.validation_score_, "n_features": self.n_features_in_,
-            "names": getattr(self, "feature_names_in_", np.array([])).tolist(),
-            "frame": None if self._frame is None else self._frame.plain(),
-        }  # fmt: skip
-        try:
-            text = json.dumps(strict(told), indent=1)
-        except TypeError:
-            raise InputError("the parameters of this estimator cannot be written as JSON") from None
-        with new_folder(path_of("path", path)) as folder:
-            write_text(folder / "estimator.json", text)
-            for k, member in enumerate([*self.members_, *self._laws]):
-                (folder / f"density-{k}").mkdir()
-                save_module(member, folder / f"density-{k}")
-
-    @classmethod
-    def load(cls, path: str | Path) -> DiffusionDensity:
-        """Read what :meth:`save` wrote."""
-        folder = path_of("path", path)
-        if not os.path.lexists(folder / "estimator.json"):
-            raise InputError(f"{folder} holds no estimator")
-        if read_json(folder / "estimator.json", {}).get("laws") != cls.N_LAWS:
-            raise InputError(f"{folder} was written by another version, whose averages have other parts: fit it again")
-        told = read_json(folder / "estimator.json", SAVED)
-        unknown = sorted(set(told["params"]) - set(cls._get_param_names()))
-        if unknown:
-            raise InputError(f"{folder} was written by another version: there is no parameter {', '.join(unknown)}")
-        model = cls(**told["params"])
-        model.columns_ = [Column.from_plain(c) for c in told["columns"]]
-        model.seed_, model.weights_ = told["seed"], np.array(told["weights"], dtype=np.float64)
-        score = told["validation_score"]
-        model.validation_score_ = -math.inf if score is None else score
-        model.n_features_in_ = told["n_features"]
-        if told["names"]:
-            model.feature_names_in_ = np.array(told["names"], dtype=object)
-        try:
-            model._frame = Frame.from_plain(told.get("frame"))  # not told by older versions
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{folder / 'estimator.json'} is damaged: its frame cannot be read ({error})") from None
-        model._take_densities(folder)
-        return model
-
-    def _take_densities(self, folder: Path) -> None:
-        """Load the densities of a saved average, and check that weights and columns go with them."""
-        n = len(list(folder.glob("density-*")))
-        weights, few = self.weights_, "its estimator.json does not go with its densities"
-        if n <= self.N_LAWS or len(weights) not in (n, n - self.N_LAWS) or len(self.columns_) != self.n_features_in_:
-            raise InputError(f"{folder} is damaged: {few}")
-        if not (weights >= 0).all() or abs(weights.sum() - 1.0) > 1e-3:
-            raise InputError(f"{folder / 'estimator.json'} is damaged: weights must sum to 1, got {shown(weights.tolist())}")
-        loaded = [load_module(folder / f"density-{k}")[0] for k in range(n)]
-        *self.members_, self.normal_, self.tailed_, self.mixture_ = loaded
-        width = (len(coded_columns(self.columns_)),)
-        if not all(isinstance(member, DiffusionModel) and member.event_shape == width for member in self.members_):
-            raise InputError(f"{folder} is damaged: {few}")
-        if not all(isinstance(law, NormalMixture) for law in self._laws):
-            raise InputError(f"{folder} is damaged: {few}")
-        for member in self.members_:
-            member.kernel.double()
+        drawn = self.ensemble_.condition(known, n_draws, generator=self._generator(random_state), **settings)
+        return dataclasses.replace(drawn, frame=self._frame)

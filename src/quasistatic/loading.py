@@ -1,4 +1,4 @@
-"""Open whatever was saved."""
+"""Load anything that was saved."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["load"]
 
 
 def load(path: str | Path) -> Any:
-    """Load a model, a table's estimator, a posterior, or the best model of a run.
+    """Load a model, estimator, posterior or run.
 
     Parameters
     ----------
     path : str or Path
         A folder written by ``save`` of :class:`~quasistatic.model.DiffusionModel`,
-        :class:`~quasistatic.estimator.DiffusionDensity` or :class:`~quasistatic.posterior.PosteriorSamples`, or a
-        run folder.
+        :class:`~quasistatic.estimator.DiffusionDensity`, :class:`~quasistatic.tables.ensemble.DensityEnsemble` or
+        :class:`~quasistatic.posterior.PosteriorSamples`, or a run folder.
 
     Returns
     -------
-    DiffusionModel, DiffusionDensity or Posterior
+    DiffusionModel, DiffusionDensity, DensityEnsemble or PosteriorSamples
 
     Raises
     ------
@@ -37,6 +37,10 @@ def load(path: str | Path) -> Any:
         from quasistatic.estimator import DiffusionDensity  # scikit-learn takes a second to import
 
         return DiffusionDensity.load(folder)
+    if (folder / "ensemble.json").exists():
+        from quasistatic.tables.ensemble import DensityEnsemble
+
+        return DensityEnsemble.load(folder)
     if (folder / "posterior.json").exists():
         return PosteriorSamples.load(folder)
     if folder.is_dir() and not any((folder / name).exists() for name in ("model.json", "checkpoint")):

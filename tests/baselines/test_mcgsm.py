@@ -69,7 +69,7 @@ def rough(n_context: int, n_components: int = 3, n_scales: int = 2, seed: int = 
 def gaussian() -> MCGSM:
     """One component of one scale, edges included, on the Gaussian field, for all tests that only look at it."""
     images, validation = field(2000, 12, 12), field(100, 12, 12, seed=1)
-    return MCGSM.fit(images, validation, reach=1, n_components=1, n_scales=1, steps=1, border_steps=1)
+    return MCGSM.fit(images, validation, reach=1, n_components=1, n_scales=1, n_updates=1, border_updates=1)
 
 
 def rough_images() -> MCGSM:
@@ -145,7 +145,7 @@ def test_coordinates_do_not_matter() -> None:
     plain.standardise(x, context)
     scaled.standardise(50.0 * x - 3.0, 50.0 * context + 7.0)
     for model in (plain, scaled):
-        model.spread(Generator().manual_seed(0))
+        model.perturb(Generator().manual_seed(0))
     expected = plain.log_prob(x, context) - math.log(50.0)
     torch.testing.assert_close(scaled.log_prob(50.0 * x - 3.0, 50.0 * context + 7.0), expected)
 
@@ -241,7 +241,7 @@ def test_a_gaussian_field_costs_its_entropy_rate(kind: str) -> None:
     model = gaussian()
     if kind == "mixture":
         images, validation = field(400, 12, 12), field(100, 12, 12, seed=1)
-        settings = {"reach": 1, "n_components": 2, "n_scales": 2, "borders": False, "steps": 150, "batch_size": 1000}
+        settings = {"reach": 1, "n_components": 2, "n_scales": 2, "borders": False, "n_updates": 150, "batch_size": 1000}
         model = MCGSM.fit(images, validation, **settings)  # type: ignore[arg-type]
     x = field(150, 16, 16, seed=2)
     var = (1 - ACROSS**2) * (1 - DOWN**2)
@@ -286,7 +286,7 @@ def test_a_scale_mixture_is_found() -> None:
     """Pixels of two contrasts, told by their left neighbours' size: more scales and components score higher."""
     contrast = torch.where(normal(300, 1, 1) > 0, 1.0, 0.1)
     images, test = (contrast * normal(300, 8, 8, seed=s) for s in (1, 2))
-    settings = {"reach": 1, "borders": False, "steps": 150, "batch_size": 500}
+    settings = {"reach": 1, "borders": False, "n_updates": 150, "batch_size": 500}
     one = MCGSM.fit(images, images, n_components=1, n_scales=1, **settings)  # type: ignore[arg-type]
     many = MCGSM.fit(images, images, n_components=2, n_scales=2, **settings)  # type: ignore[arg-type]
     truth = torch.distributions.Normal(0.0, contrast).log_prob(test)[:, 1:, 1:-1]
@@ -299,7 +299,7 @@ def test_a_fit_ends_with_its_best_look_and_repeats_itself() -> None:
     """On few pixels the likelihood of others falls with training; no steps score no better than many."""
     few, others = field(1, 4, 5), field(50, 8, 8, seed=1)
     settings = {"reach": 1, "n_components": 3, "n_scales": 2, "borders": False, "batch_size": 50}
-    fits = [MCGSM.fit(few, others, steps=steps, **settings) for steps in (1, 100, 100)]  # type: ignore[arg-type]
+    fits = [MCGSM.fit(few, others, n_updates=steps, **settings) for steps in (1, 100, 100)]  # type: ignore[arg-type]
     scores = [fit.pixel_log_prob(others, interior=True).mean().item() for fit in fits]
     assert scores[1] >= scores[0] - 0.05
     assert scores[1] == scores[2]
@@ -356,7 +356,7 @@ def test_pixels_that_are_certain_have_no_density() -> None:
 
 def test_a_fit_needs_pixels_and_steps() -> None:
     x = field(2, 8, 8)
-    with pytest.raises(InputError, match="steps must be at least 0 and batch_size at least 1, got -1, 400 and 4096"):
-        MCGSM.fit(x, x, steps=-1)
+    with pytest.raises(InputError, match="n_updates must be at least 0 and batch_size at least 1, got -1, 400 and 4096"):
+        MCGSM.fit(x, x, n_updates=-1)
     with pytest.raises(InputError, match="got 2000, 400 and 0"):
         MCGSM.fit(x, x, batch_size=0)

@@ -459,7 +459,7 @@ def test_a_table_goes_from_a_file_to_scores_and_filled_gaps(command: Callable[..
     scored = command("score", run, "--data", data, "--out", tmp_path / "s.csv", "--unit", "bits", "--json").json()
     assert (scored["n"], scored["unit"]) == (120, "bits")
     filled = command("impute", run, "--data", data, "--out", tmp_path / "f.csv", "--draws", 3, "--json").json()
-    assert filled["holes"] > 10
+    assert filled["missing"] > 10
     assert command("sample", run, "-n", 7, "--out", tmp_path / "new.csv").status == 0
     with open(tmp_path / "new.csv", newline="") as file:
         names, *rows = csv.reader(file)

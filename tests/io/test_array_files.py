@@ -142,7 +142,7 @@ def test_a_header_of_far_more_than_the_file_is_refused_unread(tmp_path):
 
 
 def test_a_line_without_end_is_no_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("quasistatic.io.tables._LONGEST", 1000)
+    monkeypatch.setattr("quasistatic.io.text_tables._LONGEST", 1000)
     (tmp_path / "x.csv").write_text("a,b\n" + "1" * 2000 + ",2\n")
     for read in (read_array, read_cells):
         with pytest.raises(InputError, match=r"more than 1000 characters|which is not a number|must be finite"):
@@ -166,6 +166,6 @@ def test_parquet_cells_hold_one_value(tmp_path):
     for cells in ([[1, 2]] * 12, [{"k": 1}] * 12):
         parquet.write_table(pa.table({"a": cells, "b": list(range(12))}), tmp_path / "x.parquet")
         with pytest.raises(
-            InputError, match=r"column 'a' of x\.parquet holds .*, but cells must be numbers, truths or text"
+            InputError, match=r"column 'a' of x\.parquet holds .*, but cells must be numbers, truth values or text"
         ):
             read_cells(tmp_path / "x.parquet")

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quasistatic.errors import InputError
-from quasistatic.io import tables
-from quasistatic.io.tables import column_names, read_array, require_binary, split_rows
+from quasistatic.io import text_tables
+from quasistatic.io.splits import split_rows
+from quasistatic.io.table_checks import require_binary
+from quasistatic.io.tables import column_names, read_array
 
 SEPARATORS = {
     "comma": ",",
@@ -107,7 +109,7 @@ def test_one_column_may_have_a_name_of_several_words(tmp_path):
 @pytest.mark.parametrize("header", [["a", "b", "c"], None], ids=["header", "no header"])
 def test_sound_tables_never_take_the_slow_path(tmp_path, monkeypatch, header):
     # NumPy's reader is several times faster than a loop in Python; the loop is only for finding the culprit.
-    monkeypatch.setattr(tables, "_scan", lambda *_: pytest.fail("line by line"))
+    monkeypatch.setattr(text_tables, "_scan", lambda *_: pytest.fail("line by line"))
     x = table(2000)
     for separator in SEPARATORS.values():
         text = "\ufeff" + as_text(x, separator, header)  # with the mark that spreadsheets put first
@@ -340,5 +342,5 @@ def test_bad_splits_are_refused():
         split_rows(100, 0, validation=float("nan"))
     with pytest.raises(InputError, match=r"10 rows with fractions 0\.5 and 0\.5 held out leave no row"):
         split_rows(10, 0, validation=0.5, test=0.5)
-    with pytest.raises(InputError, match="seed must be an integer of at least 0, got -1"):
+    with pytest.raises(InputError, match="seed must be at least 0, got -1"):
         split_rows(10, -1)

@@ -93,7 +93,7 @@ def test_what_it_writes_is_the_same_in_both_formats(home: Path) -> None:
 
 
 def test_a_table_is_filled_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_files, "PART", 32)
+    monkeypatch.setattr(table_files, "ROWS_AT_ONCE", 32)
     main(["impute", str(home / "run"), "--data", str(home / "shells.parquet"), "--out", str(home / "parts.csv")])
     filled = rows_of(home / "parts.csv")
     assert len(filled) == 90

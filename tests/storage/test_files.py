@@ -242,17 +242,21 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("file", "changes"),
     [
-        {"weights": [0.5]}, {"weights": [math.nan] * 4}, {"weights": [2.0, -1.0, 0.0, 0.0]}, {"columns": []},
-        {"columns": [{"name": "a", "kind": "odd", "values": []}] * 2}, {"params": {"nosuch": 1}}, {"params": [1]},
-        {"n_features": 5}, {"seed": -1}, {"laws": 9}, {"frame": [{"name": "a"}]}, {"names": [5]},
-        {"columns": [{"name": "a", "kind": "integer", "values": [1]}] * 2},
+        ("ensemble", {"weights": [0.5]}), ("ensemble", {"weights": [math.nan] * 4}),
+        ("ensemble", {"weights": [2.0, -1.0, 0.0, 0.0]}), ("ensemble", {"columns": []}),
+        ("ensemble", {"columns": [{"name": "a", "kind": "odd", "values": []}] * 2}),
+        ("estimator", {"params": {"nosuch": 1}}),
+        ("estimator", {"params": [1]}), ("estimator", {"n_features": 5}), ("ensemble", {"seed": -1}),
+        ("ensemble", {"format": 9}), ("estimator", {"format": 9}), ("estimator", {"frame": [{"name": "a"}]}),
+        ("estimator", {"names": [5]}), ("ensemble", {"columns": [{"name": "a", "kind": "integer", "values": [1]}] * 2}),
+        ("ensemble", {"n_members": 2}), ("ensemble", {"columns": [{"name": "a", "kind": "numeric", "values": []}]}),
     ],
 )  # fmt: skip
-def test_a_changed_estimator_is_one_sentence(saved, tmp_path, changes):
+def test_a_changed_estimator_is_one_sentence(saved, tmp_path, file, changes):
     folder = Path(shutil.copytree(saved, tmp_path / "model"))
-    edited(folder / "estimator.json", **changes)
+    edited(folder / f"{file}.json", **changes)
     with pytest.raises(InputError) as said:
         DiffusionDensity.load(folder)
     assert "\n" not in str(said.value)

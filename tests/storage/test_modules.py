@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
+from quasistatic.baselines import MCGSM, ConditionalGSM
 from quasistatic.distributions import Distribution, Joint, Masked, Mixture
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
@@ -45,6 +45,7 @@ from quasistatic.storage.modules import (
     saveable,
 )
 from quasistatic.tables.mixture import NormalMixture
+from quasistatic.tables.preconditioner import TablePreconditioner
 from quasistatic.transforms import (
     Affine,
     Chain,
@@ -105,6 +106,12 @@ def completing() -> Complete:
     return Complete(RATE[:2], torch.eye(2) + 0.5, [0, 1], [torch.tensor([0.3, 0.7])], [2])
 
 
+def preconditioner() -> TablePreconditioner:
+    return TablePreconditioner(
+        OnColumns([Affine(RATE[:2], RATE[:2])], [[0, 1]]), completing(), Whiten.by(RATE[:2], torch.eye(2) + 0.5)
+    )
+
+
 def base(*event: int) -> WienerBase:
     d = math.prod(event)
     basis = torch.linalg.qr(torch.randn(d, d, generator=Generator().manual_seed(2)))[0]
@@ -127,8 +134,9 @@ MADE: dict[str, Any] = {
     "YeoJohnson": lambda: YeoJohnson(torch.tensor([0.5, 1.0, 1.5])),
     "OnColumns": lambda: OnColumns([Affine(RATE[:2], RATE[:2])], [[2, 0]]),
     "Complete": completing,
+    "TablePreconditioner": preconditioner,
     "NormalMixture": lambda: NormalMixture(
-        Chain(OnColumns([Affine(RATE[:2], RATE[:2])], [[0, 1]]), completing()),
+        preconditioner(),
         torch.tensor([0.4, 0.6]),
         torch.eye(2),
         torch.eye(2).repeat(2, 1, 1),

@@ -65,6 +65,7 @@ class Frame:
 
 def fitted_normal(model: DiffusionDensity) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the fit, in units of the data, from its layers."""
-    scale, complete = model.members_[0].transform.parts[0].parts[0].parts[0], model.members_[0].transform.parts[1]  # type: ignore[union-attr,index]
+    preconditioner = model.ensemble_.preconditioner
+    scale, complete = preconditioner.marginals.parts[0].parts[0], preconditioner.completion  # type: ignore[union-attr,index]
     s = scale.scale.numpy()  # type: ignore[union-attr]
     return complete.mean.numpy() * s + scale.shift.numpy(), complete.cov.numpy() * np.outer(s, s)  # type: ignore[union-attr]

@@ -61,7 +61,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(paper_images, "load_cifar10", lambda: sets(3))
     leaves = tuple(smooth(n, 1, 32, n)[:, 0] / 255.0 for n in (8, 4, 5))
     monkeypatch.setattr(dead_leaves, "load_dead_leaves", lambda **_: leaves)
-    quick = functools.partial(MCGSM.fit, reach=1, n_components=2, n_scales=2, steps=20, border_steps=5, batch_size=64)
+    quick = functools.partial(MCGSM.fit, reach=1, n_components=2, n_scales=2, n_updates=20, border_updates=5, batch_size=64)
     monkeypatch.setattr(dead_leaves.MCGSM, "fit", quick)
     photographs(folder)
     monkeypatch.setattr(bark, "find", lambda _, name: folder / name)

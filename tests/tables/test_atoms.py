@@ -18,11 +18,11 @@ from chance import check_mean
 from little_tables import quick
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.tables.build import preconditioned
-from quasistatic.tables.coded import coded_columns, hide, missing_cells, values_of
-from quasistatic.tables.coding import cells_of
-from quasistatic.tables.columns import Column, infer, told
+from quasistatic.tables.coding import coded_columns, decode, hide, missing_cells, values_of
+from quasistatic.tables.columns import Column, describe_columns
+from quasistatic.tables.inference import infer
 from quasistatic.tables.mixture import NormalMixture
+from quasistatic.tables.preconditioner import fit_preconditioner
 
 
 def limited(n: int, seed: int = 0) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def test_values_that_repeat_are_found() -> None:
     assert infer(np.array([1.5, 1.5, 2.5, 3.5]), "x", "atoms").atoms == (1.5,)
     with pytest.raises(InputError, match="column 'x' cannot be atoms: it holds 'a', which is not a number"):
         infer(np.array(["a", "b", "a"], dtype=object), "x", "atoms")
-    assert told([infer(inflated(100), "amount")]) == "numeric with atoms: amount (often exactly 0)"
+    assert describe_columns([infer(inflated(100), "amount")]) == "numeric with atoms: amount (often exactly 0)"
 
 
 @pytest.mark.parametrize("column", [
@@ -89,7 +89,7 @@ def test_cells_to_codes_and_back(column: Column) -> None:
     still = Column("still", "constant", (1.0,))
     x = torch.as_tensor(codes)
     np.testing.assert_array_equal(values_of(x, [still, column])[:, 0], cells)
-    np.testing.assert_array_equal(cells_of(x, [still, column])[1], cells)
+    np.testing.assert_array_equal(decode([still, column], x)[1], cells)
     np.testing.assert_array_equal(missing_cells(x, [column, still])[:, 0], np.isnan(cells))
     assert hide(x, torch.ones(len(x), 1, dtype=torch.bool), [column]).isnan().all()
     assert Column.from_plain(column.plain()) == column
@@ -111,7 +111,7 @@ def test_masses_and_density_add_up_to_one(amounts: DiffusionDensity) -> None:
 def test_a_closed_form_adds_up_to_one_exactly() -> None:
     column = infer(inflated(400), "x")
     x = torch.as_tensor(column.encode(inflated(400))[0])
-    law = NormalMixture.fit(preconditioned(x, coded_columns([column]), "none"), x[:350], x[350:])
+    law = NormalMixture.fit(fit_preconditioner(x, coded_columns([column]), "none"), x[:350], x[350:])
     cells = np.concatenate([[0.0], np.arange(-30.0, 40.0, 0.005) + 0.0025])
     p = law.log_prob(torch.as_tensor(column.encode(cells)[0])).exp()
     assert (p[0] + 0.005 * p[1:].sum()).item() == pytest.approx(1.0, abs=1e-5)
@@ -178,14 +178,14 @@ def test_densities_of_atoms_are_near_the_truth() -> None:
 @pytest.mark.parametrize("kind", [np.int64, object, str])
 def test_whole_numbers_that_floats_cannot_tell_apart_are_refused(kind: type) -> None:
     cells: NDArray[Any] = np.array([9007199254740993 + 2 * k for k in range(40)]).astype(kind)
-    with pytest.raises(InputError, match=r"holds 9007199254740993, but whole numbers above 2\*\*53 cannot be told apart"):
+    with pytest.raises(InputError, match=r"holds 9007199254740993, but whole numbers above 2\*\*53 are not exact as floats"):
         infer(cells.astype(object) if kind is str else cells, "id")
     assert infer(np.array([2**60, 2**61, 2**62] * 5), "x").kind == "numeric"  # these are exact
     assert infer(np.array([1e17 + 3.0, 2e17, 3e17]), "x").kind == "numeric"  # measured
 
 
 def test_generators_are_used(amounts: DiffusionDensity) -> None:
-    law = amounts.mixture_
+    law = amounts.ensemble_.mixture
     rows = torch.full((5, 2), math.nan, dtype=torch.float64)
     first, again = (law.draw(rows, Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(first, again)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from quasistatic.errors import InputError
-from quasistatic.tables.columns import Column, infer, told
+from quasistatic.tables.columns import Column, describe_columns
+from quasistatic.tables.inference import infer
 
 TEXT = np.array(["M", "F", "I", None, "M"], dtype=object)
 
@@ -36,13 +37,13 @@ def test_a_range_may_be_said_beyond_what_was_seen() -> None:
     assert still.encode(np.array([0.0, 3.0, 4.0]))[1].tolist() == [False, False, True]
     assert infer(np.array([5.0, 9.0]), "x", "integer:-10..100").values == (-10.0, 100.0)
     for kind, sentence in (
-        ("ordinal:0..8", "said to hold 0 to 8, but holds 9"),
-        ("integer:6..20", "said to hold 6 to 20, but holds 5"),
-        ("ordinal:8..0", "may say a range as in"),
-        ("numeric:0..9", "may say a range as in"),
-        ("ordinal:0-9", "may say a range as in"),
+        ("ordinal:0..8", "is given the range 0 to 8, but holds 9"),
+        ("integer:6..20", "is given the range 6 to 20, but holds 5"),
+        ("ordinal:8..0", "may have a range as in"),
+        ("numeric:0..9", "may have a range as in"),
+        ("ordinal:0-9", "may have a range as in"),
         ("levels:0..9", "must be one of"),
-        ("ordinal:0..99", "has 100 levels, but may have 64"),
+        ("ordinal:0..99", "has 100 levels, but the most is 64"),
     ):
         with pytest.raises(InputError, match=sentence):
             infer(np.array([5.0, 9.0]), "x", kind)
@@ -114,4 +115,4 @@ def test_a_number_that_is_none_is_named_when_it_comes() -> None:
 
 def test_kinds_are_told_in_lines() -> None:
     columns = [Column("a", "numeric"), Column("b", "binary", (0.0, 1.0)), Column("c", "numeric")]
-    assert told(columns) == "numeric: a, c\nbinary: b"
+    assert describe_columns(columns) == "numeric: a, c\nbinary: b"

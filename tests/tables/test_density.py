@@ -18,13 +18,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from little_tables import Frame, fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
-from quasistatic import estimator as density
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
 from quasistatic.likelihood.bound import path_scores
-from quasistatic.tables.build import Shape, build, preconditioned
+from quasistatic.tables import training
+from quasistatic.tables.build import Shape, build_member
 from quasistatic.tables.columns import Column
 from quasistatic.tables.mixture import NormalMixture
+from quasistatic.tables.preconditioner import fit_preconditioner
 from quasistatic.train import TrainConfig
 from quasistatic.train.patience import Patience
 
@@ -79,8 +80,8 @@ def test_untrained_it_is_the_normal_fit_of_each_row_with_holes_or_without(n_step
 def test_an_untrained_network_in_single_precision_is_the_normal_fit_to_a_thousandth(n_steps: int) -> None:
     x = torch.as_tensor(normal_rows(200))
     columns = [Column(f"column {i}", "numeric") for i in range(3)]
-    transform = preconditioned(x, columns, "none")
-    model = build(transform, columns, Shape(n_steps=n_steps, width=8, depth=1))
+    transform = fit_preconditioner(x, columns, "none")
+    model = build_member(transform, columns, Shape(n_steps=n_steps, width=8, depth=1))
     assert {p.dtype for p in model.kernel.parameters()} == {torch.float32}
     z, log_det = model.encode(x)
     path = [z.float()]
@@ -145,13 +146,13 @@ def test_the_average_is_no_worse_than_its_parts_on_validation_rows() -> None:
 
 def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[TrainConfig] = []
-    real_fit = density.fit
+    real_fit = training.fit
 
     def told(*args: Any, **rest: Any) -> Any:
         asked.append(args[3])
         return real_fit(*args, **rest)
 
-    monkeypatch.setattr(density, "fit", told)
+    monkeypatch.setattr(training, "fit", told)
     seen: list[int] = []
     real = Patience.record
 
@@ -169,12 +170,12 @@ def test_a_table_that_is_soon_learned_is_soon_done(monkeypatch: pytest.MonkeyPat
         assert len(seen) <= 8 if patience else len(seen) == 31
     assert scores[2] >= scores[None] - 0.05
     assert [config.patience for config in asked] == [2, 0]
-    with pytest.raises(InputError, match="patience must be at least 1, or None to take every step, got 0"):
+    with pytest.raises(InputError, match="patience must be at least 1, or None for all of max_updates, got 0"):
         quick(patience=0).fit(x)
 
 
 def test_of_many_rows_some_choose_and_all_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quasistatic.tables.build.MOST_ROWS", 50)
+    monkeypatch.setattr("quasistatic.tables.preconditioner.MOST_ROWS", 50)
     x = normal_rows(400)
     model = untrained(marginals="none", validation_fraction=0.1).fit(x)
     mean, cov = fitted_normal(model)
@@ -211,12 +212,16 @@ def test_what_is_saved_scores_the_same(tmp_path: Path) -> None:
     assert len(again.members_) == 2
     with pytest.raises(InputError, match="holds no estimator"):
         DiffusionDensity.load(tmp_path)
-    told = json.loads((tmp_path / "m" / "estimator.json").read_text())
+    record = json.loads((tmp_path / "m" / "estimator.json").read_text())
     (tmp_path / "m" / "estimator.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         DiffusionDensity.load(tmp_path / "m")
-    (tmp_path / "m" / "estimator.json").write_text(json.dumps(told | {"laws": 2}))
-    with pytest.raises(InputError, match="written by another version"):
+    (tmp_path / "m" / "estimator.json").write_text(json.dumps(record | {"format": 2}))
+    with pytest.raises(InputError, match="has format 2, but this version reads format 1: fit and save it again, or load"):
+        DiffusionDensity.load(tmp_path / "m")
+    renamed = {name.replace("max_updates", "n_updates"): value for name, value in record["params"].items()}
+    (tmp_path / "m" / "estimator.json").write_text(json.dumps(record | {"params": renamed}))
+    with pytest.raises(InputError, match=r"other parameters than this version \(max_updates, n_updates\): fit and save"):
         DiffusionDensity.load(tmp_path / "m")
 
 
@@ -230,7 +235,7 @@ def test_a_constant_column_must_stay_what_it_was() -> None:
     np.testing.assert_allclose(model.score_samples(x), same.score_samples(x[:, :3]))
     x[3, 3] = 5.0
     assert np.isneginf(model.score_samples(x)).tolist() == [i == 3 for i in range(30)]
-    with pytest.raises(InputError, match="row 3 holds a value that was never possible"):
+    with pytest.raises(InputError, match=r"row 3 has no bound: it holds column 3=5\.0: not a category seen in "):
         model.elbo(x)
     with pytest.raises(InputError, match="every column is constant"):
         quick().fit(np.ones((20, 2)))

@@ -82,7 +82,7 @@ def test_filled_rows_are_a_data_frame_and_what_was_there_stays(fitted: Diffusion
     assert low.index.equals(holes.index)
     assert (low["length"] <= high["length"]).all()
     assert low["city"].isna().all()
-    with pytest.raises(InputError, match="there are draws 0 to 4, got 5"):
+    with pytest.raises(InputError, match="k must be a draw from 0 to 4, got 5"):
         told.draw(5)
 
 

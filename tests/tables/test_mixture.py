@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 
 from chance import check_covariance, check_frequencies
 from little_tables import normal_rows
-from quasistatic.tables.build import preconditioned
 from quasistatic.tables.columns import Column
 from quasistatic.tables.mixture import NormalMixture, mixing_weights
+from quasistatic.tables.preconditioner import fit_preconditioner
 from quasistatic.transforms.normal import Normal
 
 COLUMNS = [Column(f"column {i}", "numeric") for i in range(3)]
@@ -34,30 +34,30 @@ def stretched(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_heavy_tails_are_found_and_none_where_there_are_none() -> None:
     train, _ = stretched(1500)
     test, truth = stretched(4000, seed=1)
-    transform = preconditioned(train, COLUMNS, "none")
-    tailed, normal = NormalMixture.tailed(transform, train), NormalMixture.single(transform)
+    transform = fit_preconditioner(train, COLUMNS, "none")
+    tailed, normal = NormalMixture.heavy_tailed(transform, train), NormalMixture.single(transform)
     short = (truth - tailed.log_prob(test)).mean().item()
     assert -0.01 < short < 0.03
     assert (tailed.log_prob(test) - normal.log_prob(test)).mean().item() > 0.4
     tame = torch.as_tensor(normal_rows(1500))
-    transform = preconditioned(tame, COLUMNS, "none")
-    loss = NormalMixture.single(transform).log_prob(tame) - NormalMixture.tailed(transform, tame).log_prob(tame)
+    transform = fit_preconditioner(tame, COLUMNS, "none")
+    loss = NormalMixture.single(transform).log_prob(tame) - NormalMixture.heavy_tailed(transform, tame).log_prob(tame)
     assert loss.mean().item() < 0.01
 
 
 def test_a_row_far_out_leaves_more_room_for_what_is_missing() -> None:
     train, _ = stretched(1500)
-    transform = preconditioned(train, COLUMNS, "none")
-    layer, tailed = transform.parts[0], NormalMixture.tailed(transform, train)
-    cov = tailed.laws[0].cov
+    transform = fit_preconditioner(train, COLUMNS, "none")
+    tailed = NormalMixture.heavy_tailed(transform, train)
+    cov = tailed.normals[0].cov
     within = cov[1:, 1:] - cov[1:, :1] @ cov[:1, 1:] / cov[0, 0]
-    scales = torch.stack([law.cov[0, 0] / cov[0, 0] for law in tailed.laws])
+    scales = torch.stack([law.cov[0, 0] / cov[0, 0] for law in tailed.normals])
     spread = []
     for far in (0.0, 4.0):
         row = torch.full((8000, 3), math.nan, dtype=torch.float64)
         row[:, 0] = train[:, 0].mean() + far * train[:, 0].std()
-        share = torch.softmax(tailed.components(layer(row[:1])[0]), 1)[0]  # type: ignore[operator]
-        drawn = layer(tailed.draw(row, Generator().manual_seed(0)))[0][:, 1:]  # type: ignore[operator]
+        share = torch.softmax(tailed.component_log_probs(transform.observed(row[:1])[0]), 1)[0]
+        drawn = transform.observed(tailed.draw(row, Generator().manual_seed(0)))[0][:, 1:]
         check_covariance(drawn, (share * scales).sum() * within)
         spread.append(drawn.var(0).sum().item())
     assert spread[1] > 4 * spread[0]
@@ -66,8 +66,8 @@ def test_a_row_far_out_leaves_more_room_for_what_is_missing() -> None:
 def test_columns_that_are_never_seen_together_have_no_tails() -> None:
     rows = torch.full((2, 3), math.nan, dtype=torch.float64)
     rows[0, 0], rows[1, 1:] = 1.0, 2.0
-    transform = preconditioned(rows, COLUMNS, "none")
-    assert NormalMixture.tailed(transform, rows).n_components == 1
+    transform = fit_preconditioner(rows, COLUMNS, "none")
+    assert NormalMixture.heavy_tailed(transform, rows).n_components == 1
 
 
 def test_weights_are_the_likeliest_but_for_one_row_s_doubt() -> None:
@@ -100,11 +100,11 @@ MIXED = [*COLUMNS, Column("class", "categorical", ("a", "b", "c"))]
 def test_two_components_are_found_again(missing: float) -> None:
     x, _ = clusters(1000, missing)
     test, truth = clusters(2000, seed=1)
-    law = NormalMixture.fit(preconditioned(x, MIXED, "none"), x[:800], x[800:], sizes=(2,))
+    law = NormalMixture.fit(fit_preconditioner(x, MIXED, "none"), x[:800], x[800:], sizes=(2,))
     assert law.n_components == 2
     assert law.log_weights.exp().sort().values.tolist() == pytest.approx([0.3, 0.7], abs=0.06)
     assert -0.01 < (truth - law.log_prob(test)).mean().item() < 0.06
-    assert (truth - NormalMixture.single(law.transform).log_prob(test)).mean().item() > 0.3
+    assert (truth - NormalMixture.single(law.preconditioner).log_prob(test)).mean().item() > 0.3
 
 
 def of_every_class(row: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ def of_every_class(row: Tensor) -> tuple[Tensor, Tensor]:
 def test_entries_that_are_missing_are_summed_over() -> None:
     """Of numbers by the joint density over the conditional of fine steps, of classes by their sum."""
     x, _ = clusters(400)
-    law = NormalMixture.fit(preconditioned(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
+    law = NormalMixture.fit(fit_preconditioner(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
     row, whole = of_every_class(x[:1])
     assert law.log_prob(row).item() == pytest.approx(law.log_prob(whole).logsumexp(0).item(), abs=1e-10)
     row = x[:1].clone()
@@ -131,7 +131,7 @@ def test_entries_that_are_missing_are_summed_over() -> None:
 
 def test_draws_of_a_class_follow_the_numbers_of_the_row() -> None:
     x, _ = clusters(400)
-    law = NormalMixture.fit(preconditioned(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
+    law = NormalMixture.fit(fit_preconditioner(x, MIXED, "none"), x[:300], x[300:], sizes=(2,))
     row, whole = of_every_class(x[:1])
     truth = torch.softmax(law.log_prob(whole), 0)
     drawn = law.draw(row.repeat(5000, 1), Generator().manual_seed(0))[:, 3]
@@ -144,7 +144,7 @@ def test_a_mixture_is_free_of_units() -> None:
     unit = torch.tensor([1e-6, 1e3, 1e6, 1.0], dtype=torch.float64)
 
     def scores(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        transform = preconditioned(x, MIXED)
+        transform = fit_preconditioner(x, MIXED)
         return NormalMixture.fit(transform, x[:250], x[250:], sizes=sizes).log_prob(x)
 
     for sizes in ((), (2,)):
@@ -158,7 +158,7 @@ def test_clusters_far_apart_beside_their_width(far: float, sd: float, dtype: str
     x = ((np.array([[far], [0.0]] * 200) + sd * draw.normal(size=(400, 1))).astype(dtype)).astype(float)
     test = torch.as_tensor(np.array([[far], [0.0]] * 1000) + sd * draw.normal(size=(2000, 1)))
     rows = torch.as_tensor(x)[torch.randperm(400, generator=Generator().manual_seed(0))]
-    law = NormalMixture.fit(preconditioned(rows, COLUMNS[:1]), rows[:340], rows[340:])
+    law = NormalMixture.fit(fit_preconditioner(rows, COLUMNS[:1]), rows[:340], rows[340:])
     truth = -math.log(2.0) - 0.5 * math.log(2.0 * math.pi * math.e) - math.log(sd)
     assert abs(law.log_prob(test).mean().item() - truth) < 0.1
 
@@ -167,7 +167,7 @@ def test_a_wide_cluster_does_not_widen_a_narrow_one() -> None:
     draw = np.random.default_rng(0)
     x = np.concatenate([0.01 * draw.normal(size=(300, 2)), 30.0 + 10.0 * draw.normal(size=(300, 2))])
     rows = torch.as_tensor(x[draw.permutation(600)])
-    law = NormalMixture.fit(preconditioned(rows, COLUMNS[:2], "none"), rows[:500], rows[500:])
+    law = NormalMixture.fit(fit_preconditioner(rows, COLUMNS[:2], "none"), rows[:500], rows[500:])
     test = torch.as_tensor(0.01 * draw.normal(size=(500, 2)))
     truth = math.log(0.5) - math.log(2 * math.pi * math.e) - 2 * math.log(0.01)
     assert abs(law.log_prob(test).mean().item() - truth) < 0.15

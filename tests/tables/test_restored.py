@@ -12,8 +12,8 @@ import pytest
 
 from little_tables import quick
 from quasistatic.io.table_writing import writing_table
-from quasistatic.runs.table_files import impute_file
-from quasistatic.tables.columns import infer
+from quasistatic.runs.table_files import TableFile, impute_file
+from quasistatic.tables.inference import infer
 
 ZIPS = ["02139", "10001", "94105"]
 
@@ -82,7 +82,7 @@ def test_a_file_keeps_the_text_of_observed_cells(tmp_path: Path) -> None:
     cells[4][2] = "49.50"
     with open(tmp_path / "in.csv", "w", newline="") as file:
         csv.writer(file).writerows([list(frame.columns), *cells])
-    impute_file(model, tmp_path / "in.csv", tmp_path / "out.csv", 3, 0)
+    impute_file(model.ensemble_, TableFile(tmp_path / "in.csv", tmp_path / "out.csv"), 3, 0)
     with open(tmp_path / "out.csv", newline="") as file:
         _, *filled = list(csv.reader(file))
     for before, after in zip(cells, filled, strict=True):

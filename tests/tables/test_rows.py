@@ -8,38 +8,38 @@ from torch import Generator
 
 from little_tables import mixed_table, quick
 from quasistatic.random import normal, uniform
-from quasistatic.tables.rows import noise_of, seed_of
+from quasistatic.tables.rows import row_noise, row_seed
 
 
 def rows(n: int = 50) -> torch.Tensor:
     return torch.randn(n, 3, dtype=torch.float64, generator=Generator().manual_seed(0))
 
 
-def test_every_row_has_a_seed_of_its_own() -> None:
+def test_every_row_has_a_row_seed_its_own() -> None:
     x = rows()
-    seeds = [seed_of(row, 0) for row in x]
+    seeds = [row_seed(row, 0) for row in x]
     assert len(set(seeds)) == len(x)
     assert all(0 <= seed < 2**63 for seed in seeds)
     near = x.clone()
     near[:, 2] += 1e-12  # the last digits count as well
-    assert not set(seeds) & {seed_of(row, 0) for row in near}
-    assert not set(seeds) & {seed_of(row, 1) for row in x}
-    assert seeds == [seed_of(row, 0) for row in x.clone()]
+    assert not set(seeds) & {row_seed(row, 0) for row in near}
+    assert not set(seeds) & {row_seed(row, 1) for row in x}
+    assert seeds == [row_seed(row, 0) for row in x.clone()]
 
 
-def test_the_noise_of_rows_is_independent_and_goes_with_the_row() -> None:
+def test_the_row_noise_rows_is_independent_and_goes_with_the_row() -> None:
     x = rows(4000)
-    noise = normal(torch.zeros(4000, 2, dtype=torch.float64), noise_of(x, 3))
+    noise = normal(torch.zeros(4000, 2, dtype=torch.float64), row_noise(x, 3))
     order = torch.randperm(4000, generator=Generator().manual_seed(1))
-    again = normal(torch.zeros(4000, 2, dtype=torch.float64), noise_of(x[order], 3))
+    again = normal(torch.zeros(4000, 2, dtype=torch.float64), row_noise(x[order], 3))
     assert torch.equal(again, noise[order])
-    assert torch.equal(normal(torch.zeros(1, 2, dtype=torch.float64), noise_of(x[7:8], 3)), noise[7:8])
+    assert torch.equal(normal(torch.zeros(1, 2, dtype=torch.float64), row_noise(x[7:8], 3)), noise[7:8])
     assert noise.unique(dim=0).shape == noise.shape
     # two-sided at 1e-6: means, variances, and what neighbours have in common
     assert noise.mean(0).abs().max() < 4.9 / 4000**0.5
     assert (noise.var(0) - 1.0).abs().max() < 4.9 * (2.0 / 4000) ** 0.5
     assert (noise[1:] * noise[:-1]).mean(0).abs().max() < 4.9 / 3999**0.5
-    u = uniform((4000, 2), noise_of(x, 4), like=x, dtype=torch.float64)
+    u = uniform((4000, 2), row_noise(x, 4), like=x, dtype=torch.float64)
     assert 0.0 <= u.min() < 0.01 < 0.99 < u.max() < 1.0
 
 

@@ -1,12 +1,15 @@
-"""Models to be compared with: each answers with log densities per example, in nats and data units.
+"""Baselines to compare a diffusion model with.
 
-``GaussianMixtureBaseline``          for vectors: a mixture after the diffusion's own change of variables
-``MCGSM``                            for textures: every pixel given those before it, a normalised joint density
-``parzen_log_prob``, ``choose_sd``   the Parzen window of older papers: a density of a model's samples, not of the model
+Their log densities are in nats and data units.
+
+``GaussianMixtureBaseline``          for vectors: a mixture after the diffusion model's change of variables
+``MCGSM``                            for textures: each pixel given the pixels before it
+``parzen_log_prob``, ``choose_sd``   the Parzen window of older papers: a density of a model's samples
 """
 
+from quasistatic.baselines.conditional_gsm import ConditionalGSM
 from quasistatic.baselines.gaussian_mixture import GaussianMixtureBaseline
-from quasistatic.baselines.mcgsm import MCGSM, ConditionalGSM
+from quasistatic.baselines.mcgsm import MCGSM
 from quasistatic.baselines.parzen import choose_sd, parzen_log_prob
 
 __all__ = ["MCGSM", "ConditionalGSM", "GaussianMixtureBaseline", "choose_sd", "parzen_log_prob"]

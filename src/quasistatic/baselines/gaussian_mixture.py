@@ -1,4 +1,4 @@
-"""Gaussian mixture on transformed data."""
+"""Gaussian mixture of transformed vectors."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ __all__ = ["GaussianMixtureBaseline"]
 
 @dataclass(frozen=True)
 class GaussianMixtureBaseline:
-    r"""Gaussian mixture on transformed data, its size and covariance chosen on validation rows.
+    r"""Gaussian mixture of transformed vectors, chosen on validation rows.
 
     .. math:: \log p(x) = \log \sum_k w_k \mathcal{N}(f(x); \mu_k, \Sigma_k) + \log |\det f'(x)|
 
-    The log-determinant of the transform f is counted, so the number compares with a diffusion model's on the same data.
+    The log-determinant of the transform f is counted, so the number compares with that of a diffusion model.
 
     Attributes
     ----------
+    transform : Transform
+        Change of variables f.
+    mixture : sklearn.mixture.GaussianMixture
     choice : str
-        What validation chose, in words.
+        Size, covariance and ridge that validation chose.
 
     Examples
     --------
@@ -55,7 +58,7 @@ class GaussianMixtureBaseline:
         regularisation: tuple[float, ...] = (1e-2, 1e-1),
         seed: int = 0,
     ) -> GaussianMixtureBaseline:
-        """Fit every size and covariance and keep the one with the best mean log density of ``validation``.
+        """Fit every size and covariance, and keep the best.
 
         Parameters
         ----------
@@ -64,7 +67,7 @@ class GaussianMixtureBaseline:
         train, validation : array, shape (n, d)
             In data units, without missing values.
         sizes : tuple of int
-            Numbers of components to try; those of more than the training rows are left out.
+            Numbers of components to try. A number above that of the training rows is left out.
         regularisation : tuple of float
             Ridges to try.
         seed : int
@@ -90,7 +93,7 @@ class GaussianMixtureBaseline:
         for covariance, k, ridge in itertools.product(("full", "diag"), sizes, regularisation):
             mixture = GaussianMixture(k, covariance_type=covariance, reg_covar=ridge, random_state=seed)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges it all the same
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a poor fit loses on the validation rows
                 score = mixture.fit(z.numpy()).score(v.numpy())
             if score > best_score:
                 best, best_score = mixture, score
@@ -98,6 +101,18 @@ class GaussianMixtureBaseline:
         return cls(transform, best, choice)
 
     def log_prob(self, x: ArrayLike, *, generator: Generator | None = None) -> Tensor:
-        """Log density of each row in data units, (n,), nats."""
+        """Return the log density of each row in data units.
+
+        Parameters
+        ----------
+        x : array, shape (n, d)
+        generator : Generator, optional
+            Of the noise of the transform.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+            Nats.
+        """
         z, log_det = self.transform(torch.as_tensor(np.asarray(x)), generator)
         return torch.as_tensor(self.mixture.score_samples(z.numpy())) + log_det

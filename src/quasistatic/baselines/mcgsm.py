@@ -1,16 +1,17 @@
-r"""Mixture of conditional Gaussian scale mixtures: an image density written as one pixel after the other.
+r"""Mixture of conditional Gaussian scale mixtures.
 
-In raster order each pixel x is given the pixels c of a causal neighbourhood: some rows above and the pixels to its left,
+The density of an image is a product over its pixels in raster order. Each pixel x is conditioned on the pixels c of a causal
+neighbourhood, which are some rows above it and the pixels to its left,
 
 .. math:: p(x \mid c) = \sum_{k,s} p(k, s \mid c)\, \mathcal{N}(x;\, a_k^\top c + u_k,\, e^{-\alpha_{ks}}), \qquad
           p(k, s \mid c) \propto \exp\Big(\eta_{ks} + w_k^\top c
           - \tfrac12 e^{\alpha_{ks}} \sum_n \beta_{kn}^2 (b_n^\top c)^2\Big),
 
-so that the components share their directions b, the scales s of a component its predictor a, and contrast opens the
-gate of a scale. It is what the paper compares dead leaves with (Sohl-Dickstein et al. 2015, Table 2).
+where the components share their directions b, and the scales s of a component share its predictor a. The paper compares
+its model of dead leaves with this density (Sohl-Dickstein et al. 2015, Table 2).
 
-Pixels at the left, right and upper edge see a part of the neighbourhood only. Each such part has a conditional of its
-own, so the product over all pixels is a normalised joint density of an image.
+Pixels at the left, right and upper edge have only a part of the neighbourhood. Each such part has a conditional of its
+own, so the product over all pixels is a normalised density of the image.
 
 References
 ----------
@@ -28,124 +29,21 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from quasistatic.baselines.conditional_gsm import ConditionalGSM
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
 from quasistatic.storage.modules import saveable
 
-__all__ = ["MCGSM", "ConditionalGSM"]
+__all__ = ["MCGSM"]
 
-LOG_2PI = math.log(2.0 * math.pi)
 CHUNK = 2**16  # pixels scored at once
-N_MOMENTS = 2**17  # places that coordinates are set by
-N_LOOK = 2**15  # places of a look at the validation images
-EVERY, PATIENCE = 50, 10  # steps between looks, and looks without a better one that end a fit
-
-
-@saveable
-class ConditionalGSM(nn.Module):
-    r"""Density of one number given a context vector: the module's formula.
-
-    It works in coordinates in which the context is white and x is what a linear regression leaves of it, with unit
-    variance; :meth:`standardise` sets them. There the untrained model predicts zero for every component, so one
-    component of one scale *is* the regression's normal law.
-
-    Parameters
-    ----------
-    n_context : int
-        Entries of the context; 0 for a plain scale mixture.
-    n_components, n_scales : int
-        K and S.
-
-    Examples
-    --------
-    >>> model = ConditionalGSM(3, n_components=1, n_scales=1).double()
-    >>> round(model.log_prob(torch.zeros(1).double(), torch.ones(1, 3).double()).item(), 4)      # -log(2 pi) / 2
-    -0.9189
-    """
-
-    shift: Tensor
-    whiten: Tensor
-    regression: Tensor
-    centre: Tensor
-    log_sd: Tensor
-
-    def __init__(self, n_context: int, n_components: int = 12, n_scales: int = 4) -> None:
-        super().__init__()
-        d, k, s = n_context, n_components, n_scales
-        if d < 0 or k < 1 or s < 1:
-            raise InputError(f"a conditional needs a context of 0 or more and 1 or more of components and scales, "
-                             f"got {d}, {k} and {s}")  # fmt: skip
-        self.register_buffer("shift", torch.zeros(d))
-        self.register_buffer("whiten", torch.eye(d))
-        self.register_buffer("regression", torch.zeros(d))
-        self.register_buffer("centre", torch.zeros(()))
-        self.register_buffer("log_sd", torch.zeros(()))
-        # log precisions from contrasts of twice to a seventh of the regression's deviation
-        log_precision = torch.linspace(-1.5, 4.0, s) if s > 1 else torch.zeros(1)
-        self.alpha = nn.Parameter(log_precision.repeat(k, 1))
-        self.eta = nn.Parameter(0.5 * d * self.alpha.detach())  # log of the gate's own normaliser
-        self.predictor = nn.Parameter(torch.zeros(k, d))
-        self.bias = nn.Parameter(torch.zeros(k))
-        self.tilt = nn.Parameter(torch.zeros(k, d))
-        self.beta = nn.Parameter(torch.ones(k, d))
-        self.direction = nn.Parameter(torch.eye(d))
-
-    def standardise(self, x: Tensor, context: Tensor) -> None:
-        """Set the coordinates by the moments of pixels ``x``, (n,), and their contexts, (n, n_context)."""
-        x, context = x.double(), context.double()
-        shift, centre = context.mean(0), x.mean()
-        c, y = context - shift, x - centre
-        values, vectors = torch.linalg.eigh(c.T @ c / len(c))
-        floor = 1e-8 * values.sum() + torch.finfo(values.dtype).tiny  # directions without variance stay without
-        whiten = vectors * values.clamp_min(floor).rsqrt()
-        white = c @ whiten
-        regression = white.T @ y / len(c)
-        var = (y - white @ regression).square().mean()
-        if not 0 < var.item() < math.inf:
-            raise InputError(
-                f"a linear regression leaves variance {var.item()} of the pixels, but pixels that are certain have no "
-                f"density: add noise to them"
-            )
-        for name, value in (("shift", shift), ("whiten", whiten), ("regression", regression), ("centre", centre)):
-            getattr(self, name).copy_(value)
-        self.log_sd.copy_(0.5 * var.log())
-
-    def spread(self, generator: Generator | None = None) -> None:
-        """Set components apart by small random numbers, without which all would learn the same; one stays as it is."""
-        if len(self.bias) == 1:
-            return
-        with torch.no_grad():
-            for parameter, sd in ((self.predictor, 0.05), (self.beta, 0.3), (self.direction, 0.1), (self.alpha, 0.3)):
-                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=sd)
-
-    def _mixture(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Log weights (n, K, S), normalised, and means (n, K) of the normal laws."""
-        c = (context - self.shift) @ self.whiten
-        contrast = (c @ self.direction).square() @ self.beta.square().T
-        energy = self.eta + (c @ self.tilt.T).unsqueeze(2) - 0.5 * self.alpha.exp() * contrast.unsqueeze(2)
-        log_weight = torch.log_softmax(energy.flatten(1), 1).view_as(energy)
-        regression = self.centre + c @ self.regression
-        return log_weight, regression.unsqueeze(1) + self.log_sd.exp() * (c @ self.predictor.T + self.bias)
-
-    def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
-        """Log density of each number given its context, (n,), (n, n_context) -> (n,), nats."""
-        log_weight, mean = self._mixture(context)
-        log_precision = self.alpha - 2.0 * self.log_sd
-        square = (x.unsqueeze(1) - mean).square().unsqueeze(2)
-        normal = 0.5 * (log_precision - square * log_precision.exp() - LOG_2PI)
-        return torch.logsumexp((log_weight + normal).flatten(1), 1)
-
-    def sample(self, context: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw one number for each context, (n, n_context) -> (n,)."""
-        log_weight, mean = self._mixture(context)
-        pick = torch.multinomial(log_weight.flatten(1).exp(), 1, generator=generator)
-        noise = torch.randn(pick.shape, generator=generator, dtype=mean.dtype)
-        sd = (self.log_sd - 0.5 * self.alpha).exp().flatten()[pick]
-        return (mean.gather(1, pick // self.alpha.shape[1]) + sd * noise).squeeze(1)
+N_MOMENTS = 2**17  # pixels that set the coordinates
+N_VALIDATION = 2**15  # validation pixels of one evaluation
+EVERY, PATIENCE = 50, 10  # updates between evaluations, and evaluations without improvement that end a fit
 
 
 class _View(NamedTuple):
-    """How much of the neighbourhood lies inside the image: rows above, columns to the left and to the right."""
+    """Extent of the neighbourhood of a pixel inside the image."""
 
     above: int
     left: int
@@ -157,19 +55,19 @@ class _View(NamedTuple):
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
-        """Where the context lies, (row, column) relative to the pixel."""
+        """Places of the context, (row, column) relative to the pixel."""
         rows = [(-i, j) for i in range(self.above, 0, -1) for j in range(-self.left, self.right + 1)]
         return rows + [(0, -j) for j in range(self.left, 0, -1)]
 
 
 def _view(i: int, j: int, width: int, reach: int) -> _View:
-    """View of pixel (i, j); in the first row it does not matter how many columns there are to the right."""
+    """Return the view of pixel (i, j)."""
     return _View(min(i, reach), min(j, reach), min(width - 1 - j, reach) if i else reach)
 
 
 @saveable
 class MCGSM(nn.Module):
-    r"""Density of grey images of any size as the product of the module's conditionals, pixel by pixel.
+    r"""Density of grey images of any size.
 
     Images are (n, H, W) or (n, 1, H, W) and at least 2 ``reach`` wide; numbers are nats in their own units. The
     conditionals of the edges are for an image cut out of a larger scene, as patches of textures are.
@@ -177,11 +75,11 @@ class MCGSM(nn.Module):
     Parameters
     ----------
     reach : int
-        The neighbourhood is ``reach`` rows of 2 reach + 1 pixels above and ``reach`` pixels to the left: 24 for 3.
+        The neighbourhood has ``reach`` rows of 2 reach + 1 pixels above, and ``reach`` pixels to the left: 24 for 3.
     n_components, n_scales : int
         K and S.
     borders : bool
-        Whether there are conditionals for the edges. Without them only the interior can be scored.
+        Have conditionals for the edges. Without them only the interior can be scored.
 
     Examples
     --------
@@ -215,52 +113,61 @@ class MCGSM(nn.Module):
         n_components: int = 12,
         n_scales: int = 4,
         borders: bool = True,
-        steps: int = 2000,
-        border_steps: int = 400,
+        n_updates: int = 2000,
+        border_updates: int = 400,
         batch_size: int = 4096,
         learning_rate: float = 0.02,
         seed: int = 0,
     ) -> MCGSM:
-        """Fit each conditional by maximum likelihood at random places of ``images`` that have its view or a wider one.
+        """Fit each conditional by maximum likelihood at random pixels.
 
-        Adam with a falling rate; the parameters that score best on ``validation`` are kept, and a fit ends when ten
-        looks, one every 50 steps, have not bettered it.
+        The pixels have its view or a wider one. The optimiser is Adam with a falling rate. The parameters that score best
+        on ``validation`` are kept; a fit ends after ten evaluations, one every 50 updates, without improvement.
 
         Parameters
         ----------
         images, validation : Tensor, shape (n, H, W) or (n, 1, H, W)
-            Patches or whole textures, all of whose places are taken to be alike.
+            Patches or whole textures; their statistics are assumed to be the same everywhere.
         reach, n_components, n_scales, borders
             Of the model.
-        steps, border_steps : int
-            Most steps for the interior, and for each of the edges' conditionals (24 for ``reach`` 3).
+        n_updates, border_updates : int
+            Most updates for the interior, and for each conditional of the edges (24 for ``reach`` 3).
         batch_size : int
-            Pixels of a step.
+            Pixels of an update.
         learning_rate : float
         seed : int
             Of the start and of the pixels.
         """
-        if min(steps, border_steps) < 0 or batch_size < 1:
+        if min(n_updates, border_updates) < 0 or batch_size < 1:
             raise InputError(
-                f"steps must be at least 0 and batch_size at least 1, got {steps}, {border_steps} and {batch_size}"
+                f"n_updates must be at least 0 and batch_size at least 1, got {n_updates}, {border_updates} and {batch_size}"
             )
         model = cls(reach, n_components, n_scales, borders)
         generator = Generator().manual_seed(seed)
         train, held_out = (model._grey(x, interior=True).float() for x in (images, validation))
         for view in model.views:
             conditional = model._conditional(view).float()
-            limit = steps if view == model.interior else border_steps
+            limit = n_updates if view == model.interior else border_updates
             _fit(conditional, view, train, held_out, limit, batch_size, learning_rate, generator)
         return model.double()
 
     def log_prob(self, images: Tensor) -> Tensor:
-        """Joint log density of each image, edges included, (n,), nats."""
+        """Return the log density of each image, edges included, (n,), nats."""
         return self.pixel_log_prob(images).sum((1, 2))
 
     def pixel_log_prob(self, images: Tensor, *, interior: bool = False) -> Tensor:
-        """Log density of each pixel given those before it, (n, H, W), nats.
+        """Return the log density of each pixel given the pixels before it.
 
-        With ``interior`` only of those that see the whole neighbourhood, (n, H - R, W - 2R) for R = ``reach``.
+        Parameters
+        ----------
+        images : Tensor, shape (n, H, W) or (n, 1, H, W)
+        interior : bool
+            Score only pixels with the whole neighbourhood.
+
+        Returns
+        -------
+        Tensor, shape (n, H, W), or (n, H - R, W - 2R) for the interior, R = ``reach``
+            Nats.
         """
         x, reach = self._grey(images, interior=interior).double(), self.reach
         with torch.no_grad():
@@ -273,12 +180,31 @@ class MCGSM(nn.Module):
         return out
 
     def bits_per_pixel(self, images: Tensor, *, interior: bool = False) -> Estimate:
-        """Mean log density of the images, or of their interior, in bits per pixel; the error is that over images."""
+        """Return the mean log density in bits per pixel.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, H, W) or (n, 1, H, W)
+        interior : bool
+            Score only pixels with the whole neighbourhood.
+        """
         each = self.pixel_log_prob(images, interior=interior)
         return Estimate.of(each.sum((1, 2)), "bits_per_pixel", tuple(each.shape[1:]))
 
     def sample(self, n: int, size: tuple[int, int], *, generator: Generator | None = None) -> Tensor:
-        """Draw n images of some height and width, (n, H, W), one pixel after the other."""
+        """Draw images, one pixel after the other.
+
+        Parameters
+        ----------
+        n : int
+        size : tuple of int
+            Height and width.
+        generator : Generator, optional
+
+        Returns
+        -------
+        Tensor, shape (n, H, W)
+        """
         x = self._grey(torch.zeros(n, *size, dtype=torch.float64), interior=False)
         with torch.no_grad():
             for i, j in itertools.product(*map(range, size)):
@@ -293,7 +219,7 @@ class MCGSM(nn.Module):
         return conditional
 
     def _score(self, x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
-        """Log density of the pixels where ``rows`` and ``columns`` cross, (n, rows, columns)."""
+        """Score the pixels in the given rows and columns, (n, rows, columns)."""
         parts = []
         for some in x.split(max(1, CHUNK // (len(rows) * len(columns)))):
             pixels = some[:, rows[:, None], columns]
@@ -302,7 +228,7 @@ class MCGSM(nn.Module):
         return torch.cat(parts)
 
     def _regions(self, height: int, width: int) -> Iterator[tuple[_View, Tensor, Tensor]]:
-        """Each view with the rows and columns at whose crossings it is seen."""
+        """Yield each view with the rows and columns of its pixels."""
         views: dict[_View, tuple[set[int], set[int]]] = {}
         for i, j in itertools.product(range(height), range(width)):
             rows, columns = views.setdefault(_view(i, j, width, self.reach), (set(), set()))
@@ -312,7 +238,7 @@ class MCGSM(nn.Module):
             yield view, torch.tensor(sorted(rows)), torch.tensor(sorted(columns))
 
     def _grey(self, images: Tensor, *, interior: bool) -> Tensor:
-        """Check images and give them the shape (n, H, W)."""
+        """Check images, and give them the shape (n, H, W)."""
         x = torch.as_tensor(images)
         if x.dim() == 4 and x.shape[1] == 1:
             x = x.squeeze(1)
@@ -323,18 +249,18 @@ class MCGSM(nn.Module):
             raise InputError(f"images must be at least {least[0]} x {least[1]} for reach {self.reach}, "
                              f"got {x.shape[1]} x {x.shape[2]}")  # fmt: skip
         if not interior and not self.borders:
-            raise InputError("this MCGSM was fitted without borders and scores the interior of images only")
+            raise InputError("this MCGSM was fitted without borders: score the interior only, or fit with borders=True")
         return x
 
 
 def _contexts(x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
-    """Contexts of the pixels where ``rows`` and ``columns`` cross in images (n, H, W), (n * rows * columns, n_context)."""
+    """Gather the contexts of pixels, (n * rows * columns, n_context)."""
     seen = [x[:, rows[:, None] + i, columns + j].flatten() for i, j in view.offsets]
     return torch.stack(seen, 1) if seen else x.new_empty(len(x) * len(rows) * len(columns), 0)
 
 
 def _draw(images: Tensor, view: _View, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Pixels (n,) of random places at which at least ``view`` is seen, and their contexts (n, n_context)."""
+    """Draw random pixels (n,) and contexts (n, n_context)."""
     count, height, width = images.shape
     image = torch.randint(count, (n,), generator=generator)
     row = torch.randint(view.above, height, (n,), generator=generator)
@@ -350,28 +276,28 @@ def _fit(
     view: _View,
     train: Tensor,
     validation: Tensor,
-    steps: int,
+    n_updates: int,
     batch_size: int,
     learning_rate: float,
     generator: Generator,
 ) -> None:
-    """Fit one conditional and leave it with the parameters of its best look at the validation images."""
+    """Fit one conditional, and keep the parameters of its best evaluation."""
     conditional.standardise(*_draw(train, view, N_MOMENTS, generator))
-    conditional.spread(generator)
-    held_out = _draw(validation, view, N_LOOK, generator)
+    conditional.perturb(generator)
+    held_out = _draw(validation, view, N_VALIDATION, generator)
     optimiser = torch.optim.Adam(conditional.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    best, best_step, kept = -math.inf, 0, conditional.state_dict()
-    for step in range(steps + 1):
-        if step % EVERY == 0 or step == steps:
+    best, best_update, kept = -math.inf, 0, conditional.state_dict()
+    for update in range(n_updates + 1):
+        if update % EVERY == 0 or update == n_updates:
             with torch.no_grad():
                 score = conditional.log_prob(*held_out).mean().item()
             if score > best:
-                best, best_step = score, step
+                best, best_update = score, update
                 kept = {name: value.clone() for name, value in conditional.state_dict().items()}
-            if step == steps or step - best_step >= PATIENCE * EVERY:
+            if update == n_updates or update - best_update >= PATIENCE * EVERY:
                 break
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min(1.0, 2.0 * (1.0 - step / steps))
+            group["lr"] = learning_rate * min(1.0, 2.0 * (1.0 - update / n_updates))
         optimiser.zero_grad()
         (-conditional.log_prob(*_draw(train, view, batch_size, generator)).mean()).backward()
         optimiser.step()

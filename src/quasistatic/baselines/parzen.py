@@ -1,10 +1,10 @@
-r"""Parzen window: the density of a model's samples, which older papers print where a likelihood is missing.
+r"""Parzen window estimate of a density from samples.
 
 .. math:: \log \hat p(x) = \log \frac1n \sum_{i=1}^n \mathcal{N}(x;\, s_i, \sigma^2 I)
 
-It is no likelihood of the model that drew the samples :math:`s_i`, nor a bound of one: in many dimensions it ranks
-models by how often they come near a few examples, and training data itself scores far below its density. Its one use
-is the row of a table in which others have it (Sohl-Dickstein et al. 2015, Table 2).
+It is neither the likelihood of the model that drew the samples :math:`s_i` nor a bound of it. In many dimensions it ranks
+models by how often they come near a few examples, and even training data scores far below its density. Older papers print
+it where a likelihood is missing, and it is used here to compare with them (Sohl-Dickstein et al. 2015, Table 2).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK = 2**22  # squared distances held at once
 
 
 def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
-    """Log density of each row of ``x`` under Gaussian windows of deviation ``sd`` around ``samples``, (n,), nats, float64.
+    """Score rows under Gaussian windows around samples.
 
     Parameters
     ----------
@@ -33,7 +33,12 @@ def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
         Drawn from the model; papers have m = 10000.
     x : array, shape (n, *event)
     sd : float
-        Deviation of the windows in data units, see :func:`choose_sd`.
+        Standard deviation of the windows in data units (:func:`choose_sd`).
+
+    Returns
+    -------
+    Tensor, shape (n,)
+        Nats, float64.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
 
     Examples
     --------
-    One window is a normal law:
+    One window is a normal distribution:
 
     >>> round(parzen_log_prob(torch.zeros(1, 2), torch.zeros(1, 2), sd=1.0).item(), 4)      # -log(2 pi)
     -1.8379
@@ -51,17 +56,18 @@ def parzen_log_prob(samples: ArrayLike, x: ArrayLike, sd: float) -> Tensor:
 
 
 def choose_sd(samples: ArrayLike, validation: ArrayLike, grid: Sequence[float]) -> float:
-    """Deviation of ``grid`` under which ``validation`` has the highest mean log density.
+    """Choose the standard deviation of the windows.
 
-    Warns if that is an end of the grid, beyond which there may be a better one. For pixels in 0..1 papers take ten
-    values from 0.1 to 1 in equal ratios.
+    It has the highest mean log density of validation rows. A warning is issued if it is an end of the grid, because a
+    better one may lie beyond. For pixels in 0..1 papers take ten values from 0.1 to 1 in equal ratios.
 
     Parameters
     ----------
     samples : array, shape (m, *event)
     validation : array, shape (n, *event)
-        Neither the samples nor the rows that are to be scored.
+        Neither the samples nor the rows to score.
     grid : sequence of float
+        Standard deviations to try.
 
     Examples
     --------
@@ -71,7 +77,7 @@ def choose_sd(samples: ArrayLike, validation: ArrayLike, grid: Sequence[float]) 
     """
     sds = sorted(float(sd) for sd in grid)
     if not sds:
-        raise InputError("the grid of deviations is empty, but needs one to choose")
+        raise InputError("the grid of deviations is empty: give at least one")
     score = _log_densities(samples, validation, sds).mean(1)
     best = int(score.argmax())
     if len(sds) > 1 and best in (0, len(sds) - 1):
@@ -80,7 +86,7 @@ def choose_sd(samples: ArrayLike, validation: ArrayLike, grid: Sequence[float]) 
 
 
 def _log_densities(samples: ArrayLike, x: ArrayLike, sds: Sequence[float]) -> Tensor:
-    """Log density of each row for each deviation, (len(sds), n)."""
+    """Return the log density of each row for each deviation, (len(sds), n)."""
     s, x = torch.as_tensor(samples), torch.as_tensor(x)
     if s.shape[1:] != x.shape[1:] or s.dim() < 2 or not len(s) or not len(x):
         raise InputError(
@@ -90,7 +96,7 @@ def _log_densities(samples: ArrayLike, x: ArrayLike, sds: Sequence[float]) -> Te
         if not 0 < sd < math.inf:
             raise InputError(f"sd must be positive and finite, got {sd}")
     s, x = s.flatten(1).double(), x.flatten(1).double()
-    centre = s.mean(0)  # near it, squares are small and their differences keep their digits
+    centre = s.mean(0)  # squares of centred numbers are small, so their differences are exact
     s, x = s - centre, x - centre
     constant = [math.log(len(s)) + s.shape[1] * (math.log(sd) + 0.5 * math.log(2.0 * math.pi)) for sd in sds]
     parts = []

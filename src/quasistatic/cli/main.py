@@ -110,9 +110,20 @@ def _parse(words: list[str]) -> Command:
             )  # fmt: skip
     except SystemExit as end:
         if not end.code:
+            _print_settings(words)
             raise
         command = next((f" {word}" for word in words[:1] if word in COMMANDS), "")
         _fail(f"{_unframed(message.getvalue())}; see quasistatic{command} --help")
+
+
+def _print_settings(words: list[str]) -> None:
+    """Print the settings of the recipe, in the help of ``train RECIPE``."""
+    from quasistatic.recipes.catalogue import CATALOGUE
+
+    if words[:1] == ["train"] and (named := [word for word in words[1:2] if word in CATALOGUE]):
+        from quasistatic.runs.settings import settings_help
+
+        print(settings_help(named[0]))
 
 
 def _unframed(text: str) -> str:

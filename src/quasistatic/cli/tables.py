@@ -36,14 +36,15 @@ class Score(Command):
     def run(self) -> dict[str, Any]:
         from quasistatic.estimate import unit_divisor
         from quasistatic.runs.run import open_run
-        from quasistatic.runs.table_files import check_files, score_file
-        from quasistatic.runs.tables import averaged
+        from quasistatic.runs.table_files import TableFile, score_file
+        from quasistatic.runs.tables import ensemble_of
 
         with as_input_error():  # the unit may not exist
             unit_divisor(self.unit, (1,))
-        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
+        run, file = open_run(self.run_folder), TableFile(self.data, self.out)
+        ensemble = ensemble_of(run, file.require_columns)
         progress(f"scoring {self.data}")
-        return score_file(density, self.data, self.out, self.unit)
+        return score_file(ensemble, file, self.unit)
 
     def print(self, result: dict[str, Any]) -> None:
         from quasistatic.reporting.text import format_estimate
@@ -78,14 +79,15 @@ class Impute(Command):
         whole_number("--draws", self.draws, 1)
         whole_number("--seed", self.seed, 0, 2**31 - 1)
         from quasistatic.runs.run import open_run
-        from quasistatic.runs.table_files import check_files, impute_file
-        from quasistatic.runs.tables import averaged
+        from quasistatic.runs.table_files import TableFile, impute_file
+        from quasistatic.runs.tables import ensemble_of
 
-        density = averaged(open_run(self.run_folder), lambda columns: check_files(columns, self.data, self.out))
+        run, file = open_run(self.run_folder), TableFile(self.data, self.out)
+        ensemble = ensemble_of(run, file.require_columns)
         progress(f"filling the missing entries of {self.data}")
-        return impute_file(density, self.data, self.out, self.draws, self.seed)
+        return impute_file(ensemble, file, self.draws, self.seed)
 
     def print(self, result: dict[str, Any]) -> None:
-        print(f"{result['holes']} missing entries filled in {result['file']}; their draws are in {result['draws']}")
+        print(f"{result['missing']} missing entries filled in {result['file']}; their draws are in {result['draws']}")
         if result.get("least_effective_particles", 10.0) < 5.0:
             print(f"careful: some rows rest on {result['least_effective_particles']:.1f} effective particles")

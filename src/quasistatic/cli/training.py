@@ -114,18 +114,16 @@ class Train(Command):
 
         find(self.recipe)
         settings, budget = self.settings(), _seconds(self.time_budget)
-        from quasistatic.runs.settings import make_recipe
         from quasistatic.runs.training import train_run
         from quasistatic.runs.verdict import below_null, untrained_start
         from quasistatic.storage.run_folder import RunFolder
         from quasistatic.train import Engine
 
-        if note := make_recipe(self.recipe, settings, preset=self.preset).note():
-            progress(note)
         folder = RunFolder(self.out or Path("runs") / self.recipe)
         manifest = train_run(
             self.recipe, folder.path, settings=settings, preset=self.preset, seed=self.seed, time_budget=budget,
             device=self.device, engine=Engine(self.compile, self.micro_batch), tensorboard=self.tensorboard,
+            announce=progress,
         )  # fmt: skip
         best, null = folder.best_metrics(), manifest.get("validation_null")
         failed = below_null(best["validation"], null, best["validation_se"], best["unit"], "validation")

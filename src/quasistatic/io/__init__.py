@@ -1,1 +1,1 @@
-"""Files of a user: arrays, tables, images and observations."""
+"""Files of arrays, tables, images and observations."""

@@ -1,6 +1,7 @@
-"""Arrays in .npy and .npz files: looked at by their headers, and read only if they are whole and not too large.
+"""Arrays in .npy and .npz files, opened safely.
 
-A pickle inside is never opened. Compressed files may not unpack to far more than they hold.
+The header is read first; the numbers only if the file is whole and not too large. A pickle inside is never opened. A
+compressed file may not unpack to far more bytes than it has.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from quasistatic.storage.files import open_regular, regular_file
 
 __all__ = ["ArrayFile", "open_array", "refuse_bomb", "unpacked"]
 
-LARGE, RATIO = 2**28, 100  # bytes that may be packed however well, and how well more of them may be
+LARGE, RATIO = 2**28, 100  # bytes unpacked that are always allowed, and the largest ratio to the packed bytes beyond
 _HEADER = 2**16  # bytes of a header
 _STEP = 2**22
 _DAMAGES = (
@@ -41,7 +42,7 @@ _DAMAGES = (
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array on disk, of which only the header was read.
+    """An array on disk whose header was read.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class ArrayFile:
     dtype : numpy.dtype
         Of real numbers or truth values.
     read : callable
-        Reads the numbers; of files that are not compressed it maps them into memory if ``mapped`` is True.
+        Reads the numbers. ``mapped=True`` maps a file that is not compressed into memory.
     """
 
     shape: tuple[int, ...]
@@ -58,14 +59,14 @@ class ArrayFile:
 
 
 def open_array(path: Path, *, pick: str | None = None) -> ArrayFile:
-    """Look at the one array of a .npy or .npz file.
+    """Open the one array of a .npy or .npz file.
 
     Parameters
     ----------
     path : Path
-        .npz is told by its ending.
+        A file that ends in .npz is an archive.
     pick : str, optional
-        Name of the array that is taken of an .npz file with several.
+        Name of the array to take from an .npz file with several.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def _open_npz(path: Path, pick: str | None) -> ArrayFile:
 
     def read(*, mapped: bool = False) -> NDArray[Any]:
         if mapped and member.compress_type == zipfile.ZIP_STORED:
-            with _reading(path), open_regular(path) as raw:  # the bytes stand behind a header with name and extra field
+            with _reading(path), open_regular(path) as raw:  # the array follows a local header, a name and an extra field
                 raw.seek(member.header_offset + 26)
                 lengths = struct.unpack("<2H", raw.read(4))
             return _mapped(path, dtype, member.header_offset + 30 + sum(lengths) + start, shape, fortran)
@@ -122,14 +123,14 @@ def _open_npz(path: Path, pick: str | None) -> ArrayFile:
         with _reading(path), open_regular(path) as raw, zipfile.ZipFile(raw) as again, again.open(member) as packed:
             _header(packed, path)
             array = _filled(packed, shape, fortran, dtype, path)
-            packed.read(1)  # what is read to its end has its checksum compared
+            packed.read(1)  # reading to the end compares the checksum
         return array
 
     return ArrayFile(shape, dtype, read)
 
 
 def _member(archive: zipfile.ZipFile, path: Path, pick: str | None) -> zipfile.ZipInfo:
-    """The member that is taken."""
+    """Return the member of the archive to read."""
     members = archive.infolist()
     found = [m for m in members if pick is not None and m.filename in (pick, f"{pick}.npy")] or members
     if len(found) != 1:
@@ -142,7 +143,7 @@ def _member(archive: zipfile.ZipFile, path: Path, pick: str | None) -> zipfile.Z
 
 
 def _header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type, from the first bytes of an array; what follows is not read."""
+    """Read shape, order and type of an array."""
     start = file.read(8)
     if len(start) < 8 or start[:6] != np.lib.format.MAGIC_PREFIX:
         raise InputError(f"{path.name} is not a whole NumPy file of numbers: it does not start as an array does")
@@ -170,17 +171,17 @@ def _header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]
 def _require_length(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], there: int) -> None:
     needed = math.prod(shape) * dtype.itemsize
     if needed != there:
-        said = f"shape {shape} of type {dtype} takes {needed} bytes, but there are {there}"
-        raise InputError(f"{path.name} is not a whole NumPy file of numbers: {said}")
+        mismatch = f"shape {shape} of type {dtype} takes {needed} bytes, but there are {there}"
+        raise InputError(f"{path.name} is not a whole NumPy file of numbers: {mismatch}")
 
 
 def _require_room(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    needed = math.prod(shape) * (dtype.itemsize + 8.0)  # as it stands there, and in float64
+    needed = math.prod(shape) * (dtype.itemsize + 8.0)  # as stored, and in float64
     require_memory(f"{path.name} of shape {shape}", needed, "read fewer rows", data=True)
 
 
 def _filled(file: Any, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], path: Path) -> NDArray[Any]:
-    """Read the numbers of an array, some at a time, into memory of their own."""
+    """Read the numbers of an array in parts."""
     flat = np.empty(math.prod(shape), dtype)
     raw, at = flat.view(np.uint8) if flat.size else np.empty(0, np.uint8), 0
     while at < len(raw):
@@ -201,7 +202,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], start: int, shape: tuple[int, ...]
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn every error of a damaged file within the block into one sentence."""
+    """Re-raise the errors of a damaged file as InputError."""
     try:
         yield
     except InputError:
@@ -215,7 +216,16 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def refuse_bomb(path: Path, packed: int, unpacked: float) -> None:
-    """Refuse what would unpack to far more than it is."""
+    """Refuse a file that unpacks to far more bytes than it has.
+
+    Parameters
+    ----------
+    path : Path
+    packed : int
+        Bytes of the file.
+    unpacked : float
+        Bytes that it unpacks to.
+    """
     if unpacked > LARGE and unpacked > RATIO * max(1, packed):
         size = f"{packed / 1e6:.3g} MB would unpack to {unpacked / 1e6:.4g} MB"
         raise InputError(f"{path.name} is packed too tightly to be trusted: {size}; save it uncompressed")
@@ -223,7 +233,10 @@ def refuse_bomb(path: Path, packed: int, unpacked: float) -> None:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Callable[[int], bytes]]:
-    """Open a plain, .gz or .xz file; what it gives reads at most so many bytes more, and refuses a bomb.
+    """Open a plain, .gz or .xz file.
+
+    The block gets a function that reads the next bytes. A file that unpacks to far more bytes than it has is refused
+    (:func:`refuse_bomb`).
 
     Raises
     ------
@@ -256,7 +269,7 @@ def unpacked(path: Path) -> Iterator[Callable[[int], bytes]]:
 
 
 def _stream(file: BinaryIO, kind: str) -> Any:
-    """The bytes of a file, unpacked."""
+    """Return the unpacked stream of a file."""
     if kind == ".gz":
         return gzip.GzipFile(fileobj=file)
     return lzma.LZMAFile(file) if kind == ".xz" else file

@@ -1,4 +1,4 @@
-"""A user's own images, in a folder or in one NumPy array, of which only those asked for are read."""
+"""Images in a folder or in a NumPy file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from quasistatic.errors import InputError
 from quasistatic.io.array_files import open_array
 from quasistatic.io.pixels import Header, read_header, read_pixels
-from quasistatic.io.tables import split_rows
+from quasistatic.io.splits import split_rows
 
 __all__ = ["Images", "image_files", "open_images"]
 
@@ -24,7 +24,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A stack of images on disk, or part of one; an index reads.
+    """Images on disk, read when they are indexed.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Images:
         (channels, height, width).
     dtype : numpy.dtype
     rows : ndarray of int, shape (n,)
-        Numbers of the images in the stack, from 0.
+        Numbers of the images on disk, from 0.
     read : callable
-        From such numbers to an array (k, *event_shape).
+        Reads images by number into an array (k, *event_shape).
     n_transparent : int
         Files of the folder that may have transparent pixels.
 
@@ -62,16 +62,23 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, channels, height, width)."""
+        """Shape (n, channels, height, width)."""
         return (len(self), *self.event_shape)
 
     def __getitem__(self, index: int | slice | ArrayLike) -> NDArray[Any]:
-        """One image, (channels, height, width), or those of a slice or an array of numbers or truth values."""
+        """Read one image, or those of a slice or an array."""
         rows = self.rows[index]  # type: ignore[index]
         return self.read(np.atleast_1d(rows)).reshape(np.shape(rows) + self.event_shape)
 
     def split(self, seed: int, validation: float = 0.1, test: float = 0.1) -> tuple[Images, Images, Images]:
-        """Part the images by :func:`quasistatic.io.tables.split_rows` into train, validation and test."""
+        """Split the images at random into train, validation and test.
+
+        Parameters
+        ----------
+        seed : int
+        validation, test : float
+            Shares of the images, as in :func:`quasistatic.io.splits.split_rows`.
+        """
         parts = split_rows(len(self), seed, validation, test)
         train, middle, last = (replace(self, rows=self.rows[part]) for part in parts)
         return train, middle, last
@@ -88,7 +95,7 @@ def open_images(
     """Open images without reading them.
 
     A **folder** holds .png, .jpg, .bmp or .webp files, taken in the order of their names; other files and folders inside
-    are passed over. Only their headers are looked at here. Images are read as a viewer shows them: turned as EXIF says,
+    are ignored. Only their headers are read here. Images are read as a viewer shows them: turned by their EXIF orientation,
     palettes as their colours, one bit as black and white, 16 bits as 8. A **.npy** file, or **.npz** file with one array,
     holds (n, height, width) or (n, channels, height, width); it is mapped into memory, so that it may be larger than that,
     unless it is a compressed .npz, which must be unpacked first.
@@ -114,7 +121,7 @@ def open_images(
     Raises
     ------
     InputError
-        If there are no images, one cannot be read (also later, when it is asked for), or one is not like the others.
+        If there are no images, one cannot be read (also later, when it is indexed), or one is not like the others.
     """
     path = Path(path)
     if crop is not None and crop < 1:
@@ -132,7 +139,7 @@ def open_images(
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files of a folder that are taken for images, in the order of their names."""
+    """List the image files of a folder by name."""
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
 
 
@@ -148,8 +155,8 @@ def _open_folder(folder: Path, crop: int | None, channels: int | None, common: b
     for file, shape in zip(files, shapes, strict=True):
         if shape != shapes[0]:
             rule = "give channels" if shape[0] != shapes[0][0] else "give crop to cut a square out of each"
-            told = f"{file} has {_told(shape)}, but {files[0].name} has {_told(shapes[0])}"
-            raise InputError(f"{told}: all images must be alike, or {rule}")
+            difference = f"{file} has {_in_words(shape)}, but {files[0].name} has {_in_words(shapes[0])}"
+            raise InputError(f"{difference}: all images must be alike, or {rule}")
 
     def read(rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         out = np.empty((len(rows), *shapes[0]), np.uint8)
@@ -162,7 +169,7 @@ def _open_folder(folder: Path, crop: int | None, channels: int | None, common: b
 
 
 def _shape(file: Path, header: Header, crop: int | None, channels: int | None) -> tuple[int, int, int]:
-    """(channels, height, width) of what will be taken from a file."""
+    """Return the shape of the part of a file to read."""
     _, height, width, transparent = header
     if channels is None and transparent:
         blended = "blends transparent pixels with a background (white, unless another is given)"
@@ -180,12 +187,12 @@ def _decode(file: Path, shape: tuple[int, ...], background: str) -> NDArray[np.u
 
 
 def _centre(pixels: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """The middle of the last two axes."""
+    """Return the centre of the last two axes."""
     top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], shape[-2:], strict=True))
     return pixels[..., top : top + shape[-2], left : left + shape[-1]]
 
 
-def _told(shape: Sequence[int]) -> str:
+def _in_words(shape: Sequence[int]) -> str:
     return f"{shape[2]} x {shape[1]} pixels and {shape[0]} channel{'s' * (shape[0] != 1)}"
 
 

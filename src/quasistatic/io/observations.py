@@ -1,4 +1,4 @@
-"""Observations and masks in files, in the shape that a model takes: arrays, tables, single images and folders of them."""
+"""Observations and masks in files, in the shape of a model's event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quasistatic.errors import InputError
 from quasistatic.io.array_files import open_array
 from quasistatic.io.image_folders import ENDINGS, open_images
 from quasistatic.io.pixels import read_pixels
-from quasistatic.io.tables import _layout, _load_text
+from quasistatic.io.text_tables import layout_of, read_numbers
 from quasistatic.storage.files import regular_file
 
 __all__ = ["Observed", "read_mask", "read_observed"]
@@ -24,18 +24,25 @@ _TEXT = (".csv", ".txt", ".tsv")
 
 
 class Observed(NamedTuple):
-    r"""Rows (n, \*event) in float64, which may hold nan, and whether they are 8-bit pictures, 0 to 255."""
+    r"""Rows (n, \*event), and a flag for 8-bit images."""
 
     rows: NDArray[np.float64]
     pictures: bool
 
 
 def read_observed(path: str | os.PathLike[str], event: Sequence[int], background: str = "white") -> Observed:
-    r"""Read one observation or many, to the shape of a model's event.
+    r"""Read observations in the shape of a model's event.
 
     ``.npy`` and ``.npz`` (with one array, or one named ``x``) hold (n, \*event), one event alone, or events in another
     shape with as many entries; ``.csv`` holds a row for each event; an image file is one event, a folder of images many.
-    Transparent pixels are blended with ``background``: white, black or grey.
+
+    Parameters
+    ----------
+    path : str or path
+    event : sequence of int
+        Shape of one event of the model.
+    background : {"white", "black", "grey"}
+        Colour behind transparent pixels.
 
     Raises
     ------
@@ -67,24 +74,37 @@ def read_observed(path: str | os.PathLike[str], event: Sequence[int], background
         _require_shape(found.shape, tuple(event), path)
         x = found.read()
     elif ending in _TEXT:
-        x = _load_text(path, _layout(path))
+        x = read_numbers(path, layout_of(path))
     else:
         raise InputError(f"{path} must be a folder of images or end in {', '.join(('.npy', '.npz', *_TEXT, *ENDINGS))}")
     pictures = path.is_dir() or ending in ENDINGS
-    if pictures and len(event) == 3 and x.shape[1:] != tuple(event):  # as many pixels in another shape would be scrambled
+    if pictures and len(event) == 3 and x.shape[1:] != tuple(event):  # a reshape would scramble the pixels
         size = f"{x.shape[3]} x {x.shape[2]} pixels, but this model takes {event[2]} x {event[1]}"
         raise InputError(f"{path} has {size}: crop or resize it")
     return Observed(_fitted(x, tuple(event), path), pictures)
 
 
 def read_mask(path: str | os.PathLike[str], event: Sequence[int], n: int) -> NDArray[np.bool_]:
-    r"""Read which entries are known, (n, \*event): those that are not zero; of 8-bit pictures the bright ones.
+    r"""Read the mask of known entries, (n, \*event).
 
-    Transparent pixels are unknown. One mask serves all n observations.
+    Entries that are not zero are known; of 8-bit images, the bright ones. Transparent pixels are unknown.
+
+    Parameters
+    ----------
+    path : str or path
+    event : sequence of int
+        Shape of one event of the model.
+    n : int
+        Number of observations. One mask is used for all of them.
+
+    Raises
+    ------
+    InputError
+        If the mask holds nan, or there are neither one nor n masks.
     """
     rows, pictures = read_observed(path, event, "black")
     if np.isnan(rows).any():
-        raise InputError(f"{path} must say of every entry whether it is known, but holds nan")
+        raise InputError(f"{path} holds nan, but every entry of a mask must be a number: 0 for an unknown entry")
     if len(rows) not in (1, n):
         raise InputError(f"{path} holds {len(rows)} masks, but there are {n} observations: give one mask, or one for each")
     return np.broadcast_to(rows > 127 if pictures else rows != 0, (n, *event))
@@ -102,7 +122,7 @@ def _fitted(x: NDArray[Any], event: tuple[int, ...], path: Path) -> NDArray[np.f
 
 
 def _require_shape(shape: tuple[int, ...], event: tuple[int, ...], path: Path) -> None:
-    """Refuse an array of another number of entries than some events have."""
+    """Refuse an array of another size than some events."""
     d = math.prod(event)
     if math.prod(shape) == 0 or (math.prod(shape) != d and (len(shape) < 2 or math.prod(shape[1:]) != d)):
         raise InputError(f"{path} has shape {shape}, but this model takes (n, {', '.join(map(str, event))})")

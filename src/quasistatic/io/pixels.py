@@ -1,6 +1,7 @@
-"""One image file to 8-bit pixels: orientation, transparency, palettes, and 16 bits.
+"""Image files as 8-bit pixels.
 
-A picture is read as a viewer shows it. Every reader of image files goes through here.
+An image is read as a viewer shows it: turned by its orientation, with transparency blended and palettes resolved. 16 bits
+become 8.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Background", "Header", "read_header", "read_pixels", "write_pixels"]
 Background = Literal["white", "black", "grey"]
 LEVEL: dict[str, int] = {"white": 255, "grey": 128, "black": 0}
 
-# Pillow's names of what has one channel, and of what has transparency whatever else it has
+# modes of Pillow with one channel, and with transparency
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 REAL = ("F",)
@@ -32,13 +33,13 @@ TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 
 
 class Header(NamedTuple):
-    """What an image file says of itself, as it is shown."""
+    """Size and channels of an image file as it is shown."""
 
     channels: int
     height: int
     width: int
     transparent: bool
-    """Whether pixels may be transparent."""
+    """True if pixels may be transparent."""
 
 
 def read_header(file: Path) -> Header:
@@ -57,7 +58,7 @@ def read_header(file: Path) -> Header:
 
 
 def read_pixels(file: Path, channels: int, background: str = "white") -> NDArray[np.uint8]:
-    """Read an image as it is shown, (channels, height, width).
+    """Read an image as it is shown.
 
     Colours become grey by ITU-R 601 luma, 16 bits become 8 by dividing by 257, and transparent pixels
     are blended with the background.
@@ -67,6 +68,11 @@ def read_pixels(file: Path, channels: int, background: str = "white") -> NDArray
     file : Path
     channels : {1, 3}
     background : {"white", "black", "grey"}
+        Colour behind transparent pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (channels, height, width)
 
     Raises
     ------
@@ -96,7 +102,13 @@ def read_pixels(file: Path, channels: int, background: str = "white") -> NDArray
 
 
 def write_pixels(file: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an image (channels, height, width) as PNG."""
+    """Write an image as PNG.
+
+    Parameters
+    ----------
+    file : Path
+    pixels : ndarray of uint8, shape (channels, height, width)
+    """
     from PIL import Image
 
     shown = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
@@ -105,8 +117,8 @@ def write_pixels(file: Path, pixels: NDArray[np.uint8]) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """Open a file with Pillow; what Pillow cannot read is an InputError."""
-    from PIL import Image  # comes with matplotlib, and is needed in this module only
+    """Open a file with Pillow, and re-raise its errors as InputError."""
+    from PIL import Image  # comes with matplotlib
 
     try:
         with Image.open(file) as image:
@@ -125,7 +137,7 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def _grey(image: Image.Image) -> bool:
-    """Whether the image has no colours; of a palette, whether all its entries are grey."""
+    """Return True if the image or its palette is grey."""
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -133,15 +145,15 @@ def _grey(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Orientation of EXIF, 1 to 8; 1 where there is none."""
+    """Return the EXIF orientation, 1 to 8."""
     if image.format == "PNG" and "exif" not in image.info:
-        return 1  # to look for it behind the pixels would read them all
+        return 1  # searching behind the pixels would read them all
     value = image.getexif().get(EXIF_ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror pixels (height, width, channels) as their orientation asks."""
+    """Turn and mirror pixels by their EXIF orientation."""
     if orientation in TURNED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

@@ -1,10 +1,9 @@
-"""Tables written some rows at a time, as text or Parquet, that are there whole or not at all."""
+"""Tables written in parts, as text or Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from quasistatic.errors import InputError
+from quasistatic.io.cells import is_missing
 
-__all__ = ["ENDINGS", "is_missing", "writing_table"]
+__all__ = ["ENDINGS", "writing_table"]
 
 ENDINGS = (".csv", ".parquet")
 Rows = Iterable[Sequence[Any]]
@@ -22,15 +22,23 @@ Rows = Iterable[Sequence[Any]]
 
 @contextmanager
 def writing_table(path: Path, names: Sequence[str], types: Sequence[type]) -> Iterator[Callable[[Rows], None]]:
-    r"""Open a table for writing; what it gives takes rows of cells, None or nan where missing, as often as wanted.
+    r"""Open a table for writing.
+
+    The block gets a function that writes some more rows of cells. Missing cells are None or nan.
 
     Parameters
     ----------
     path : Path
         A .csv or .parquet file.
     names : sequence of str
+        Of the columns.
     types : sequence of {int, float, str}
-        Of the cells of each column; text files keep what they are given, and have no types.
+        Of the cells of each column, in a Parquet file.
+
+    Raises
+    ------
+    InputError
+        If the ending is unknown, pyarrow is missing, or the file cannot be written.
 
     Examples
     --------
@@ -80,11 +88,6 @@ def _parquet(file: BinaryIO, names: Sequence[str], types: Sequence[type]) -> Ite
         yield write
 
 
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is None or nan."""
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
 def _of_type(cell: Any, kind: type) -> Any:
     if is_missing(cell):
         return None
@@ -92,7 +95,7 @@ def _of_type(cell: Any, kind: type) -> Any:
 
 
 def _spelled(cell: Any) -> str:
-    """Text that reads back as the same number; whole numbers without a point."""
+    """Write a cell as text that reads back the same."""
     if is_missing(cell):
         return ""
     if isinstance(cell, float | np.floating):

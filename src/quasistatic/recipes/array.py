@@ -1,4 +1,4 @@
-"""A user's own table of numbers, or of bits."""
+"""Recipe for a user's own array of numbers or bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Generator
 
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.io.tables import column_names, read_array, require_binary, split_rows
+from quasistatic.io.splits import split_rows
+from quasistatic.io.table_checks import require_binary
+from quasistatic.io.tables import column_names, read_array
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import ResidualMLP
 from quasistatic.recipes.base import Recipe, Splits
@@ -28,7 +30,10 @@ __all__ = ["Array"]
 
 @dataclass(frozen=True)
 class Array(Recipe):
-    """Diffusion on the rows of a .npy, .npz or CSV file: ``family=gaussian`` for numbers, ``binomial`` for 0/1."""
+    """Diffusion on the rows of an array.
+
+    ``family=gaussian`` is for numbers, ``family=binomial`` for 0 and 1.
+    """
 
     data: str = ""
     """The file; ``--data`` sets it."""
@@ -75,7 +80,7 @@ class Array(Recipe):
     def build(self, splits: Splits) -> DiffusionModel:
         n, d = splits.train.shape
         if self.family == "binomial":
-            rate = (splits.train.sum(0) + 0.5) / (n + 1.0)  # a column that never changes keeps a little doubt
+            rate = (splits.train.sum(0) + 0.5) / (n + 1.0)  # never 0 or 1, so that no bit is impossible
             process = BernoulliDiffusion(constant_erasure(self.n_steps), rate)
             n_out = BernoulliDenoiser.n_outputs(d, self.n_components)
             network = ResidualMLP(d, n_out, self.width, self.depth, dropout=self.dropout)
@@ -94,7 +99,7 @@ class Array(Recipe):
         n_out = GaussianDenoiser.n_outputs(d, covariance, self.n_components)
         network = ResidualMLP(d, n_out, self.width, self.depth, self.n_fourier, self.dropout)
         denoiser = GaussianDenoiser(normal, network, d, covariance, self.n_components)
-        # each column to its own scale first, or the ridge of the whitening would drown columns of small numbers
+        # each column is scaled first, because the ridge of the whitening would dominate columns of small numbers
         own_scale = Affine(splits.train.mean(0), splits.train.std(0, correction=0))
         whiten = Whiten.fit(own_scale(splits.train)[0])
         return DiffusionModel(Chain(own_scale, whiten), normal, denoiser, (d,))

@@ -95,10 +95,6 @@ class Recipe(ABC):
                 for width in instance_of(name, value, (tuple, list), "a list of whole numbers"):
                     whole_number("each of widths", width, 1, MOST_WIDTH)
 
-    def note(self) -> str:
-        """Return a line about the data to print before the training."""
-        return ""
-
     def fingerprint(self) -> str | None:
         """Return the SHA-256 of the user's data file, or None.
 
@@ -119,6 +115,18 @@ class Recipe(ABC):
 
         Random initial weights come from torch's global generator.
         """
+
+    def training(self, splits: Splits) -> TrainConfig:
+        """Return the settings of the training loop for this data."""
+        return self.train
+
+    def settings_note(self) -> str | None:
+        """Return what to print about the settings in the help of the command, or None."""
+        return None
+
+    def note(self) -> str | None:
+        """Return what to print about the data before training, or None."""
+        return None
 
     def augment(self, splits: Splits) -> Augment | None:
         """Return a random change of training rows, or None."""

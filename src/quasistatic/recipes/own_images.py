@@ -92,11 +92,11 @@ class OwnImages(LevelRecipe):
         common, channels = self.crop > 0 and not crop, self.channels or None
         return open_images(self._path(), crop or None, channels, common=common, background=self.background)
 
-    def note(self) -> str:
+    def note(self) -> str | None:
         """Return how transparent pixels are blended, where there are some."""
         whole = self._opened()
         if not whole.n_transparent:
-            return ""
+            return None
         return (
             f"{whole.n_transparent} of {len(whole)} pictures may have transparent pixels, which are blended with "
             f"{self.background} (background={self.background})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import textwrap
 import typing
 from typing import Any
 
@@ -13,7 +14,7 @@ from quasistatic.storage.files import plain_yaml
 from quasistatic.recipes.catalogue import find
 from quasistatic.recipes.base import Recipe
 
-__all__ = ["make_recipe", "parse_words", "to_plain"]
+__all__ = ["make_recipe", "parse_words", "settings_help", "to_plain"]
 
 
 def make_recipe(name: str, *layers: dict[str, Any], preset: str | None = None) -> Recipe:
@@ -67,6 +68,16 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
     """Return all settings as nested plain data."""
     plain = dataclasses.asdict(recipe)
     return {key: list(value) if type(value) is tuple else value for key, value in plain.items()}
+
+
+def settings_help(name: str) -> str:
+    """List the settings of a recipe with their defaults, for the help of the command."""
+    recipe = make_recipe(name)
+    words = [f"{key}={'null' if value is None else value}" for key, value in _flat(to_plain(recipe)).items()]
+    lines = [f"settings of the recipe {name} (--set KEY=VALUE), with their defaults:", *textwrap.wrap(", ".join(words), 100)]
+    if note := recipe.settings_note():
+        lines.append(note)
+    return "\n".join(lines)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

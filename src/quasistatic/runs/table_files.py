@@ -1,109 +1,159 @@
-"""Files of tables through a trained model: scored, filled, and written with the columns they came with."""
+"""Files of tables scored and filled by an ensemble."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from quasistatic.checks import require_memory, whole_number
-from quasistatic.io.tables import Cells, read_cells_in_parts
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, unit_divisor
-from quasistatic.estimator import DiffusionDensity
+from quasistatic.io.cells import Cells, is_missing
+from quasistatic.io.table_writing import ENDINGS, writing_table
+from quasistatic.io.tables import read_cells_in_parts
+from quasistatic.tables.coding import encode_cells, first_impossible
 from quasistatic.tables.columns import Column
-from quasistatic.tables.imputing import Imputed
-from quasistatic.tables.cells import cell_type, encoded
-from quasistatic.io.table_writing import ENDINGS, is_missing, writing_table
+from quasistatic.tables.ensemble import DensityEnsemble
+from quasistatic.tables.imputed import Imputed
 
-__all__ = ["check_files", "impute_file", "score_file"]
+__all__ = ["TableFile", "impute_file", "score_file"]
 
-PART = 5000  # rows that are read, scored and written at once
-
-
-def check_files(columns: list[Column], data: Path, out: Path) -> None:
-    """Refuse files that cannot be read or written, or hold other columns, before anything takes time."""
-    if out.suffix not in ENDINGS:
-        raise InputError(f"tables are written as .csv or .parquet, got {out.name!r}")
-    if (first := next(iter(read_cells_in_parts(data, 1)), None)) is None:
-        raise InputError(f"{data.name} has no rows")
-    encoded(columns, first)
+ROWS_AT_ONCE = 5000
 
 
-def score_file(density: DiffusionDensity, data: Path, out: Path, unit: str = "nats") -> dict[str, Any]:
-    """Write the log density of each row of a file, with its line; read, score and write some rows at a time.
+class TableFile:
+    """Rows of a table file, parsed once.
+
+    Parameters
+    ----------
+    path : Path
+    out : Path
+        The file that will be written.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no rows, or ``out`` has an unknown ending.
+    """
+
+    def __init__(self, path: Path, out: Path) -> None:
+        if out.suffix not in ENDINGS:
+            raise InputError(f"tables are written as .csv or .parquet, got {out.name!r}")
+        self.path, self.out = path, out
+        self._parts = read_cells_in_parts(path, ROWS_AT_ONCE)
+        first = next(self._parts, None)
+        if first is None:
+            raise InputError(f"{path.name} has no rows")
+        self._first = first
+
+    def require_columns(self, columns: Sequence[Column]) -> None:
+        """Refuse a file with other columns."""
+        encode_cells(columns, self._first)
+
+    def parts(self) -> Iterator[Cells]:
+        """Yield the rows in parts, once."""
+        yield self._first
+        yield from self._parts
+
+
+def score_file(ensemble: DensityEnsemble, file: TableFile, unit: str = "nats") -> dict[str, Any]:
+    """Score each row of a file, and write the scores.
+
+    Parameters
+    ----------
+    ensemble : DensityEnsemble
+    file : TableFile
+    unit : str
+        "nats", "bits", "nats_per_dim" or "bits_per_dim".
 
     Returns
     -------
     dict
-        ``n``, and over the rows that are possible ``mean`` and ``standard_error``; ``impossible`` counts the others.
+        ``n``; over the possible rows ``mean`` and ``standard_error``; and the number of ``impossible`` rows.
     """
-    import torch
-
-    check_files(density.columns_, data, out)
-    divisor = unit_divisor(unit, (len(density.columns_),))
+    columns = ensemble.columns
+    file.require_columns(columns)
+    divisor = unit_divisor(unit, (len(columns),))
     scores: list[NDArray[np.float64]] = []
-    with writing_table(out, ["line", f"log_density_{unit}", "anomaly_score"], [int, float, float]) as write:
-        for cells in read_cells_in_parts(data, PART):
-            x, wrong = encoded(density.columns_, cells)
-            told = density.score_coded(x).masked_fill(wrong, -math.inf).numpy() / divisor
-            write(zip(cells.lines, told.tolist(), (-told).tolist(), strict=True))
-            scores.append(told)
+    with writing_table(file.out, ["line", f"log_density_{unit}", "anomaly_score"], [int, float, float]) as write:
+        for cells in file.parts():
+            x, impossible = encode_cells(columns, cells)
+            found = ensemble.log_prob(x).masked_fill(impossible, -math.inf).numpy() / divisor
+            write(zip(cells.lines, found.tolist(), (-found).tolist(), strict=True))
+            scores.append(found)
     every = np.concatenate(scores)
     possible = every[np.isfinite(every)]
-    answer: dict[str, Any] = {"file": str(out), "n": len(every), "impossible": len(every) - len(possible), "unit": unit}
+    answer: dict[str, Any] = {
+        "file": str(file.out), "n": len(every), "impossible": len(every) - len(possible), "unit": unit,
+    }  # fmt: skip
     if len(possible):
         estimate = Estimate.of(torch.as_tensor(possible), "nats")
         answer |= {"mean": estimate.value, "standard_error": estimate.standard_error}
     return answer
 
 
-def impute_file(density: DiffusionDensity, data: Path, out: Path, n_draws: int, seed: int) -> dict[str, Any]:
-    """Write a file again with its holes filled, and beside it the draws of every hole; some rows at a time.
+def impute_file(ensemble: DensityEnsemble, file: TableFile, n_draws: int, seed: int) -> dict[str, Any]:
+    """Fill the missing entries of a file.
 
-    A number gets its conditional mean, or the atom of its column that more than half of the draws are; a whole number or
-    level gets the nearest one to the mean, a bit or class the most frequent.
-    ``OUT-draws`` has a line for each hole: its line and column, the 5, 50 and 95 % quantiles of numbers, all draws.
+    The filled file is written, and beside it the draws of each entry. A number becomes its conditional mean, or the atom of its column that more than half of the draws equal. A whole number
+    or level becomes the one nearest to the mean, a bit or class the most frequent one. ``OUT-draws`` has a row for each
+    missing entry: its line and column, the 5, 50 and 95 % quantiles of numbers, and all draws.
+
+    Parameters
+    ----------
+    ensemble : DensityEnsemble
+    file : TableFile
+    n_draws : int
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``n`` rows and ``missing`` entries; the least and the median effective number of particles.
     """
     whole_number("--draws", n_draws, 1)
-    room = 200.0 * n_draws * len(density.columns_)
-    require_memory(f"{n_draws} draws of every missing entry", room, "take fewer draws")
-    check_files(density.columns_, data, out)
-    columns, beside = density.columns_, out.with_name(f"{out.stem}-draws{out.suffix}")
+    columns, out = ensemble.columns, file.out
+    require_memory(
+        f"{n_draws} draws of every missing entry", 200.0 * n_draws * len(columns), "take fewer draws"
+    )  # fmt: skip
+    file.require_columns(columns)
+    beside = out.with_name(f"{out.stem}-draws{out.suffix}")
     random_state = np.random.RandomState(seed)
-    n, n_holes, ess = 0, 0, np.empty(0)
+    n, n_missing, ess = 0, 0, np.empty(0)
     names = ["line", "column", "q05", "q50", "q95", *(f"draw_{k + 1}" for k in range(n_draws))]
-    kind = str if any(cell_type(column) is str for column in columns) else float
+    kind = str if any(column.cell_type is str for column in columns) else float
     with (
-        writing_table(out, [c.name for c in columns], [cell_type(c) for c in columns]) as write,
+        writing_table(out, [c.name for c in columns], [c.cell_type for c in columns]) as write,
         writing_table(beside, names, [int, str, float, float, float, *[kind] * n_draws]) as write_draws,
     ):
-        for cells in read_cells_in_parts(data, PART):
-            x, wrong = encoded(columns, cells)
-            if wrong.any():
-                line = cells.lines[int(wrong.int().argmax())]
-                raise InputError(f"line {line} of {data.name} holds a value that was never possible, so it cannot be filled")
-            imputed = density.impute_coded(x, n_draws, random_state=random_state)
-            rows, holes = _filled(columns, cells, imputed)
+        for cells in file.parts():
+            x, impossible = encode_cells(columns, cells)
+            if impossible.any() and (found := first_impossible(columns, cells.columns)) is not None:
+                raise InputError(f"line {cells.lines[found[0]]} of {file.path.name} cannot be filled: it holds {found[1]}")
+            generator = torch.Generator().manual_seed(int(random_state.randint(2**31 - 1)))
+            imputed = ensemble.impute(x, n_draws, generator=generator)
+            rows, entries = _filled(columns, cells, imputed)
             write(rows)
-            write_draws(holes)
-            n, n_holes = n + len(rows), n_holes + len(holes)
+            write_draws(entries)
+            n, n_missing = n + len(rows), n_missing + len(entries)
             ess = np.concatenate([ess, imputed.ess[~np.isnan(imputed.ess)]])
-    answer = {"file": str(out), "draws": str(beside), "n": n, "holes": n_holes, "n_draws": n_draws}
+    answer = {"file": str(out), "draws": str(beside), "n": n, "missing": n_missing, "n_draws": n_draws}
     if len(ess):
         answer |= {"least_effective_particles": float(ess.min()), "median_effective_particles": float(np.median(ess))}
     return answer
 
 
 def _filled(columns: Sequence[Column], cells: Cells, imputed: Imputed) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Rows with their holes filled, and a line for each hole."""
+    """Return the filled rows, and a row for each missing entry."""
     filled, low, middle, high = imputed.mean, *(imputed.quantile(q) for q in (0.05, 0.5, 0.95))
     rows: list[list[Any]] = []
-    holes: list[list[Any]] = []
+    entries: list[list[Any]] = []
     for i, line in enumerate(cells.lines):
         row: list[Any] = []
         for j, column in enumerate(columns):
@@ -111,14 +161,9 @@ def _filled(columns: Sequence[Column], cells: Cells, imputed: Imputed) -> tuple[
             if not is_missing(cell):
                 row.append(cell)
                 continue
-            value = _likely_atom(column, imputed.draws[:, i, j], filled[i, j])
-            row.append(round(float(value)) if column.kind in ("integer", "ordinal") else value)
-            if column.kind != "constant":
-                holes.append([line, column.name, low[i, j], middle[i, j], high[i, j], *imputed.draws[:, i, j]])
+            draws = imputed.draws[:, i, j]
+            row.append(column.best_guess(filled[i, j], draws))
+            if column.coded:
+                entries.append([line, column.name, low[i, j], middle[i, j], high[i, j], *draws])
         rows.append(row)
-    return rows, holes
-
-
-def _likely_atom(column: Column, draws: NDArray[Any], mean: Any) -> Any:
-    """The atom that more than half of the draws are, else the mean, which lies beside an atom where few draws are it."""
-    return next((atom for atom in column.atoms if (draws == atom).mean() > 0.5), mean)
+    return rows, entries

@@ -43,6 +43,7 @@ def train_run(
     device: str = "auto",
     engine: Engine | None = None,
     tensorboard: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train a recipe into a run folder.
 
@@ -69,6 +70,8 @@ def train_run(
         Compilation and size of micro-batches.
     tensorboard : bool
         Write the training log for TensorBoard as well.
+    announce : callable, optional
+        Called with the recipe's note about the data, if it has one, before the training.
 
     Returns
     -------
@@ -83,6 +86,8 @@ def train_run(
     whole_number("seed", seed, 0)
     real_number("time_budget", time_budget, above=0.0, infinite=True)
     recipe = make_recipe(name, settings or {}, preset=preset)
+    if announce is not None and (note := recipe.note()):
+        announce(note)
     folder = RunFolder(path)
     scalars = Scalars(folder.tensorboard) if tensorboard else None
     config = {"recipe": name, "seed": seed, **to_plain(recipe)}
@@ -121,8 +126,9 @@ class _Training:
     ) -> dict[str, Any]:
         """Train, place the final schedule and write the manifest."""
         recipe, splits, folder = self.recipe, self.splits, self.folder
+        config = recipe.training(splits)
         model = fit(
-            model, splits.train if splits.source is None else splits.source, splits.validation, recipe.train,
+            model, splits.train if splits.source is None else splits.source, splits.validation, config,
             folder=folder.path, seed=self.seed, unit=recipe.unit, quiet=quiet,
             augment=recipe.augment(splits), engine=engine, time_budget=time_budget,
             on_evaluation=self._on_evaluation(model, quiet, scalars) if self.team.first else None,
@@ -130,10 +136,10 @@ class _Training:
         )  # fmt: skip
         trained = time.perf_counter()
         last = folder.read_metrics()[-1]
-        exhausted = 0 < recipe.train.patience <= (last.get("waited") or 0)
-        if last["update"] < recipe.train.n_updates and not exhausted:
+        exhausted = 0 < config.patience <= (last.get("waited") or 0)
+        if last["update"] < config.n_updates and not exhausted:
             of = {"recipe": self.name, "seed": self.seed}
-            return of | {"stopped_at": last["update"], "n_updates": recipe.train.n_updates}
+            return of | {"stopped_at": last["update"], "n_updates": config.n_updates}
         model = self._place_final_steps(model)
         if self.team.first:
             manifest = {

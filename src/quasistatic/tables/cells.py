@@ -1,39 +1,115 @@
-"""Cells of a file of a table to coded rows, and back."""
+"""Values of single cells."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.io.tables import Cells
-from quasistatic.tables.coding import cells_of
-from quasistatic.tables.columns import Column
+from quasistatic.io.cells import is_missing, is_text
 
-__all__ = ["cell_type", "decoded", "encoded"]
+__all__ = ["all_text", "any_text", "as_type_of", "floats", "missing", "number_of"]
 
-
-def encoded(columns: list[Column], cells: Cells) -> tuple[Tensor, Tensor]:
-    """Codes of rows, (n, coded columns), nan where missing, and which rows are impossible."""
-    if [column.name for column in columns] != cells.names:
-        there, asked = ", ".join(cells.names), ", ".join(column.name for column in columns)
-        raise InputError(f"the table has the columns {there}, but the model takes {asked}")
-    pairs = [column.encode(c, cells.lines) for column, c in zip(columns, cells.columns, strict=True)]
-    wrong = np.any([pair[1] for pair in pairs], axis=0)
-    return torch.as_tensor(np.concatenate([codes for codes, _ in pairs], 1)), torch.as_tensor(wrong)
+LARGEST_EXACT = 2.0**53  # a float holds every whole number up to here
 
 
-def decoded(columns: list[Column], x: Tensor) -> NDArray[Any]:
-    """Cells of coded rows, (n, all columns), objects."""
-    return np.stack([cells.astype(object) for cells in cells_of(x, columns)], 1)
+def any_text(values: Sequence[Any] | NDArray[Any]) -> bool:
+    """Return True if some value is text."""
+    return any(is_text(value) for value in values)
 
 
-def cell_type(column: Column) -> type:
-    """Type of the cells of a column where they are written with types."""
-    if any(isinstance(value, str) for value in column.values):
-        return str
-    return float if column.kind == "numeric" or any(value != round(value) for value in column.values) else int
+def all_text(values: Sequence[Any] | NDArray[Any]) -> bool:
+    """Return True if every value is text."""
+    return all(is_text(value) for value in values)
+
+
+def missing(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the missing cells."""
+    if cells.dtype.kind == "f":
+        return np.isnan(cells)
+    if cells.dtype.kind in "biu":
+        return np.zeros(len(cells), bool)
+    return np.array([is_missing(cell) for cell in cells], bool)
+
+
+def number_of(cell: Any) -> float | None:
+    """Return the number of a cell, or None.
+
+    Python's ``1_000`` is no number in a table.
+    """
+    if is_text(cell) and "_" in cell:
+        return None
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def as_type_of(cell: Any, values: Sequence[Any]) -> Any:
+    """Convert a cell to the type of the known values.
+
+    Parameters
+    ----------
+    cell : object
+    values : sequence
+        All text or all numbers.
+    """
+    if not is_text(values[0]):
+        return number_of(cell)
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def floats(
+    cells: NDArray[Any], name: str, kind: str, lines: Sequence[int] | NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Convert observed cells to finite floats.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (n,)
+    name, kind : str
+        Of the column, for messages.
+    lines : sequence of int, optional
+        Line of the file that each cell came from, for messages.
+
+    Raises
+    ------
+    InputError
+        If a cell is no number, not finite, or a whole number that no float equals.
+    """
+
+    def place(i: int) -> str:
+        return f"column {name!r}" if lines is None else f"line {lines[i]}, column {name!r}"
+
+    try:
+        numbers = cells.astype(np.float64)
+    except (TypeError, ValueError):
+        wrong = next(i for i, cell in enumerate(cells) if number_of(cell) is None)
+        sentence = f"{place(wrong)} is {kind}, but holds {cells[wrong]!r}, which is not a number"
+        raise InputError(sentence) from None
+    if not np.isfinite(numbers).all():
+        wrong = int(np.argmin(np.isfinite(numbers)))
+        rule = "every number must be finite; write nan or nothing for a missing entry"
+        raise InputError(f"{place(wrong)} holds {numbers[wrong]}, but {rule}")
+    inexact = _first_inexact(cells, numbers)
+    if inexact is not None:
+        raise InputError(
+            f"{place(inexact)} holds {cells[inexact]}, but whole numbers above 2**53 are not exact as floats: "
+            "leave an identifier out, or turn it into text"
+        )
+    return numbers
+
+
+def _first_inexact(cells: NDArray[Any], numbers: NDArray[np.float64]) -> int | None:
+    """Return the index of a whole number that is not exact."""
+    for i in np.flatnonzero(np.abs(numbers) >= LARGEST_EXACT):
+        try:
+            exact = int(str(cells[i]))  # a number written as a decimal or power of ten is a measurement
+        except ValueError:
+            continue
+        if exact != int(numbers[i]):
+            return int(i)
+    return None

@@ -1,99 +1,196 @@
-"""Tables as they come, arrays, lists or data frames, and the codes that models see."""
+"""Coded rows of a table.
+
+A column gives as many codes as :attr:`Column.coded` has columns: none if it is constant, two if it has atoms, else one.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from quasistatic.checks import instance_of
 from quasistatic.errors import InputError
+from quasistatic.io.cells import Cells
 from quasistatic.tables.columns import Column
 
-__all__ = ["Coding", "cells_of"]
+__all__ = [
+    "coded_columns",
+    "decode",
+    "decode_rows",
+    "encode",
+    "encode_cells",
+    "first_impossible",
+    "hide",
+    "missing_cells",
+    "modelled",
+    "values_of",
+]
 
 
-class Coding(BaseEstimator):
-    """What an estimator knows of its columns, ``columns_``, and how rows are coded by them."""
-
-    types: Any
-    columns_: list[Column]
-
-    @property
-    def _modelled(self) -> list[int]:
-        """Numbers of the columns that are not constant."""
-        return [i for i, column in enumerate(self.columns_) if column.coded]
-
-    def _cells(self, X: Any, *, reset: bool) -> tuple[list[NDArray[Any]], list[str]]:
-        """Columns of cells, and their names."""
-        if hasattr(X, "columns") and hasattr(X, "__getitem__"):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            names = [str(name) for name in X.columns]
-            cells = [np.asarray(X[name]) for name in X.columns]
-            if not len(cells) or not len(cells[0]):
-                raise InputError("the table is empty")
-            return [c if c.dtype.kind in "biuf" else c.astype(object) for c in cells], names
-        if _has_text(X):
-            array = np.asarray(X, dtype=object)
-            validate_data(self, array, reset=reset, dtype=None, ensure_all_finite=False)
-        else:
-            array = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
-        return list(array.T), [f"column {i}" for i in range(array.shape[1])]
-
-    def _kinds(self, names: list[str]) -> dict[str, str]:
-        """What was said of the columns, by name."""
-        if self.types is None:
-            return {}
-        if not isinstance(self.types, dict):
-            instance_of("types", self.types, (list, tuple), "a dictionary from columns to kinds, or a list of kinds")
-            if len(self.types) != len(names):
-                raise InputError(f"types must say a kind for each of {len(names)} columns, got {len(self.types)}")
-            return dict(zip(names, self.types, strict=True))
-        kinds = {}
-        for key, kind in self.types.items():
-            name = names[key] if isinstance(key, int) and 0 <= key < len(names) else key
-            if name not in names:
-                raise InputError(f"types names the column {key!r}, but the table has {', '.join(names)}")
-            kinds[name] = kind
-        return kinds
-
-    def _encoded(self, cells: list[NDArray[Any]]) -> tuple[Tensor, Tensor]:
-        """Codes of the columns that are modelled, (n, d), and which rows are impossible."""
-        pairs = [column.encode(c) for column, c in zip(self.columns_, cells, strict=True)]
-        wrong = np.any([wrong for _, wrong in pairs], axis=0)
-        codes = np.concatenate([codes for codes, _ in pairs], 1)
-        return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(wrong)
-
-    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
-        check_is_fitted(self)
-        return self._encoded(self._cells(X, reset=False)[0])
-
-    def _table(self, x: Tensor) -> NDArray[Any]:
-        """Rows of cells of coded rows (n, d)."""
-        cells = cells_of(x, self.columns_)
-        text = any(c.dtype == object for c in cells)
-        return np.stack([c.astype(object) if text else c for c in cells], 1)
+def modelled(columns: Sequence[Column]) -> list[Column]:
+    """List the columns that are not constant."""
+    return [column for column in columns if column.coded]
 
 
-def cells_of(x: Tensor, columns: Sequence[Column]) -> list[NDArray[Any]]:
-    """Columns of cells, each (n,), of coded rows."""
+def coded_columns(columns: Sequence[Column]) -> list[Column]:
+    """List the columns of the codes."""
+    return [part for column in columns for part in column.coded]
+
+
+def encode(
+    columns: Sequence[Column], cells: Sequence[NDArray[Any]], lines: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Turn columns of cells into coded rows.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    cells : sequence of ndarray, each of shape (n,)
+    lines : sequence of int, optional
+        Line of the file that each row came from, for messages.
+
+    Returns
+    -------
+    x : Tensor, shape (n, number of coded columns)
+        nan where missing.
+    impossible : Tensor of bool, shape (n,)
+        True where a row holds a value that its column cannot have.
+    """
+    pairs = [column.encode(c, lines) for column, c in zip(columns, cells, strict=True)]
+    impossible = np.any([pair[1] for pair in pairs], axis=0)
+    codes = np.concatenate([codes for codes, _ in pairs], 1)
+    return torch.as_tensor(codes, dtype=torch.float64), torch.as_tensor(impossible)
+
+
+def encode_cells(columns: Sequence[Column], cells: Cells) -> tuple[Tensor, Tensor]:
+    """Turn the cells of a file into coded rows.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    cells : Cells
+        Of a file whose columns have the same names.
+
+    Returns
+    -------
+    x, impossible
+        As of :func:`encode`.
+    """
+    expected = [column.name for column in columns]
+    if expected != cells.names:
+        found = ", ".join(cells.names)
+        raise InputError(f"the table has the columns {found}, but the model takes {', '.join(expected)}")
+    return encode(columns, cells.columns, cells.lines)
+
+
+def decode(columns: Sequence[Column], x: Tensor) -> list[NDArray[Any]]:
+    """Turn coded rows into columns of cells.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    x : Tensor, shape (n, d)
+
+    Returns
+    -------
+    list of ndarray, each of shape (n,)
+    """
     codes = x.split([len(column.coded) for column in columns], 1)
     return [column.decode(part.numpy()) for column, part in zip(columns, codes, strict=True)]
 
 
-def _has_text(X: Any) -> bool:
-    """Whether an array or list holds text among its cells."""
-    known = X.dtype.kind not in "OUS" if isinstance(X, np.ndarray) else hasattr(X, "toarray")
-    if known or (hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray)):
-        return False
-    try:
-        array = np.asarray(X, dtype=object)
-    except (TypeError, ValueError):
-        return False
-    return array.ndim == 2 and any(isinstance(cell, str) and cell != "" for cell in array.flat)
+def decode_rows(columns: Sequence[Column], x: Tensor) -> NDArray[Any]:
+    """Turn coded rows into rows of cells.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    x : Tensor, shape (n, d)
+
+    Returns
+    -------
+    ndarray, shape (n, all columns)
+        Floats, or objects if some column holds text.
+    """
+    cells = decode(columns, x)
+    text = any(c.dtype == object for c in cells)
+    return np.stack([c.astype(object) if text else c for c in cells], 1)
+
+
+def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -> tuple[int, str] | None:
+    """Find the first row with a value that its column cannot have.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    cells : sequence of ndarray, each of shape (n,)
+
+    Returns
+    -------
+    tuple of int and str, or None
+        The row and what is wrong with it; None if every value is possible.
+    """
+    masks = np.stack([column.encode(c)[1] for column, c in zip(columns, cells, strict=True)], 1)
+    if not masks.any():
+        return None
+    row = int(masks.any(1).argmax())
+    j = int(masks[row].argmax())
+    return row, columns[j].why_impossible(cells[j][row])
+
+
+def values_of(x: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Return the values of coded rows.
+
+    Numbers and levels are those of the table; bits and classes keep their codes.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., number of coded columns)
+    columns : sequence of Column
+
+    Returns
+    -------
+    Tensor, shape (..., columns that are not constant)
+    """
+    codes = x.split([len(column.coded) for column in columns], -1)
+    each = [column.values_of(part) for column, part in zip(columns, codes, strict=True) if column.coded]
+    return torch.stack(each, -1)
+
+
+def missing_cells(x: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Mark the missing cells of coded rows.
+
+    The first code of a column with atoms decides. The second is missing at an atom, where the cell is observed.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., number of coded columns)
+    columns : sequence of Column
+
+    Returns
+    -------
+    Tensor of bool, shape (..., columns that are not constant)
+    """
+    first, at = [], 0
+    for column in modelled(columns):
+        first.append(at)
+        at += len(column.coded)
+    return x[..., first].isnan()
+
+
+def hide(x: Tensor, cells: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Make marked cells of coded rows missing.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., number of coded columns)
+    cells : Tensor of bool, shape (..., columns that are not constant)
+    columns : sequence of Column
+    """
+    codes = torch.tensor([len(column.coded) for column in modelled(columns)])
+    return x.masked_fill(cells.repeat_interleave(codes, -1), math.nan)

@@ -1,12 +1,12 @@
-r"""Expectation maximisation for mixtures of numbers and classes, with missing entries.
+r"""Expectation maximisation for mixtures of numbers and classes.
 
 Each component is a normal distribution of the numbers times independent rates of the classes,
 
 .. math:: p(y, c) = \sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d),
 
-fitted by maximum a posteriori: every component has the evidence of a few rows in addition to its own, so that no covariance
-is singular and no class is impossible. The scale of these rows is that of the components, not of the table: clusters may
-lie far apart beside their width.
+fitted by maximum a posteriori. Every component has the weight of a few prior rows in addition to its own, so that no
+covariance is singular and no class is impossible. The scale of the prior rows is that of the components, not of the table,
+because clusters may be narrow and far apart. Entries may be missing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST_NUMBERS = 2**25  # in the factors of all patterns and components
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows to fit a mixture to.
+    """Rows that a mixture is fitted to.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Rows:
     rates : list of Tensor
         Frequencies of the classes of each column, (L,).
     floor : Tensor, shape (k,)
-        Least variance: that of the rounding of each column.
+        Least variance of each column, that of its rounding.
     """
 
     y: Tensor
@@ -54,7 +54,16 @@ class Rows:
 
     @classmethod
     def of(cls, y: Tensor, codes: Tensor, rates: list[Tensor]) -> Rows:
-        """Rows whose rounding is read off them: the median distance of neighbouring values."""
+        """Make rows, and estimate their rounding.
+
+        The rounding is the median distance of neighbouring values.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, k)
+        codes : Tensor, shape (n, m)
+        rates : list of Tensor, each of shape (L,)
+        """
         y = y.double()
         floor = torch.ones(y.shape[1], dtype=torch.float64)
         for j in range(y.shape[1]):
@@ -71,19 +80,28 @@ class Rows:
 
     @functools.cached_property
     def patterns(self) -> tuple[Tensor, Tensor]:
-        """Which numbers each pattern has, (P, k), and the pattern of each row, (n,)."""
+        """Patterns of observed numbers, (P, k), and that of each row."""
         if not self.y.shape[1]:
             return torch.ones(1, 0, dtype=torch.bool), torch.zeros(len(self.y), dtype=torch.long)
         return torch.unique(~self.y.isnan(), dim=0, return_inverse=True)
 
     def fits(self, n_components: int) -> bool:
-        """Whether the factors of so many components fit in memory."""
+        """Return True if so many components fit in memory."""
         return n_components * self.n_patterns * self.y.shape[1] ** 2 <= MOST_NUMBERS
 
 
 @dataclass
 class Components:
-    """Parameters of a mixture: weights (K,), means (K, k), covariances (K, k, k), and rates (K, L) of each class column."""
+    """Parameters of a mixture.
+
+    Attributes
+    ----------
+    weights : Tensor, shape (K,)
+    means : Tensor, shape (K, k)
+    covs : Tensor, shape (K, k, k)
+    rates : list of Tensor, each of shape (K, L)
+        Of each column of classes.
+    """
 
     weights: Tensor
     means: Tensor
@@ -92,9 +110,23 @@ class Components:
 
 
 def starts(rows: Rows, n_components: int, normal: Normal, seed: int) -> list[Tensor]:
-    """Responsibilities to start from, (n, K): clusters of the whitened numbers beside the classes.
+    """Compute responsibilities to start from.
 
-    Clusters are those of k-means++. Where there are classes a second start weighs them more than the numbers.
+    They are clusters of k-means++ of the whitened numbers and the classes.
+
+    Parameters
+    ----------
+    rows : Rows
+    n_components : int
+    normal : Normal
+        Distribution of the numbers, which whitens them.
+    seed : int
+        Of k-means.
+
+    Returns
+    -------
+    list of Tensor, each of shape (n, K)
+        Two if there are numbers and classes: the second weighs the classes more.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -119,17 +151,19 @@ def starts(rows: Rows, n_components: int, normal: Normal, seed: int) -> list[Ten
 def fit_components(
     rows: Rows, share: Tensor, shrinkage: float, *, n_iterations: int = 60, tolerance: float = 1e-3
 ) -> Components | None:
-    """Fit a mixture from responsibilities (n, K).
+    """Fit a mixture from responsibilities.
 
     Parameters
     ----------
     rows : Rows
     share : Tensor, shape (n, K)
-        Probability of each component for each row, to start from.
+        Probability of each component for each row.
     shrinkage : float
-        Rows' worth of evidence for the correlations that all components have in common, over the number of columns plus one.
-    n_iterations, tolerance : int, float
-        It ends when the mean log density of a row grows by less than the tolerance, in nats.
+        Weight, in rows, of the correlations that all components have in common, divided by the number of columns plus one.
+    n_iterations : int
+        Most iterations.
+    tolerance : float
+        Growth of the mean log density of a row, in nats, below which the fit ends.
 
     Returns
     -------
@@ -137,12 +171,12 @@ def fit_components(
         None if fewer than two components keep their rows.
     """
     patterns, of = rows.patterns
-    # the second moments start at the mean of each column: what is missing knows nothing yet
+    # missing entries start at the mean and variance of their column
     center = rows.y.nanmean(0).nan_to_num()
-    spread = (rows.y - center).square().nanmean(0).nan_to_num(nan=1.0).clamp_min(rows.floor)
+    variance = (rows.y - center).square().nanmean(0).nan_to_num(nan=1.0).clamp_min(rows.floor)
     filled = torch.where(rows.y.isnan(), center, rows.y)
     within = torch.zeros(len(patterns), *rows.y.shape[1:] * 2, dtype=torch.float64)
-    within += torch.diag_embed(torch.where(patterns, 0.0, spread))
+    within += torch.diag_embed(torch.where(patterns, 0.0, variance))
     each = [(filled, within)] * share.shape[1]
     before = -math.inf
     for _ in range(n_iterations):
@@ -164,7 +198,7 @@ def fit_components(
 
 
 def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of: Tensor, shrinkage: float) -> Components:
-    """Parameters that make the completed rows likeliest, with the evidence of the prior rows."""
+    """Fit the parameters to completed rows (M step)."""
     k = rows.y.shape[1]
     count = share.sum(0)
     means, second = [], []
@@ -178,7 +212,7 @@ def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of:
         second.append(cov)
     moment = torch.stack(second)
     var = (moment.diagonal(dim1=1, dim2=2) / count[:, None]).clamp_min(rows.floor)
-    common = ((count / count.sum()) @ var.log()).exp()  # of a typical component, whatever the widest one is
+    common = ((count / count.sum()) @ var.log()).exp()  # geometric mean, so that a wide component does not count more
     own = (count[:, None] * var + PRIOR_ROWS * common) / (count[:, None] + PRIOR_ROWS)
     n_prior, inverse, scale = shrinkage * (k + 1), var.rsqrt(), own.sqrt()
     # correlations within components, of all of them together
@@ -197,13 +231,15 @@ def _maximised(rows: Rows, share: Tensor, each: list[tuple[Tensor, Tensor]], of:
 
 
 def _expected(rows: Rows, c: Components, patterns: Tensor, of: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Log weight and density of each row under each component, (n, K); and rows completed by each.
+    """Score and complete each row by each component (E step).
+
+    A score, (n, K), is the log weight plus the log density of the observed entries.
 
     A completed row is its conditional mean (n, k) and, for each pattern of missing entries, the conditional covariance.
     """
     scores = c.weights.log().expand(len(rows.y), -1)
     for codes, rate in zip(rows.codes.T, c.rates, strict=True):
-        log_rate = torch.cat([rate.log(), rate.new_zeros(len(rate), 1)], 1)  # what is missing says nothing
+        log_rate = torch.cat([rate.log(), rate.new_zeros(len(rate), 1)], 1)  # a missing class has probability one
         scores = scores + log_rate.T[codes.nan_to_num(nan=rate.shape[1]).long()]
     if not rows.y.shape[1]:
         return scores, [(rows.y, torch.zeros(len(patterns), 0, 0, dtype=torch.float64))] * len(c.weights)

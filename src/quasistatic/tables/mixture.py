@@ -1,4 +1,4 @@
-"""A mixture of normals beside independent classes: what a diffusion is averaged with, in closed form, holes included."""
+"""Closed-form baselines of a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 
 from quasistatic.storage.modules import saveable
 from quasistatic.tables.em import Rows, fit_components, starts
-from quasistatic.transforms import Chain, Complete, Transform
+from quasistatic.tables.preconditioner import TablePreconditioner
+from quasistatic.tables.rows import row_noise
 from quasistatic.transforms.normal import Normal, cross_validated_shrinkage, held_out
 
 __all__ = ["NormalMixture", "mixing_weights"]
@@ -22,53 +23,67 @@ MOST_SCALED = 2000  # rows that the weights of scales are fitted to
 
 @saveable
 class NormalMixture(nn.Module):
-    r"""Mixture of products, :math:`\sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d)`.
+    r"""Mixture of normal distributions times class rates.
 
-    Numbers y stand behind the transforms of their columns; within a component they are independent of the classes c.
+    .. math:: p(y, c) = \sum_k w_k\, \mathcal{N}(y; \mu_k, C_k) \prod_d \rho_{kd}(c_d)
+
+    The numbers y are those of the preconditioner's marginals. Within a component they are independent of the classes c.
 
     Parameters
     ----------
-    transform : Chain
-        The preconditioning of the table: its first layer makes y of rows, its :class:`Complete` knows which columns are
-        numbers and the rates of the others.
+    preconditioner : TablePreconditioner
+        Its marginals turn rows into y and c; its rates are the default rates of the classes.
     weights : Tensor, shape (K,)
     means : Tensor, shape (K, k)
     covs : Tensor, shape (K, k, k)
     rates : sequence of Tensor, shape (K, L), optional
-        Probabilities of the L classes of each other column in each component; those of the preconditioning if not given.
+        Probabilities of the L classes of each discrete column in each component.
     """
 
     def __init__(
-        self, transform: Chain, weights: Tensor, means: Tensor, covs: Tensor, rates: Sequence[Tensor] | None = None
+        self,
+        preconditioner: TablePreconditioner,
+        weights: Tensor,
+        means: Tensor,
+        covs: Tensor,
+        rates: Sequence[Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.transform = transform
+        self.preconditioner = preconditioner
         self.log_weights = weights.double().log()
-        self.laws = [Normal(mean, cov) for mean, cov in zip(means, covs, strict=True)]
-        (self.complete,) = (part for part in transform.parts if isinstance(part, Complete))
-        common = [rate.expand(len(weights), -1) for rate in self.complete.rates]
+        self.normals = [Normal(mean, cov) for mean, cov in zip(means, covs, strict=True)]
+        common = [rate.expand(len(weights), -1) for rate in preconditioner.rates]
         self.rates = common if rates is None else [rate.double() for rate in rates]
 
     def __repr__(self) -> str:
-        c = self.complete
-        return f"NormalMixture({self.n_components} components of {len(c.numeric)} numbers and {len(c.discrete)} classes)"
+        p = self.preconditioner
+        return f"NormalMixture({self.n_components} components of {len(p.numeric)} numbers and {len(p.discrete)} classes)"
 
     @classmethod
-    def single(cls, transform: Chain) -> NormalMixture:
-        """The normal law of the preconditioning itself."""
-        (complete,) = (part for part in transform.parts if isinstance(part, Complete))
-        return cls(transform, torch.ones(1), complete.mean[None], complete.cov[None])
+    def single(cls, preconditioner: TablePreconditioner) -> NormalMixture:
+        """Return the normal distribution of the preconditioner."""
+        completion = preconditioner.completion
+        return cls(preconditioner, torch.ones(1), completion.mean[None], completion.cov[None])
 
     @classmethod
-    def tailed(cls, transform: Chain, train: Tensor, *, seed: int = 0) -> NormalMixture:
-        r"""The same law with heavy tails, :math:`\sum_k w_k\, \mathcal{N}(y; \mu, s_k C)`.
+    def heavy_tailed(cls, preconditioner: TablePreconditioner, train: Tensor, *, seed: int = 0) -> NormalMixture:
+        r"""Fit a normal distribution with heavy tails.
 
-        Some rows are farther out than others in all directions. Weights of the scales are the likeliest for training rows
-        left out of the fit, in turn.
+        .. math:: p(y) = \sum_k w_k\, \mathcal{N}(y; \mu, s_k C)
+
+        Some rows are farther out than others in all directions. The weights of the scales maximise the density of rows
+        that are left out of the fit in turn.
+
+        Parameters
+        ----------
+        preconditioner : TablePreconditioner
+        train : Tensor, shape (n, d)
+            Coded rows.
+        seed : int
+            Of the folds.
         """
-        single = cls.single(transform)
-        numeric = single.complete.numeric
-        if not numeric or len(train) < 2:
+        single = cls.single(preconditioner)
+        if not preconditioner.numeric or len(train) < 2:
             return single
         y = single._rows(train[:MOST_SCALED], seed).y
         shrinkage, _ = cross_validated_shrinkage(y, seed=seed)
@@ -76,40 +91,41 @@ class NormalMixture(nn.Module):
             return single
         weights = mixing_weights(scores)
         kept = weights > 1e-3 * weights.max()
-        law = single.laws[0]
-        covs = SCALES[kept, None, None] * law.cov
-        return cls(transform, weights[kept] / weights[kept].sum(), law.mean.expand(len(covs), -1), covs)
+        normal = single.normals[0]
+        covs = SCALES[kept, None, None] * normal.cov
+        return cls(preconditioner, weights[kept] / weights[kept].sum(), normal.mean.expand(len(covs), -1), covs)
 
     @classmethod
     def fit(
         cls,
-        transform: Chain,
+        preconditioner: TablePreconditioner,
         train: Tensor,
         validation: Tensor,
         sizes: Sequence[int] = (2, 3, 5, 10, 20),
         shrinkages: Sequence[float] = (0.3, 3.0, 10.0),
         seed: int = 0,
     ) -> NormalMixture:
-        """Fit by expectation maximisation for each size and shrinkage; keep the best on validation rows.
+        """Fit mixtures of several sizes, and keep the best.
 
-        More components must be better than fewer by more than one standard error of the difference.
+        The validation rows choose. More components must be better than fewer by more than one standard error of the
+        difference.
 
         Parameters
         ----------
-        transform : Chain
-            The preconditioning of the table.
+        preconditioner : TablePreconditioner
         train, validation : Tensor, shape (n, d)
             Coded rows.
         sizes : sequence of int
-            Numbers of components; larger ones are not tried once two have not been better than the one before.
+            Numbers of components. The search ends after two sizes in a row that are no better.
         shrinkages : sequence of float
             Of the correlations in each component towards the common ones (:func:`quasistatic.tables.em.fit_components`).
         seed : int
+            Of the starts.
         """
-        best = single = cls.single(transform)
-        rows, normal = single._rows(train, seed), single.laws[0]
-        if rows.y.shape[1] + rows.codes.shape[1] < 2 and not single.complete.numeric:
-            return single  # one column of classes has no more to say
+        best = single = cls.single(preconditioner)
+        rows, normal = single._rows(train, seed), single.normals[0]
+        if rows.y.shape[1] + rows.codes.shape[1] < 2 and not preconditioner.numeric:
+            return single  # the rates of one column of classes are all there is
         if rows.n_patterns > MOST_PATTERNS:
             shrinkages = shrinkages[1:2]  # each fit takes long
         best_scores, worse = single.log_prob(validation, seed=seed), 0
@@ -120,7 +136,7 @@ class NormalMixture(nn.Module):
                     found = fit_components(rows, share, shrinkage)
                     if found is None:
                         continue
-                    fitted = cls(transform, found.weights, found.means, found.covs, found.rates)
+                    fitted = cls(preconditioner, found.weights, found.means, found.covs, found.rates)
                     scores = fitted.log_prob(validation, seed=seed)
                     gain = scores - best_scores
                     # more components must be better by more than the error of the difference: there are many to choose from
@@ -133,66 +149,117 @@ class NormalMixture(nn.Module):
         return best
 
     def _rows(self, x: Tensor, seed: int) -> Rows:
-        """Coded rows as the fit takes them."""
-        layer = self.transform.parts[0]
-        assert isinstance(layer, Transform)
-        y, _ = layer(x, Generator().manual_seed(seed))
-        return Rows.of(y[:, self.complete.numeric], y[:, self.complete.discrete], self.complete.rates)
+        """Return coded rows as numbers and classes for the fit."""
+        p = self.preconditioner
+        y, _ = p.observed(x, Generator().manual_seed(seed))
+        return Rows.of(y[:, p.numeric], y[:, p.discrete], p.rates)
 
     @property
     def n_components(self) -> int:
-        """K."""
-        return len(self.laws)
+        """Number of components K."""
+        return len(self.normals)
 
-    def components(self, y: Tensor) -> Tensor:
-        """Log weight and density of the observed entries under each component, (n, K)."""
+    def component_log_probs(self, y: Tensor) -> Tensor:
+        """Score rows under each component.
+
+        A score is the log weight plus the log density of the observed entries.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, d)
+            Rows in the units of the marginals, nan where missing.
+
+        Returns
+        -------
+        Tensor, shape (n, K)
+            Nats.
+        """
+        p = self.preconditioner
         total = self.log_weights.expand(len(y), -1)
-        if self.complete.numeric:
-            numbers = y[:, self.complete.numeric]
-            total = total + torch.stack([law.log_prob(numbers) for law in self.laws], 1)
-        for rate, column in zip(self.rates, self.complete.discrete, strict=True):
+        if p.numeric:
+            numbers = y[:, p.numeric]
+            total = total + torch.stack([normal.log_prob(numbers) for normal in self.normals], 1)
+        for rate, column in zip(self.rates, p.discrete, strict=True):
             code = y[:, column]
             total = total + torch.where(code.isnan()[:, None], 0.0, rate.log().T[code.nan_to_num().long()])
         return total
 
     def log_prob(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Log density of the observed entries of coded rows (n, d), (n,), nats."""
-        from quasistatic.tables.rows import noise_of
+        """Return the log density of coded rows.
 
-        layer = self.transform.parts[0]
-        assert isinstance(layer, Transform)
-        y, log_det = layer(x, noise_of(x, seed) if layer.random else None)
-        return log_det + torch.logsumexp(self.components(y), 1)
+        Parameters
+        ----------
+        x : Tensor, shape (n, d)
+            Coded rows, nan where missing.
+        seed : int
+            Of the noise that dequantises whole numbers; each row has a stream of its own.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+            Nats.
+        """
+        p = self.preconditioner
+        y, log_det = p.observed(x, row_noise(x, seed) if p.marginals.random else None)
+        return log_det + torch.logsumexp(self.component_log_probs(y), 1)
 
     def draw(self, x: Tensor, generator: Generator) -> Tensor:
-        """Coded rows with their missing entries drawn from the conditional distribution."""
-        layer = self.transform.parts[0]
-        assert isinstance(layer, Transform)
-        y, _ = layer(x, generator)
-        pick = torch.multinomial(torch.softmax(self.components(y), 1), 1, generator=generator).squeeze(1)
+        """Draw missing entries from their conditional distribution.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, d)
+            Coded rows, nan where missing.
+        generator : Generator
+        """
+        p = self.preconditioner
+        y, _ = p.observed(x, generator)
+        pick = torch.multinomial(torch.softmax(self.component_log_probs(y), 1), 1, generator=generator).squeeze(1)
         filled = y.clone()
-        if self.complete.numeric:
-            numbers = y[:, self.complete.numeric]
-            for k, law in enumerate(self.laws):
+        if p.numeric:
+            numbers = y[:, p.numeric]
+            for k, normal in enumerate(self.normals):
                 rows = (pick == k).nonzero().flatten()
                 if len(rows):
-                    numbers[rows] = law.draw(numbers[rows], generator)[0]
-            filled[:, self.complete.numeric] = numbers
-        for rate, column in zip(self.rates, self.complete.discrete, strict=True):
+                    numbers[rows] = normal.draw(numbers[rows], generator)[0]
+            filled[:, p.numeric] = numbers
+        for rate, column in zip(self.rates, p.discrete, strict=True):
             gone = filled[:, column].isnan()
             if gone.any():
                 drawn = torch.multinomial(rate[pick[gone]], 1, generator=generator).squeeze(1)
                 filled[gone, column] = drawn.double()
-        return torch.where(x.isnan(), layer.inverse(filled), x)
+        return torch.where(x.isnan(), p.marginals.inverse(filled), x)
 
-    def sample(self, n: int, generator: Generator) -> Tensor:
-        """Draw n coded rows."""
-        d = len(self.complete.numeric) + len(self.complete.discrete)
+    def sample(self, n: int, *, generator: Generator) -> Tensor:
+        """Draw coded rows.
+
+        Parameters
+        ----------
+        n : int
+        generator : Generator
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+        """
+        d = len(self.preconditioner.numeric) + len(self.preconditioner.discrete)
         return self.draw(torch.full((n, d), math.nan, dtype=torch.float64), generator)
 
 
 def mixing_weights(scores: Tensor, n_iterations: int = 100) -> Tensor:
-    """Weights of an average that rows like best, with one row's worth of doubt: scores (n, J) -> (J,)."""
+    """Fit the weights of a mixture of fixed densities.
+
+    Parameters
+    ----------
+    scores : Tensor, shape (n, J)
+        Log density of each row under each density.
+    n_iterations : int
+
+    Returns
+    -------
+    Tensor, shape (J,)
+        One row's worth of equal weights is added, so that no weight is zero.
+    """
     n, j = scores.shape
     weights = torch.full((j,), 1.0 / j, dtype=torch.float64)
     for _ in range(n_iterations):

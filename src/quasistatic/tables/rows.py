@@ -1,4 +1,7 @@
-"""Scores of rows that depend on the row alone: its noise is drawn from a seed that is read off its own numbers."""
+"""Log densities that depend on the row alone.
+
+The noise of each row is drawn from a seed that is a hash of its numbers, so rows may be scored in any order and batch.
+"""
 
 from __future__ import annotations
 
@@ -10,78 +13,115 @@ from torch import Generator, Tensor
 
 from quasistatic.checks import whole_number
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Joint
-from quasistatic.forward import MixedDiffusion
+from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import path_scores
 from quasistatic.model import DiffusionModel
 from quasistatic.random import RowStreams
 from quasistatic.streams import bar
 
-__all__ = ["encode_alone", "log_prob_alone", "noise_of", "seed_of"]
+__all__ = ["encode_rows", "row_log_prob", "row_noise", "row_seed"]
 
 
-def seed_of(row: Tensor, seed: int) -> int:
-    """Read a seed off the numbers of a row, (d,) float64."""
+def row_seed(row: Tensor, seed: int) -> int:
+    """Hash the numbers of a row to a seed.
+
+    Parameters
+    ----------
+    row : Tensor, shape (d,)
+        In float64.
+    seed : int
+        Another seed gives another hash.
+    """
     digest = hashlib.blake2b(row.numpy().tobytes(), digest_size=7, key=str(seed).encode())
     return int.from_bytes(digest.digest(), "big")
 
 
-def noise_of(x: Tensor, seed: int) -> RowStreams:
-    """Noise for rows (n, d) that is drawn from the numbers of each."""
-    return RowStreams([seed_of(row, seed) for row in x])
+def row_noise(x: Tensor, seed: int) -> RowStreams:
+    """Return random numbers with one stream per row.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+        Rows, which seed their streams.
+    seed : int
+    """
+    return RowStreams([row_seed(row, seed) for row in x])
 
 
-def encode_alone(model: DiffusionModel, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Take rows to model units, each with noise of its own."""
+def encode_rows(model: DiffusionModel, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Take rows to model units, each with its own noise.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+    x : Tensor, shape (n, d)
+    seed : int
+
+    Returns
+    -------
+    z : Tensor, shape (n, d)
+    log_det : Tensor, shape (n,)
+    """
     if not model.transform.random and not x.isnan().any():
         return model.encode(x)
-    return model.encode(x, noise_of(x, seed))
+    return model.encode(x, row_noise(x, seed))
 
 
-def log_prob_alone(model: DiffusionModel, x: Tensor, n_trajectories: int, seed: int) -> Tensor:
-    r"""Log of the mean weight of ``n_trajectories`` forward paths of each row, (n,): a lower bound of log p in expectation.
+def row_log_prob(model: DiffusionModel, x: Tensor, n_trajectories: int, seed: int) -> Tensor:
+    r"""Estimate log p of each row by importance weights.
 
-    With one path it is the bound; it tightens to log p as paths are added
-    (:func:`quasistatic.likelihood.bound.importance_weighted_log_prob`).
-    It is a function of the row, so that rows may be scored in any order and company.
+    The estimate is a lower bound of log p in expectation. With one trajectory it is the bound; with more it tightens
+    (:func:`quasistatic.likelihood.bound.importance_weighted_log_prob`). It is a function of the row and the seed.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+    x : Tensor, shape (n, d)
+    n_trajectories : int
+    seed : int
+
+    Returns
+    -------
+    Tensor, shape (n,)
+        Nats.
     """
     whole_number("n_trajectories", n_trajectories, 1)
     process = model.process
-    assert isinstance(process, MixedDiffusion)
     size = (process.n_steps + 1) * x.shape[1]
     total = torch.full((len(x),), -math.inf, dtype=torch.float64)
     with torch.no_grad():
         for k in bar(range(n_trajectories), "scoring"):
-            z, log_det = encode_alone(model, x, seed + k)
+            z, log_det = encode_rows(model, x, seed + k)
             for rows in torch.arange(len(x)).split(max(1, 2**22 // size)):
-                states = _paths(process, z[rows], x[rows], seed + k)
+                states = _trajectories(process, z[rows], x[rows], seed + k)
                 transitions, data = path_scores(process, model.kernel.on(process), states)
                 weight = transitions.sum(1) + data + log_det[rows]
                 total[rows] = torch.logaddexp(total[rows], weight)
     return total - math.log(n_trajectories)
 
 
-def _paths(process: MixedDiffusion, z: Tensor, x: Tensor, seed: int) -> Tensor:
-    """Forward paths, (n, T + 1, d), moved by uniform numbers that belong to each row."""
+def _trajectories(process: ForwardProcess, z: Tensor, x: Tensor, seed: int) -> Tensor:
+    """Draw forward trajectories seeded by each row, (n, T + 1, d)."""
     shape = (process.n_steps, x.shape[1])
     uniform = torch.stack([
-        torch.rand(shape, generator=Generator().manual_seed(seed_of(row, seed) + 1), dtype=torch.float64) for row in x
+        torch.rand(shape, generator=Generator().manual_seed(row_seed(row, seed) + 1), dtype=torch.float64) for row in x
     ])  # fmt: skip
     path = [z]
     for t in range(1, process.n_steps + 1):
-        path.append(_moved(process.step(path[-1], t), uniform[:, t - 1]))
+        path.append(_inverse_cdf(process.step(path[-1], t), uniform[:, t - 1]))
     return torch.stack(path, 1)
 
 
-def _moved(law: Distribution, u: Tensor) -> Tensor:
-    """Draw of a law by the inverse of its distribution function at uniform numbers."""
-    if isinstance(law, Joint):
-        blocks = [_moved(part, u.index_select(1, c)) for part, c in zip(law.parts, law.columns, strict=True)]
-        return law.joined(blocks)
-    if isinstance(law, Gaussian):
+def _inverse_cdf(p: Distribution, u: Tensor) -> Tensor:
+    """Return the quantiles of a distribution."""
+    if isinstance(p, Joint):
+        blocks = [_inverse_cdf(part, u.index_select(1, c)) for part, c in zip(p.parts, p.columns, strict=True)]
+        return p.joined(blocks)
+    if isinstance(p, Gaussian):
         normal = torch.special.ndtri(u.clamp(1e-16, 1.0 - 1e-16))
-        return torch.addcmul(law.mean, law.var.sqrt(), normal)
-    if isinstance(law, Bernoulli):
-        return (u < law.probs).to(u.dtype)
-    assert isinstance(law, Categorical)
-    below = law.log_probs.exp().cumsum(-1)
+        return torch.addcmul(p.mean, p.var.sqrt(), normal)
+    if isinstance(p, Bernoulli):
+        return (u < p.probs).to(u.dtype)
+    assert isinstance(p, Categorical)
+    below = p.log_probs.exp().cumsum(-1)
     return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(u.dtype)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from quasistatic.printing import brief
+from quasistatic.random import Rng
 from quasistatic.storage.modules import saveable
 
 __all__ = ["Chain", "Elementwise", "Transform"]
@@ -31,7 +32,7 @@ class Transform(nn.Module):
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={brief(value)}" for name, value in self.named_buffers(recurse=False))
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         """Map data (batch, *event) to model units, with log |dz/dx|, (batch,)."""
         return x, x.new_zeros(len(x), dtype=torch.float64)
 
@@ -111,11 +112,11 @@ class Elementwise(Transform):
     def is_elementwise(self) -> bool:
         return True
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         """Return entries in model units and the log-derivative of each, both of the shape of ``x``."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         z, log_slope = self.each(x, generator)
         return z, log_slope.flatten(1).sum(1)
 
@@ -167,7 +168,7 @@ class Chain(Transform):
     def pieces(self) -> list[Transform]:
         return [piece for part in self._each() for piece in part.pieces()]
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         """Return each entry in model units and its log-derivative, if all parts are :class:`Elementwise`."""
         z = x.double()
         log_slope = torch.zeros_like(z)
@@ -176,7 +177,7 @@ class Chain(Transform):
             log_slope = log_slope + part_log_slope
         return z, log_slope
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = x.double(), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for part in self.parts:
             z, part_log_det = part(z, generator)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from quasistatic.errors import InputError
+from quasistatic.random import Rng
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Chain, Elementwise, Transform
 
@@ -51,7 +52,7 @@ class OnColumns(Transform):
     def _blocks(self, x: Tensor) -> list[tuple[Transform, Tensor]]:
         return [(part, c.to(x.device)) for part, c in zip(self.parts, self.columns, strict=True)]  # type: ignore[misc]
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         z = x.double().clone()
         log_det = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for part, column in self._blocks(x):

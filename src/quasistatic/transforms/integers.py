@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.random import uniform
+from quasistatic.random import Rng, uniform
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Elementwise, Transform
 
@@ -29,7 +29,7 @@ class Dequantise(Elementwise):
         super().__init__()
         self.levels = levels
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         noise = uniform(x.shape, generator, like=x, dtype=torch.float64)
         return x + noise, torch.zeros_like(noise)
 
@@ -68,7 +68,7 @@ class Levels(Transform):
             raise InputError(f"levels must be at least 2, got {levels}")
         self.levels = levels
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         x = x.double()
         if not ((x == x.round()) & (x >= 0) & (x < self.levels)).all():
             raise InputError(f"every entry must be an integer from 0 to {self.levels - 1}, but one is not")
@@ -158,7 +158,7 @@ class HistogramGaussianizer(Elementwise):
         counts = torch.nn.functional.one_hot(x.long(), levels).sum(0).double() + prior
         return cls(counts / counts.sum(1, keepdim=True))
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         level = x.floor().long().clamp(0, self.mass.shape[1] - 1)
         column = torch.arange(x.shape[1], device=x.device)
         mass = self.mass[column, level]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.linalg import inverse_root
+from quasistatic.random import Rng
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Elementwise, Transform
 
@@ -63,10 +64,10 @@ class Affine(Elementwise):
     def is_linear(self) -> bool:
         return True
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         return (x - self.shift) / self.scale, -self.scale.log().expand(x.shape)
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         log_det = -self.scale.log().expand(x.shape[1:]).sum()
         return (x - self.shift) / self.scale, log_det.expand(len(x))
 
@@ -125,7 +126,7 @@ class Whiten(Transform):
     def is_linear(self) -> bool:
         return True
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         log_det = torch.linalg.slogdet(self.matrix)[1]
         return (x - self.mean) @ self.matrix.T, log_det.expand(len(x))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from quasistatic.random import uniform
+from quasistatic.random import Rng, uniform
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Transform
 from quasistatic.transforms.normal import Normal
@@ -78,7 +78,7 @@ class Complete(Transform):
     def pieces(self) -> list[Transform]:
         return []  # a complete row stays as it is
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         z = x.double().clone()
         log_det = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if not z.isnan().any():

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.linalg import cholesky
-from quasistatic.random import normal
+from quasistatic.random import Rng, normal
 
 __all__ = ["Normal", "Shrinkage", "cross_validated_shrinkage", "held_out"]
 
@@ -137,7 +137,7 @@ class Normal:
             filled[row] = torch.where(x[row].isnan(), at, filled[row])
         return filled
 
-    def draw(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def draw(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         r"""Rows with their holes drawn from :math:`q(x_m \mid x_o)`, (n, d), and the log density of the draws, (n,)."""
         filled = self.filled(x)
         log_q = torch.zeros(len(x), dtype=torch.float64, device=x.device)

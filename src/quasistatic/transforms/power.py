@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from quasistatic.random import Rng
 from quasistatic.storage.modules import saveable
 from quasistatic.transforms.base import Elementwise
 
@@ -79,7 +80,7 @@ class YeoJohnson(Elementwise):
         high = torch.where(seen, last + above * (last - first), torch.inf)
         return cls(powers, low, high)
 
-    def each(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
         x = x.double()
         log_size = x.abs().log1p()
         power = torch.where(x >= 0, self.power, 2.0 - self.power)
