@@ -84,6 +84,9 @@ class OnColumns(Transform):
             x[:, column] = getattr(part, method)(x.index_select(1, column))
         return x
 
+    def pieces(self) -> list[Transform]:
+        return [self] if len(self.parts) else []
+
     @property
     def is_elementwise(self) -> bool:
         return all(part.is_elementwise for part in self.parts)
