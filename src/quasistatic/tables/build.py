@@ -27,7 +27,8 @@ from quasistatic.transforms import (
     Whiten,
     YeoJohnson,
 )
-from quasistatic.transforms.normal import Normal, Shrinkage, cross_validated_shrinkage
+from quasistatic.transforms.normal import Normal
+from quasistatic.transforms.shrinkage import Shrinkage, cross_validated_shrinkage
 
 __all__ = ["FEW_ROWS", "MANY_COLUMNS", "Shape", "build", "preconditioned", "shape_for"]
 

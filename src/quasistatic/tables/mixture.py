@@ -11,7 +11,8 @@ from torch import Generator, Tensor, nn
 from quasistatic.storage.modules import saveable
 from quasistatic.tables.em import Rows, fit_components, starts
 from quasistatic.transforms import Chain, Complete, Transform
-from quasistatic.transforms.normal import Normal, cross_validated_shrinkage, held_out
+from quasistatic.transforms.normal import Normal
+from quasistatic.transforms.shrinkage import cross_validated_shrinkage, held_out
 
 __all__ = ["NormalMixture", "mixing_weights"]
 
