@@ -97,6 +97,9 @@ class OnColumns(Transform):
 
     @property
     def mixed_columns(self) -> Tensor | None:
-        """Columns of the block that is mixed, if there is one such block."""
+        """Columns of the block that is mixed.
+
+        None unless there is one such block.
+        """
         mixed = [c for part, c in zip(self.parts, self.columns, strict=True) if not part.is_elementwise]
         return mixed[0] if len(mixed) == 1 else None

@@ -51,7 +51,7 @@ class Dequantise(Elementwise):
 
 @saveable
 class Levels(Transform):
-    r"""Integers 0 .. levels - 1 on an even grid from -1 to 1.
+    r"""Integers on an even grid from -1 to 1.
 
     It is z = (k - c) / c with c = (levels - 1) / 2. No noise is added, so the data stay discrete and their
     likelihood is a mass, P(x) = P(z). So log_det is 0, not that of a change of variables. The first step must score

@@ -15,7 +15,9 @@ __all__ = ["Affine", "Whiten"]
 
 @saveable
 class Affine(Elementwise):
-    """Shift and scale of each entry, z = (x - shift) / scale.
+    """Shift and scale of each entry.
+
+    It is z = (x - shift) / scale.
 
     Parameters
     ----------
@@ -40,7 +42,9 @@ class Affine(Elementwise):
 
     @classmethod
     def fit_scalar(cls, x: Tensor, *, dequantised: bool = False) -> Affine:
-        """Fit one shift and one scale for all entries, to mean 0 and variance 1.
+        """Fit one shift and scale for all entries.
+
+        The result has mean 0 and variance 1.
 
         Parameters
         ----------
@@ -88,7 +92,9 @@ class Affine(Elementwise):
 
 @saveable
 class Whiten(Transform):
-    """Linear map of vectors to zero mean and identity covariance, z = W (x - mean).
+    """Whitening of vectors, z = W (x - mean).
+
+    The result has zero mean and identity covariance.
 
     Parameters
     ----------

@@ -108,7 +108,10 @@ class Normal:
         return Normal(self.mean, (1.0 - amount) * self.cov + amount * target)
 
     def _of_factors(self, rank: int, n_iterations: int = 50) -> Tensor:
-        r"""Fit the covariance :math:`W W^\top + \mathrm{diag}\, \psi` of factor analysis, W and psi in turn."""
+        r"""Fit the covariance of factor analysis.
+
+        It is :math:`W W^\top + \mathrm{diag}\, \psi`, with W and psi fitted in turn.
+        """
         scale = self.cov.diagonal().sqrt()
         corr = self.cov / (scale * scale[:, None])
         psi = torch.full_like(scale, 0.5)
@@ -123,11 +126,14 @@ class Normal:
         return (common + torch.diag(psi)) * scale * scale[:, None]
 
     def with_still_columns(self) -> Normal:
-        """Give columns without variance that of one unit, since new rows may differ there."""
+        """Give constant columns a variance of one.
+
+        New rows may differ there.
+        """
         return Normal(self.mean, self.cov + torch.diag((self.cov.diagonal() <= 0).double()))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log density of the observed entries of each row, (n,), nats."""
+        """Return the log density of observed entries, (n,)."""
         x = x.double()
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for part in torch.arange(len(x), device=x.device).split(self._chunk()):
@@ -188,12 +194,17 @@ class Normal:
         return max(1, 2**22 // len(self.mean) ** 2)
 
     def _observed(self, seen: Tensor) -> Tensor:
-        """Return covariances of the observed entries, with the identity for the others, (n, d, d)."""
+        """Return covariances of the observed entries.
+
+        The identity stands for the others, (n, d, d).
+        """
         both = seen.unsqueeze(1) & seen.unsqueeze(2)
         return torch.where(both, self.cov, torch.diag_embed((~seen).double()))
 
     def _patterns(self, x: Tensor) -> list[tuple[tuple[Tensor, Tensor], Tensor, Tensor, Tensor]]:
-        r"""Group the rows with missing entries by their pattern, in parts that fit in memory.
+        r"""Group rows by their missing entries.
+
+        The groups are in parts that fit in memory.
 
         Each part: (pattern of each row, number of the row), how many rows each pattern has, the gain
         :math:`C_{mo} C_{oo}^{-1}` of each, and a factor of its conditional covariance, both zero elsewhere.
@@ -211,7 +222,7 @@ class Normal:
         return parts
 
     def _conditional(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gain and a factor of the conditional covariance of each pattern."""
+        """Return the gain and conditional covariance factor."""
         missing = ~seen
         cross = torch.where(missing.unsqueeze(2) & seen.unsqueeze(1), self.cov, 0.0)
         gain = torch.cholesky_solve(cross.mT, cholesky(self._observed(seen))).mT

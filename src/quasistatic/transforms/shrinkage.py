@@ -23,7 +23,7 @@ LEAST_COLUMNS, MOST_ROWS_A_COLUMN = 8, 50
 
 
 class Shrinkage(NamedTuple):
-    """Amount of shrinkage of a covariance, and number of factors it is shrunk towards.
+    """Shrinkage of a covariance.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def cross_validated_shrinkage(x: Tensor, *, n_folds: int = 5, seed: int = 0) -> 
 
 
 def held_out(x: Tensor, shrinkage: Shrinkage, scales: Tensor, *, n_folds: int = 5, seed: int = 0) -> Tensor:
-    """Score held-out rows under Gaussians whose covariance is multiplied by each scale.
+    """Score held-out rows under scaled covariances.
 
     Rows whose fold leaves a column without entries are left out, and that may be all of them.
 
@@ -102,7 +102,10 @@ def held_out(x: Tensor, shrinkage: Shrinkage, scales: Tensor, *, n_folds: int = 
 
 
 def _folds(x: Tensor, n_folds: int, seed: int) -> list[tuple[Normal, Tensor]]:
-    """Fit a Gaussian to the rows outside each fold, and return it with the rows inside."""
+    """Fit a Gaussian outside each fold.
+
+    The result has the rows inside too.
+    """
     if (n := len(x)) < 2:
         raise InputError(f"a covariance needs at least 2 rows, got {n}")
     fold = torch.randperm(n, generator=Generator().manual_seed(seed)).to(x.device) % min(n_folds, n)
