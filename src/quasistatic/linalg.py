@@ -99,7 +99,9 @@ def inverse_root(cov: Tensor) -> Tensor:
 
 
 def root_of_any(parts: Tensor) -> Tensor:
-    """Return the lower triangular factor of parts @ parts.T, which may be singular.
+    """Return the triangular factor of parts @ parts.T.
+
+    The product may be singular.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from chance import check_covariance, check_mean
 from quasistatic.errors import InputError
-from quasistatic.transforms.normal import Normal, Shrinkage, cross_validated_shrinkage, held_out
+from quasistatic.transforms.normal import Normal
+from quasistatic.transforms.shrinkage import Shrinkage, cross_validated_shrinkage, held_out
 
 NAN = math.nan
 MEAN = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

@@ -14,7 +14,9 @@ __all__ = ["GaussianCost"]
 
 
 class GaussianCost(torch.autograd.Function):
-    r"""Cost of :math:`\mathcal{N}(m, v)` for :math:`\mathcal{N}(\mu, w)`, with its gradient in m and v.
+    r"""Cost of a Gaussian, with its gradient.
+
+    It is that of :math:`\mathcal{N}(m, v)` standing for :math:`\mathcal{N}(\mu, w)`, with the gradient in m and v,
 
     .. math:: \partial_m = (m - \mu) / v, \qquad
               \partial_v = -\left(w / v - 1 + (m - \mu)^2 / v\right) / 2v,

@@ -46,10 +46,10 @@ class Distribution(Described, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log density or log mass of each row of ``x`` in nats, (batch,)."""
+        """Return the log density or log mass, (batch,)."""
 
     def entropy(self) -> Tensor:
-        """Return the entropy of each row in nats, (batch,)."""
+        """Return the entropy of each row, (batch,), nats."""
         raise self._no_closed_form("entropy")
 
     def kl(self, other: Distribution) -> Tensor:
@@ -57,7 +57,7 @@ class Distribution(Described, ABC):
         raise self._no_closed_form("kl", other)
 
     def cost(self, other: Distribution, n_points: int) -> Tensor:
-        """Return the loss of each row when ``other`` stands for it, (batch,), nats.
+        """Return the loss of each row, (batch,), nats.
 
         It is KL(self || other), but -log other(mean) for the first ``n_points`` rows, which are points at their mean.
         These are the rows of a training batch that are at t = 1.
@@ -77,7 +77,7 @@ class Distribution(Described, ABC):
 
     @abstractmethod
     def _with(self: D, *parameters: Tensor) -> D:
-        """Build the same family with other tensors in place of :meth:`_parameters`."""
+        """Build the same family of other :meth:`_parameters`."""
 
     def __len__(self) -> int:
         return len(self._parameters()[0])
@@ -127,37 +127,46 @@ class Distribution(Described, ABC):
 
     @property
     def support(self) -> tuple[float, float] | None:
-        """Lowest and highest value of an entry, or None for a density."""
+        """Lowest and highest value of an entry.
+
+        None for a density.
+        """
         return None
 
     def step_inside(self, x: Tensor, step: Tensor) -> Tensor:
-        """Shorten a step from ``x`` where it leaves the support."""
+        """Shorten a step where it leaves the support."""
         return step if self.support is None else (x + step).clamp(*self.support) - x
 
     def centre(self) -> Tensor:
-        r"""Return the mean, rounded to a possible event for bits and classes, (batch, \*event)."""
+        r"""Return the mean, rounded for bits and classes."""
         return self.mean
 
     def states(self, most: int) -> Tensor | None:
-        r"""List all events, (n, \*event), if they are at most ``most``; None otherwise."""
+        r"""List all events, if there are few.
+
+        They have shape (n, \*event). The result is None for densities, and for more than ``most`` events.
+        """
         return None
 
     def point_masses(self, x: Tensor) -> Distribution:
-        """Return point masses at the events ``x``, for families of bits and classes."""
+        """Return point masses at the events ``x``."""
         raise self._refusal("no point masses")
 
     # ---- masks of absorbing processes
 
     def masked(self, x: Tensor) -> Tensor | None:
-        """Return which entries of ``x`` are masked, or None for families without masks."""
+        """Return which entries of ``x`` are masked.
+
+        None for families without masks.
+        """
         return None
 
     def unmasked(self) -> Distribution:
-        """Return the distribution of the entries given that none is masked."""
+        """Return the distribution given that nothing is masked."""
         return self
 
     def dense(self) -> Distribution:
-        """Return the same distribution with the mask as one more class."""
+        """Return the mask as one more class."""
         return self
 
     def offset(self, x: Tensor, at: Tensor) -> Tensor:
@@ -206,11 +215,13 @@ class Distribution(Described, ABC):
         return self.observe_entries(mask, y, torch.zeros_like(y))
 
     def has_linear_product(self, matrix: Tensor) -> bool:
-        """Return whether :meth:`observe_linear` is exact for this matrix."""
+        """Return whether :meth:`observe_linear` is exact."""
         return False
 
     def observe_linear(self, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
-        r"""Condition on :math:`y = A x + e` with independent Gaussian errors e.
+        r"""Condition on linear measurements.
+
+        They are :math:`y = A x + e` with independent Gaussian errors e.
 
         Parameters
         ----------
@@ -223,7 +234,7 @@ class Distribution(Described, ABC):
         raise self._refusal("no exact product with linear measurements")
 
     def reweight_values(self, log_r: Tensor) -> tuple[Distribution, Tensor]:
-        r"""Multiply the probability of each value of each entry, and renormalise.
+        r"""Multiply the probabilities of values, and renormalise.
 
         Parameters
         ----------
@@ -245,11 +256,11 @@ class Distribution(Described, ABC):
     # ---- linear maps with noise, and mixtures of them
 
     def each_component(self, f: Callable[[Distribution, Tensor], Distribution], x: Tensor) -> Distribution:
-        r"""Apply ``f`` to each component, with the row of ``x``, (batch, \*event), that it belongs to."""
+        r"""Apply ``f`` to each component and its row of ``x``."""
         return f(self, x)
 
     def rescaled(self, mean: Tensor, share: Tensor, noise: Tensor) -> Distribution:
-        r"""Return the distribution of share x + noise, with a given mean.
+        r"""Return the distribution of share x + noise.
 
         Parameters
         ----------
@@ -261,7 +272,10 @@ class Distribution(Described, ABC):
         raise self._refusal("no sum with Gaussian noise")
 
     def unscaled(self, mean: Tensor, share: Tensor, noise: Tensor, least: Tensor) -> Distribution:
-        """Invert :meth:`rescaled`, with variances of at least ``least``."""
+        """Invert :meth:`rescaled`.
+
+        Variances are at least ``least``.
+        """
         raise self._refusal("no way to remove Gaussian noise")
 
     # ---- refusals

@@ -17,12 +17,18 @@ BITS = (0.0, 1.0)
 
 
 def one_hot(x: Tensor, n_classes: int) -> Tensor:
-    """Return whether each entry is of each class, (batch, *event, K); False for the mask."""
+    """Return whether each entry is of each class.
+
+    The result has shape (batch, *event, K) and is False for the mask.
+    """
     return x.unsqueeze(-1) == torch.arange(n_classes, dtype=x.dtype, device=x.device)
 
 
 def all_events(values: Tensor, event: tuple[int, ...], most: int) -> Tensor | None:
-    r"""List all events with entries of these values, (n, \*event), if they are at most ``most``."""
+    r"""List all events of these values, if there are few.
+
+    They have shape (n, \*event). The result is None for more than ``most`` events.
+    """
     d = math.prod(event)
     if len(values) ** d > most:
         return None
@@ -30,12 +36,17 @@ def all_events(values: Tensor, event: tuple[int, ...], most: int) -> Tensor | No
 
 
 def single_entries(matrix: Tensor) -> bool:
-    """Return whether each row of a matrix (m, d) acts on at most one entry."""
+    """Return whether each row acts on one entry.
+
+    At most one entry of each row of the matrix (m, d) is not zero.
+    """
     return matrix.dim() == 2 and bool(((matrix != 0).sum(1) <= 1).all())
 
 
 def logs_of_rows(matrix: Tensor, y: Tensor, noise: Tensor, values: Tensor) -> Tensor:
-    r"""Return the log of :math:`\mathcal{N}(y_j; a_j v, s_j^2)` summed over the rows j that act on each entry.
+    r"""Return the log factors of measured single entries.
+
+    They are the log of :math:`\mathcal{N}(y_j; a_j v, s_j^2)`, summed over the rows j that act on each entry.
 
     Parameters
     ----------
@@ -245,7 +256,7 @@ class Categorical(Distribution):
         return _sum(self._mean_of(self.log_probs - other.log_probs))
 
     def _mean_of(self, values: Tensor) -> Tensor:
-        """Average (batch, *event, K) values, leaving out those of probability zero."""
+        """Average values, without those of probability zero."""
         return (self.log_probs.exp() * values.masked_fill(self.log_probs == -math.inf, 0.0)).sum(-1)
 
     def cost(self, other: Distribution, n_points: int) -> Tensor:

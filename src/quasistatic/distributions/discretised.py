@@ -24,7 +24,9 @@ __all__ = ["DiscretisedGaussian", "FirstStepDiscretised"]
 
 
 class DiscretisedGaussian(Distribution):
-    r"""Independent levels low, low + step, .., high, each with the Gaussian mass nearest to it.
+    r"""Independent levels with the masses of a Gaussian.
+
+    The levels are low, low + step, .., high, and each has the Gaussian mass nearest to it,
 
     .. math:: P(x) = \Phi\!\left(\frac{x + \Delta/2 - \mu}{\sigma}\right)
                    - \Phi\!\left(\frac{x - \Delta/2 - \mu}{\sigma}\right),
@@ -112,7 +114,9 @@ class DiscretisedGaussian(Distribution):
         return WeightedLevels(self)
 
     def observe_entries(self, mask: Tensor, y: Tensor, noise: Tensor) -> tuple[DiscretisedGaussian, Tensor]:
-        """Condition on levels that are known, without a table of all levels.
+        """Condition on known levels.
+
+        No table of all levels is needed.
 
         A known level becomes the mass of a Gaussian too narrow to reach another. So ``noise`` must be zero.
         """
@@ -126,7 +130,9 @@ class DiscretisedGaussian(Distribution):
 
 
 class FirstStepDiscretised(Distribution):
-    """A batch whose rows at t = 1 are levels and whose other rows are real values.
+    """A batch of first steps and others.
+
+    Rows at t = 1 are levels, and the others are real values.
 
     Rows taken out of it that are all of one kind are that kind: :class:`DiscretisedGaussian` or
     :class:`~quasistatic.distributions.Gaussian`. So is what :meth:`of` makes. The posterior takes one step at a time,
@@ -150,7 +156,7 @@ class FirstStepDiscretised(Distribution):
 
     @classmethod
     def of(cls, normal: Gaussian, step: float, low: float, high: float, first: Tensor) -> Distribution:
-        """Build the family that fits: levels, a Gaussian, or a batch of both.
+        """Build levels, a Gaussian, or a batch of both.
 
         Parameters
         ----------

@@ -31,14 +31,20 @@ class EntryFactor(ABC):
 
     @abstractmethod
     def logs(self, values: Tensor) -> Tensor:
-        r"""Return log r_i(v) of each entry at each of K values, (batch or 1, \*event, K)."""
+        r"""Return log r_i(v) at each of K values.
+
+        The result has shape (batch or 1, \*event, K).
+        """
 
     def on_density(self, p: Distribution) -> tuple[Distribution, Tensor]:
         """Multiply a density of real numbers."""
         raise InputError(f"{self.description} need bits or classes: for real numbers use GaussianMeasurement")
 
     def on_levels(self, p: Distribution) -> tuple[Distribution, Tensor] | None:
-        """Multiply a discretised Gaussian without a table of its levels, or return None."""
+        """Multiply a discretised Gaussian without a table.
+
+        None where that is not possible.
+        """
         return None
 
     def _map(self: F, f: Callable[[Tensor], Tensor]) -> F:
@@ -48,20 +54,28 @@ class EntryFactor(ABC):
         return other
 
     def take(self: F, rows: Tensor) -> F:
-        """Select rows; a single one serves any number of rows."""
+        """Select rows.
+
+        A single one serves any number of rows.
+        """
         return self._map(lambda value: value[rows] if len(value) > 1 else value)
 
     def repeat(self: F, m: int) -> F:
-        """Repeat each row m times in succession; a single one stays as it is."""
+        """Repeat each row m times in succession.
+
+        A single one stays as it is.
+        """
         return self._map(lambda value: value.repeat_interleave(m, 0) if len(value) > 1 else value)
 
     def columns(self: F, index: Tensor) -> F:
-        """Select columns of the event, which is a vector."""
+        """Select columns of a vector."""
         return self._map(lambda value: value.index_select(1, index) if value.dim() > 1 else value)
 
 
 class MeasuredEntries(EntryFactor):
-    r"""Gaussian measurements of entries, to a power: :math:`\mathcal{N}(y_i; x_i, s_i^2)^{share}`.
+    r"""Gaussian measurements of entries, to a power.
+
+    The factor of an entry is :math:`\mathcal{N}(y_i; x_i, s_i^2)^{share}`.
 
     Parameters
     ----------
@@ -90,7 +104,10 @@ class MeasuredEntries(EntryFactor):
         return result, log_z + self.log_constant()
 
     def log_constant(self) -> Tensor:
-        """Return the log of N(y; x, s^2)^share / N(y; x, s^2 / share), summed over what was measured."""
+        """Return the log constant of the power.
+
+        It is that of N(y; x, s^2)^share / N(y; x, s^2 / share), summed over the measurements.
+        """
         each = (1.0 - self.share) * (self.noise.log() + LOG_2PI) - math.log(self.share)
         return 0.5 * torch.where(self.mask, each, 0.0).flatten(1).sum(1)
 
@@ -137,7 +154,7 @@ class KnownValues(EntryFactor):
 
 
 class ValueFactor(EntryFactor):
-    r"""Factors given as a table of the values of bits or classes.
+    r"""Factors of the values of bits or classes.
 
     Parameters
     ----------

@@ -170,7 +170,10 @@ class Joint(Distribution):
         return self._together([part.observe_entries(*block) for part, *block in each])
 
     def _blocks_of_rows(self, matrix: Tensor) -> Tensor:
-        """Return which blocks each row of a matrix (m, d) acts on, (m, number of blocks)."""
+        """Return which blocks each row acts on.
+
+        The matrix has shape (m, d), and the result (m, number of blocks).
+        """
         used = matrix != 0
         return torch.stack([used.index_select(1, c).any(1) for c in self.columns], 1)
 
@@ -184,7 +187,10 @@ class Joint(Distribution):
         )
 
     def observe_linear(self, matrix: Tensor, y: Tensor, noise: Tensor) -> tuple[Distribution, Tensor]:
-        """Condition each block on the rows of the matrix that act on it; no row may act on two."""
+        """Condition each block on its rows of the matrix.
+
+        No row may act on two blocks.
+        """
         owner = self._blocks_of_rows(matrix)
         owner[~owner.any(1), 0] = True  # rows of zeros count as densities too
         each: list[tuple[Distribution, Tensor]] = []

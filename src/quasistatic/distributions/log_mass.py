@@ -33,7 +33,9 @@ def log_mass(mean: Tensor, var: Tensor, below: Tensor, above: Tensor) -> Tensor:
 
 
 class _LogMass(torch.autograd.Function):
-    r"""Log mass between two edges, to full relative precision however far out they are.
+    r"""Log mass with its gradient.
+
+    The precision is full, however far out the edges are.
 
     By symmetry the nearer edge is a and the farther b, both in deviations, b > \|a\|. With both on one side
 

@@ -16,7 +16,9 @@ __all__ = ["Masked"]
 
 
 class Masked(Distribution):
-    r"""Entries that are masked with a probability of their own, and show a class otherwise.
+    r"""Classes that may be masked.
+
+    Each entry is masked with a probability of its own, and shows a class otherwise.
 
     The mask is one more class, of index K. The mask has no value: ``mean`` and ``variance`` are those of the class that
     is shown, and a factor of the values leaves a masked entry as it is. It is a family of its own because known data
@@ -88,17 +90,17 @@ class Masked(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Mean index of the class that is shown, (batch, *event)."""
+        """Mean index of the shown class, (batch, *event)."""
         return self.unmasked().mean
 
     @property
     def variance(self) -> Tensor:
-        """Variance of the index of the class that is shown, (batch, *event)."""
+        """Variance of its index, (batch, *event)."""
         return self.unmasked().variance
 
     @property
     def support(self) -> tuple[float, float]:
-        """Lowest and highest index of a class that is shown."""
+        """Lowest and highest index of a shown class."""
         return 0.0, self.n_classes - 1.0
 
     def centre(self) -> Tensor:
@@ -113,7 +115,10 @@ class Masked(Distribution):
         return _sum(torch.where(x == self.n_classes, self.mask.log(), self.show.log() + self._log_shown(x)))
 
     def _log_shown(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each entry's class if shown, and any number where ``x`` is the mask."""
+        """Return the log-probability of each shown class.
+
+        It is any number where ``x`` is the mask.
+        """
         if self.classes is None:
             return torch.where(torch.eq(x, self._known()), 0.0, -math.inf).to(x.dtype)
         return self.classes._each_log_prob(x % self.n_classes)
@@ -150,7 +155,7 @@ class Masked(Distribution):
         return False  # a measurement of a sum has no value where an entry is masked
 
     def reweight_values(self, log_r: Tensor) -> tuple[Distribution, Tensor]:
-        r"""Multiply the probability of each class that is shown, and renormalise.
+        r"""Multiply the probabilities of shown classes.
 
         Parameters
         ----------
@@ -167,13 +172,16 @@ class Masked(Distribution):
         return Masked(classes, self.n_classes, mask, show), _sum(total)
 
     def tilt(self, g: Tensor, at: Tensor) -> tuple[Distribution, Tensor]:
-        """Multiply by an exponential of the classes that are shown; see :meth:`offset`."""
+        """Multiply by an exponential of the shown classes.
+
+        Masked entries have factor one, as in :meth:`offset`.
+        """
         index = self.unmasked()._index()
         return self.reweight_values(g.unsqueeze(-1) * (index.to(g) - at.unsqueeze(-1)))
 
 
 def _x_log_ratio(p: Tensor, q: Tensor) -> Tensor:
-    """Return p log(p / q), a share of a KL, zero where p is."""
+    """Return p log(p / q), zero where p is."""
     # equal in all steps of an absorbing process; on a GPU the comparison would wait for the device
     if p.device.type == "cpu" and torch.equal(p, q):
         return p.new_zeros(())

@@ -145,14 +145,20 @@ class Mixture(Distribution):
     # ---- products
 
     def reweighted(self, components: Distribution, log_z: Tensor) -> tuple[Mixture, Tensor]:
-        """Build the mixture of components that were multiplied, with their log normalisers, (batch * M,)."""
+        """Reweight components that were multiplied.
+
+        Their log normalisers have shape (batch * M,).
+        """
         log_weights = self.log_weights + log_z.view_as(self.log_weights)
         total = torch.logsumexp(log_weights, 1)
         possible = torch.isfinite(total).unsqueeze(1)
         return Mixture(torch.where(possible, log_weights - total.unsqueeze(1), self.log_weights), components), total
 
     def _rows(self, values: Tensor) -> Tensor:
-        """Repeat each row for the components; a single one stays as it is."""
+        """Repeat each row for the components.
+
+        A single one stays as it is.
+        """
         return values.repeat_interleave(self.n_components, 0) if len(values) > 1 else values
 
     def product(self, other: Distribution) -> tuple[Distribution, Tensor]:

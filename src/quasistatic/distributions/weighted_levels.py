@@ -23,7 +23,9 @@ TABLE_ENTRIES = 2**22
 
 
 class WeightedLevels(Distribution):
-    r"""A :class:`DiscretisedGaussian` times :math:`\prod_i r_i(x_i)`, renormalised.
+    r"""Levels multiplied by factors.
+
+    It is a :class:`DiscretisedGaussian` times :math:`\prod_i r_i(x_i)`, renormalised.
 
     The table of all entries and levels is not kept. It is made for a few rows at a time, to be summed or drawn from.
     Mean and variance are those of the Gaussian before it is multiplied.
@@ -55,7 +57,9 @@ class WeightedLevels(Distribution):
         self.values = levels.low + levels.step * index
 
     def times(self, log_r: LogR) -> tuple[WeightedLevels, Tensor]:
-        """Multiply by r and renormalise; rows without a possible level stay as they are.
+        """Multiply by r and renormalise.
+
+        Rows without a possible level stay as they are.
 
         Parameters
         ----------
@@ -131,7 +135,10 @@ class WeightedLevels(Distribution):
     # ---- tables of some rows
 
     def _tables(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Log of mass times r, (rows, *event, K), for a few rows at a time."""
+        """Return tables of log mass times r.
+
+        A table has shape (rows, *event, K), and holds a few rows at a time.
+        """
         p, n, k = self.levels, len(self.levels), len(self.values)
         each = max(1, TABLE_ENTRIES // (p.mean[0].numel() * k))
         for rows in torch.arange(n, device=self.values.device).split(each):

@@ -1,4 +1,4 @@
-"""Posterior samples p(x | observation) by sequential Monte Carlo along the reverse chain."""
+"""Posterior samples by sequential Monte Carlo."""
 
 from quasistatic.posterior.result import PosteriorSamples, PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample

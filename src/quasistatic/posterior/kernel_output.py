@@ -1,4 +1,4 @@
-"""One evaluation of a twisted kernel, and the proposal that follows from it."""
+"""Outputs and proposals of a twisted kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["KernelOutput", "Proposal"]
 
 
 class KernelOutput(NamedTuple):
-    """Result of one evaluation of the network at x_t, for each row.
+    """Result of one evaluation at x_t.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class KernelOutput(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A distribution to draw x_{t-1} from, and the log weight of a draw.
+    """A proposal distribution of x_{t-1}.
 
     Attributes
     ----------

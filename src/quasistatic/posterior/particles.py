@@ -18,7 +18,10 @@ __all__ = ["ParticleSystem", "checked"]
 
 
 class _Origin(NamedTuple):
-    """The states that the present ones were drawn from, the kernel's output there, and the step."""
+    """The origin of the present states.
+
+    It holds the states before, the kernel's output there, and the step.
+    """
 
     x: Tensor
     output: KernelOutput
@@ -93,7 +96,10 @@ class ParticleSystem:
         return self.kernel.start(noise, self._about(rows))
 
     def step(self, t: int) -> None:
-        """Draw x_{t-1}, after resampling and moves where the weights have become uneven."""
+        """Draw x_{t-1}.
+
+        Where the weights have become uneven, particles are resampled and moved first.
+        """
         every = torch.arange(len(self.x), device=self.device)
         outputs = [self.kernel.evaluate(self.x[rows], t, self._about(rows)) for rows in self._chunks(every)]
         output = KernelOutput.concat(outputs)
@@ -161,7 +167,7 @@ class ParticleSystem:
         return output
 
     def _last_proposal(self, rows: Tensor) -> Proposal:
-        """Return the proposal that the present states of some particles were drawn from."""
+        """Return the proposal of the present states."""
         if self.origin is None:
             return self._start(rows)
         x, output, t = self.origin

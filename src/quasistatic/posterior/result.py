@@ -89,7 +89,7 @@ class PosteriorSamples(Described):
 
     @classmethod
     def pooled(cls, runs: Sequence[PosteriorSamples]) -> PosteriorSamples:
-        r"""Pool independent runs on the same observations, each weighted by its evidence.
+        r"""Pool independent runs, weighted by their evidence.
 
         With estimates :math:`Z_r` of R runs the evidence is their mean, and the error of its logarithm
         :math:`\mathrm{sd}(Z_r) / (\sqrt R\, \bar Z)`.
@@ -125,7 +125,10 @@ class PosteriorSamples(Described):
 
     @property
     def ess(self) -> Tensor:
-        r"""Effective sample size of the weights, :math:`1 / \sum_i w_i^2`, from 1 to N."""
+        r"""Effective sample size of the weights.
+
+        It is :math:`1 / \sum_i w_i^2`, from 1 to N.
+        """
         return 1.0 / self.weights.square().sum(-1)
 
     @property
@@ -235,7 +238,7 @@ class PosteriorSamples(Described):
 
 
 def lineage_error(log_weights: Tensor, ancestors: Tensor, log_evidence: Tensor) -> Tensor:
-    r"""Estimate the standard error of the log evidence of one run, in nats.
+    r"""Estimate the standard error of a log evidence.
 
     It comes from lines of descent:
     :math:`\sqrt{(\sum_f W_f^2 - 1/N)\, N / (N - 1)}` with :math:`W_f` the weight of all particles that descend from

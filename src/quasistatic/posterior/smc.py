@@ -51,7 +51,9 @@ def posterior_sample(
     chunk: int | None = None,
     n_runs: int = 1,
 ) -> PosteriorSamples:
-    r"""Draw weighted samples of p(x) r(x) and estimate the log evidence :math:`\log \int p(x)\, r(x)\, dx`.
+    r"""Draw weighted samples of a posterior.
+
+    They are samples of p(x) r(x), with an estimate of the log evidence :math:`\log \int p(x)\, r(x)\, dx`.
 
     Parameters
     ----------
@@ -194,7 +196,7 @@ def require_room(process: ForwardProcess, n_particles: int, width: int, n_rows: 
 
 
 def _blocks(observation: Observation, most: int) -> list[Tensor]:
-    """Split the rows of an observation into blocks of at most so many observations."""
+    """Split observations into blocks."""
     return list(torch.arange(observation.n_observations).split(most * observation.n_copies))
 
 
@@ -214,7 +216,10 @@ def _samples(particles: ParticleSystem) -> PosteriorSamples:
 
 
 def _null_evidence(process: ForwardProcess, observation: Observation, shape: Sequence[int]) -> Tensor | None:
-    """Return the log evidence of each observation under the null model, (B,), where it has a closed form."""
+    """Return the log evidence under the null model.
+
+    The result is (B,), or None without a closed form.
+    """
     if not observation.has_closed_form:
         return None
     tilt = observation.product(process.null((observation.n_observations, *shape), torch.float64))

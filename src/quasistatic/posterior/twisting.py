@@ -39,7 +39,7 @@ LEAST_DOUBT = 0.01
 def data_distribution(
     process: ForwardProcess, kernel: ReverseKernel, x_t: Tensor, t: int
 ) -> tuple[Distribution, Distribution | None]:
-    r"""Return the distribution of the data behind a kernel, :math:`\hat p(x_0 \mid x_t)`.
+    r"""Return the distribution of the data behind a kernel.
 
     Denoisers have it. Elsewhere it is read out of the distribution of one step, which is
     :math:`c_0 x_0 + c_t x_t + \sqrt{\tilde\beta_t}\,` noise. It is kept at least a hundredth as wide as that of the kernel:
@@ -119,11 +119,14 @@ class TwistedKernel(ReverseKernel):
         super().move_to(process)
 
     def prepared(self, observation: Observation) -> Observation:
-        """Define r for the states of the chain, where the twist evaluates it there."""
+        """Define r for states, where the twist needs it."""
         return observation if self.twist == "lookahead" else observation.on_states(self.process)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Distribution:
-        """Return the distribution of one step back; all rows of a batch are at the same step."""
+        """Return the distribution of one step back.
+
+        All rows of a batch are at the same step.
+        """
         if isinstance(t, Tensor):
             if (t != t[0]).any():
                 raise InputError("a twisted kernel takes one step t for the whole batch, got several")
@@ -137,11 +140,17 @@ class TwistedKernel(ReverseKernel):
         return self.proposal(self.evaluate(x_t, t, observation), x_t, t, observation).distribution
 
     def share(self, t: int) -> float:
-        """Return the power of r in the potential at step t, without the look-ahead."""
+        """Return the power of r at step t.
+
+        It is that of a twist without the look-ahead.
+        """
         return 1.0 if self.twist == "constant" else 1.0 - t / self.process.n_steps
 
     def start(self, noise: Distribution, observation: Observation) -> Proposal:
-        """Return the proposal of x_T; the log weight is log pi - log proposal."""
+        """Return the proposal of x_T.
+
+        The log weight is log pi - log proposal.
+        """
         share = 0.0 if self.twist == "lookahead" else self.share(self.process.n_steps)
         if share == 0.0:
             return Proposal(noise, lambda x: x.new_zeros(len(x)))

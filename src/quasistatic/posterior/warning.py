@@ -21,7 +21,9 @@ CONTRADICTION = math.log(1000.0)
 
 
 def least_effective(n_particles: int) -> float:
-    """Return the number of effective particles below which a posterior gives a warning.
+    """Return the effective particles needed.
+
+    With fewer a posterior gives a warning.
 
     It is min(10, max(0.1 N, 0.5 min(N, 4))): 10 from N = 100 on, a tenth of N below, and 2 for 4 to 20 particles.
 

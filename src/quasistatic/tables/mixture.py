@@ -12,7 +12,8 @@ from quasistatic.storage.modules import saveable
 from quasistatic.tables.em import Rows, fit_components, starts
 from quasistatic.tables.preconditioner import TablePreconditioner
 from quasistatic.tables.rows import row_noise
-from quasistatic.transforms.normal import Normal, cross_validated_shrinkage, held_out
+from quasistatic.transforms.normal import Normal
+from quasistatic.transforms.shrinkage import cross_validated_shrinkage, held_out
 
 __all__ = ["NormalMixture", "mixing_weights"]
 

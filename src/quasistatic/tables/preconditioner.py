@@ -22,7 +22,8 @@ from quasistatic.transforms import (
     Whiten,
     YeoJohnson,
 )
-from quasistatic.transforms.normal import Normal, Shrinkage, cross_validated_shrinkage
+from quasistatic.transforms.normal import Normal
+from quasistatic.transforms.shrinkage import Shrinkage, cross_validated_shrinkage
 
 __all__ = ["TablePreconditioner", "fit_preconditioner"]
 

@@ -1,4 +1,4 @@
-"""Changes of variables: the interface, and chains of them."""
+"""The interface of transforms, and chains of them."""
 
 from __future__ import annotations
 
@@ -54,12 +54,18 @@ class Transform(nn.Module):
 
     @property
     def grid(self) -> Grid | None:
-        """Distance, first and last of the levels in model units, where the data is kept on a grid."""
+        """Distance, first and last of the levels.
+
+        In model units; None where the data is not on a grid.
+        """
         return None
 
     @property
     def mixed_columns(self) -> Tensor | None:
-        """Columns that are mixed with each other, or None for all."""
+        """Columns that are mixed with each other.
+
+        None for all.
+        """
         return None
 
     def pieces(self) -> list[Transform]:
@@ -67,7 +73,10 @@ class Transform(nn.Module):
         return [] if type(self) is Transform else [self]
 
     def smooth_inverse(self, z: Tensor) -> Tensor:
-        """Map back to data units without rounding; a dequantised integer is its value plus one half on average."""
+        """Map back to data units without rounding.
+
+        A dequantised integer counts as its value plus one half.
+        """
         return self.inverse(z)
 
     def inverse_with_gradient(self, z: Tensor) -> Tensor:
@@ -76,7 +85,7 @@ class Transform(nn.Module):
         return smooth + (self.inverse(z) - smooth).detach()
 
     def inverse_matrix(self, event: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return the matrix and the constant of a linear :meth:`smooth_inverse`.
+        """Return matrix and constant of a linear inverse.
 
         Parameters
         ----------
@@ -113,7 +122,10 @@ class Elementwise(Transform):
         return True
 
     def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
-        """Return entries in model units and the log-derivative of each, both of the shape of ``x``."""
+        """Transform each entry.
+
+        The results are the entries in model units and the log-derivative of each.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
@@ -123,7 +135,9 @@ class Elementwise(Transform):
 
 @saveable
 class Chain(Transform):
-    """Transforms one after the other; an empty chain changes nothing.
+    """Transforms one after the other.
+
+    An empty chain changes nothing.
 
     Parameters
     ----------
@@ -169,7 +183,10 @@ class Chain(Transform):
         return [piece for part in self._each() for piece in part.pieces()]
 
     def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
-        """Return each entry in model units and its log-derivative, if all parts are :class:`Elementwise`."""
+        """Transform each entry, if all parts do.
+
+        The results are the entries in model units and the log-derivative of each.
+        """
         z = x.double()
         log_slope = torch.zeros_like(z)
         for part in self.parts:

@@ -85,6 +85,9 @@ class OnColumns(Transform):
             x[:, column] = getattr(part, method)(x.index_select(1, column))
         return x
 
+    def pieces(self) -> list[Transform]:
+        return [self] if len(self.parts) else []
+
     @property
     def is_elementwise(self) -> bool:
         return all(part.is_elementwise for part in self.parts)
@@ -95,6 +98,9 @@ class OnColumns(Transform):
 
     @property
     def mixed_columns(self) -> Tensor | None:
-        """Columns of the block that is mixed, if there is one such block."""
+        """Columns of the block that is mixed.
+
+        None unless there is one such block.
+        """
         mixed = [c for part, c in zip(self.parts, self.columns, strict=True) if not part.is_elementwise]
         return mixed[0] if len(mixed) == 1 else None

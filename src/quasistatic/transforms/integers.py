@@ -17,10 +17,15 @@ __all__ = ["Dequantise", "HistogramGaussianizer", "Levels", "bits_per_dim_from_k
 
 @saveable
 class Dequantise(Elementwise):
-    """Add uniform noise in [0, 1) to integers 0 .. levels - 1.
+    """Uniform noise added to integers 0 .. levels - 1.
 
     The bound of log p of the noisy values is then, on average over the noise, a bound of log P of the integers
     (Theis et al. 2016, Section 3.1): bits per pixel of integers, not of a density on a grid.
+
+    Parameters
+    ----------
+    levels : int
+        Number of integers.
     """
 
     random = True
@@ -46,11 +51,17 @@ class Dequantise(Elementwise):
 
 @saveable
 class Levels(Transform):
-    r"""Integers 0 .. levels - 1 onto an even grid from -1 to 1, z = (k - c) / c with c = (levels - 1) / 2.
+    r"""Integers on an even grid from -1 to 1.
 
-    No noise is added, so the data stay discrete and their likelihood is a mass, P(x) = P(z): log_det is 0, not that of a
-    change of variables. Only a first step that scores masses, the probability of a whole cell of width 2 / (levels - 1),
-    goes with it; a density of z would grow without bound. :meth:`inverse` rounds to the nearest level.
+    It is z = (k - c) / c with c = (levels - 1) / 2. No noise is added, so the data stay discrete and their
+    likelihood is a mass, P(x) = P(z). So log_det is 0, not that of a change of variables. The first step must score
+    masses, the probability of a whole cell of width 2 / (levels - 1): a density of z would grow without bound.
+    :meth:`inverse` rounds to the nearest level.
+
+    Parameters
+    ----------
+    levels : int
+        Number of integers, at least 2.
 
     References
     ----------
@@ -58,6 +69,7 @@ class Levels(Transform):
 
     Examples
     --------
+    >>> import torch
     >>> Levels(256)(torch.tensor([[0, 255]], dtype=torch.uint8))
     (tensor([[-1.,  1.]], dtype=torch.float64), tensor([0.], dtype=torch.float64))
     """
@@ -96,7 +108,9 @@ class Levels(Transform):
 
 
 def bits_per_dim_from_k(k: float, sd: float, channels: int = 1) -> float:
-    r"""Bits/dim of integers from the paper's K, bits per pixel of dequantised data scaled to unit variance.
+    r"""Convert the paper's K to bits/dim of integers.
+
+    K is in bits per pixel of dequantised data scaled to unit variance.
 
     With :math:`z = (x + u - m) / \sigma` for integers x and uniform noise u, the density of :math:`x + u` is
     :math:`p(z) / \sigma` per entry, and on average over u its logarithm is at most :math:`\log P(x)` (Jensen). So
@@ -132,10 +146,10 @@ def bits_per_dim_from_k(k: float, sd: float, channels: int = 1) -> float:
 
 @saveable
 class HistogramGaussianizer(Elementwise):
-    r"""Each column of dequantised integers through its own distribution function to a standard normal.
+    r"""Map from each column of dequantised integers to a standard normal.
 
     :math:`z_i = \Phi^{-1}(F_i(x_i))`, where :math:`F_i` is piecewise linear with one piece for each level, so the
-    Jacobian is exact and a standard normal in z is the model of independent columns with those frequencies.
+    Jacobian is exact. A standard normal in z is the model of independent columns with those frequencies.
 
     Parameters
     ----------
@@ -154,7 +168,17 @@ class HistogramGaussianizer(Elementwise):
 
     @classmethod
     def fit(cls, x: Tensor, levels: int, prior: float = 0.5) -> HistogramGaussianizer:
-        """Count levels in rows of integers (n, d), with ``prior`` added to every count."""
+        """Count levels in rows of integers.
+
+        Parameters
+        ----------
+        x : Tensor of int, shape (n, d)
+            The rows.
+        levels : int
+            Number of integers.
+        prior : float
+            Added to every count.
+        """
         counts = torch.nn.functional.one_hot(x.long(), levels).sum(0).double() + prior
         return cls(counts / counts.sum(1, keepdim=True))
 

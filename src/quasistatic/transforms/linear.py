@@ -16,10 +16,18 @@ __all__ = ["Affine", "Whiten"]
 
 @saveable
 class Affine(Elementwise):
-    """Shift and scale of each entry, z = (x - shift) / scale.
+    """Shift and scale of each entry.
+
+    It is z = (x - shift) / scale.
+
+    Parameters
+    ----------
+    shift, scale : Tensor
+        Broadcastable to an event; the scale is positive.
 
     Examples
     --------
+    >>> import torch
     >>> z, log_det = Affine(torch.tensor(1.0), torch.tensor(2.0))(torch.tensor([[5.0, 1.0]]))
     >>> z.tolist(), round(log_det.item(), 4)      # 2 log(1/2)
     ([[2.0, 0.0]], -1.3863)
@@ -35,18 +43,26 @@ class Affine(Elementwise):
 
     @classmethod
     def fit_scalar(cls, x: Tensor, *, dequantised: bool = False) -> Affine:
-        """One shift and one scale for all entries of rows (n, *event), to mean 0 and variance 1.
+        """Fit one shift and scale for all entries.
 
-        With ``dequantised``, ``x`` are integers to which :class:`Dequantise` will add uniform noise first: the mean
-        grows by 1/2 and the variance by 1/12.
+        The result has mean 0 and variance 1.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, *event)
+            The rows.
+        dequantised : bool
+            Whether ``x`` are integers to which :class:`Dequantise` adds uniform noise first. The mean grows by 1/2 and
+            the variance by 1/12.
 
         Raises
         ------
         InputError
-            If all entries are equal, without noise to come.
+            If all entries are equal and no noise is added.
 
         Examples
         --------
+        >>> import torch
         >>> fitted = Affine.fit_scalar(torch.tensor([[0, 2], [2, 4]]), dequantised=True)
         >>> fitted.shift.item(), round(fitted.scale.item() ** 2, 4)
         (2.5, 2.0833)
@@ -77,11 +93,14 @@ class Affine(Elementwise):
 
 @saveable
 class Whiten(Transform):
-    """Rotate and scale vectors to zero mean and identity covariance, z = W (x - mean).
+    """Whitening of vectors, z = W (x - mean).
+
+    The result has zero mean and identity covariance.
 
     Parameters
     ----------
     mean : Tensor, shape (d,)
+        Mean of the data.
     matrix : Tensor, shape (d, d)
         W, with W cov W^T = I. :meth:`fit` finds it from rows.
     """
@@ -99,9 +118,16 @@ class Whiten(Transform):
 
     @classmethod
     def fit(cls, x: Tensor, ridge: float = 1e-6) -> Whiten:
-        """Fit to rows (n, d), each variance made larger by the factor 1 + ``ridge``.
+        """Fit mean and covariance to rows.
 
-        The unit of a column changes the fit by nothing but that unit: z is the same. A constant column is only shifted.
+        The units of the columns do not change z. A constant column is only shifted.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, d)
+            The rows.
+        ridge : float
+            Each variance is multiplied by 1 + ridge.
 
         Raises
         ------
@@ -119,7 +145,17 @@ class Whiten(Transform):
 
     @classmethod
     def by(cls, mean: Tensor, cov: Tensor) -> Whiten:
-        """Whiten by a mean and covariance that are known: W is the symmetric root of the inverse correlations, scaled."""
+        """Whiten by a known mean and covariance.
+
+        W is the symmetric root of the inverse correlations, scaled.
+
+        Parameters
+        ----------
+        mean : Tensor, shape (d,)
+            The mean.
+        cov : Tensor, shape (d, d)
+            The covariance.
+        """
         return cls(mean, inverse_root(cov))
 
     @property

@@ -15,34 +15,37 @@ __all__ = ["Complete"]
 
 @saveable
 class Complete(Transform):
-    r"""Fill missing entries with draws of a law q, so that the bound of the whole row is one of its observed part.
+    r"""Missing entries filled by draws of a fitted distribution q.
 
-    By Jensen's inequality, with :math:`x_m` the missing entries of a row and :math:`x_o` the others,
+    The bound of the whole row is then a bound of its observed part. By Jensen's inequality, with :math:`x_m` the missing
+    entries of a row and :math:`x_o` the others,
 
     .. math:: \log p(x_o) \ge E_{q(x_m \mid x_o)} \bigl[ \log p(x_o, x_m) - \log q(x_m \mid x_o) \bigr],
 
-    with equality where q is the model's own conditional law. So a missing entry is not scored: what it adds to
-    :math:`\log p(x_o, x_m)` is what :math:`-\log q`, the log-determinant of this layer, takes off again. Rows without holes
-    pass unchanged. Entries must be missing at random (:mod:`quasistatic.transforms.normal`).
+    with equality where q is the model's own conditional distribution. So a missing entry is not scored: what it adds to
+    :math:`\log p(x_o, x_m)` is removed by :math:`-\log q`, the log-determinant of this layer. Complete rows pass unchanged.
+    Entries must be missing at random (:mod:`quasistatic.transforms.normal`).
 
     Parameters
     ----------
     mean, cov : Tensor, shape (k,) and (k, k)
-        Normal law of the numeric columns, in the units of this layer: holes are drawn given the numbers of their row.
+        Gaussian of the numeric columns, in the units of this layer. A missing number is drawn given the numbers of its row.
     numeric : list of int
-        Which columns these are.
+        Indices of these columns.
     rates : list of Tensor, shape (K,)
-        Rates of the classes of each other column, from which its holes are drawn.
+        Rates of the classes of each other column, from which its missing entries are drawn.
     discrete : list of int
-        Which columns these are.
+        Indices of these columns.
     random : bool
-        Whether rows to train on have holes, and so are to be completed anew for every batch.
+        Whether training rows have missing entries, and so are completed anew for every batch.
 
     Examples
     --------
-    A number that is missing beside one that is known; the draw and its density add up to no information:
+    A missing number beside a known one; the density of the draw cancels:
 
     >>> import math
+    >>> import torch
+    >>> from torch import Generator
     >>> layer = Complete(torch.zeros(2), torch.eye(2), [0, 1])
     >>> z, log_det = layer(torch.tensor([[2.0, float("nan")]]), Generator().manual_seed(0))
     >>> normal = -0.5 * z[0, 1] ** 2 - 0.5 * math.log(2 * math.pi)
@@ -88,11 +91,11 @@ class Complete(Transform):
             z[:, self.numeric] = numbers
             log_det = log_det - log_q
         for rate, column in zip(self.rates, self.discrete, strict=True):
-            hole = z[:, column].isnan()
-            if hole.any():
+            missing = z[:, column].isnan()
+            if missing.any():
                 rate = rate.to(x.device)
                 u = uniform((len(z),), generator, like=z)
-                drawn = torch.searchsorted(rate.cumsum(0)[:-1].contiguous(), u[hole], right=True)
-                z[hole, column] = drawn.double()
-                log_det[hole] -= rate.log()[drawn]
+                drawn = torch.searchsorted(rate.cumsum(0)[:-1].contiguous(), u[missing], right=True)
+                z[missing, column] = drawn.double()
+                log_det[missing] -= rate.log()[drawn]
         return z, log_det

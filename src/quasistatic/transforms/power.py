@@ -1,4 +1,4 @@
-"""Power transforms of single columns (Yeo-Johnson)."""
+"""Power transforms of single columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = ["YeoJohnson"]
 
 @saveable
 class YeoJohnson(Elementwise):
-    r"""Yeo and Johnson's power of each column, which makes skewed columns nearly normal.
+    r"""Yeo and Johnson's power transform of each column.
+
+    It makes skewed columns nearly normal:
 
     .. math::
 
@@ -25,17 +27,17 @@ class YeoJohnson(Elementwise):
         \qquad \log \frac{dz}{dx} = \mathrm{sign}(x)\, (\lambda - 1) \log(1 + |x|)
 
     with logarithms where the power is zero. Scale the columns to unit variance first: :math:`\lambda` depends on the unit.
-    For :math:`\lambda` outside [0, 2] the image is an interval, near whose end the way back leads arbitrarily far: a
-    normal law of z has moments, but what it is the image of has none. So :meth:`inverse` keeps draws within ``low`` and
-    ``high``. What mass a density over z puts on the outside of the image it loses, so a bound stays one.
+    For :math:`\lambda` outside [0, 2] the image is an interval, and the inverse grows without bound near its end. A normal
+    distribution of z then gives an x without moments. So :meth:`inverse` keeps draws within ``low`` and ``high``. Mass that
+    a density over z puts outside the image is lost, so a bound stays a bound.
 
     Parameters
     ----------
     power : Tensor, shape (d,)
         :math:`\lambda` of each column.
     low, high : Tensor, shape (d,), optional
-        What :meth:`inverse` answers at least and at most; :meth:`fit` sets them one range of the data beyond its ends, a
-        quarter of it where the image ends.
+        Limits of :meth:`inverse`. :meth:`fit` sets them one range of the data beyond its ends, and a quarter of the range
+        where the image ends.
 
     References
     ----------
@@ -44,6 +46,7 @@ class YeoJohnson(Elementwise):
     Examples
     --------
     >>> import math
+    >>> import torch
     >>> z, log_det = YeoJohnson(torch.tensor([0.0]))(torch.tensor([[math.e - 1.0]]))
     >>> round(z.item(), 4), round(log_det.item(), 4)      # log(1 + x), and its slope 1 / e
     (1.0, -1.0)
@@ -62,7 +65,15 @@ class YeoJohnson(Elementwise):
 
     @classmethod
     def fit(cls, x: Tensor, least: float = -8.0, most: float = 8.0) -> YeoJohnson:
-        """Fit each column's power by maximum likelihood, within limits; nan is missing, a constant column stays itself."""
+        """Fit each column's power by maximum likelihood.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, d)
+            Rows with nan for missing entries; a constant column stays as it is.
+        least, most : float
+            Limits of the powers.
+        """
         from sklearn.preprocessing import PowerTransformer
 
         powers = torch.ones(x.shape[1], dtype=torch.float64)
@@ -74,7 +85,7 @@ class YeoJohnson(Elementwise):
         seen, x = ~x.isnan().all(0), x.double()
         first, last = x.nan_to_num(nan=torch.inf).amin(0), x.nan_to_num(nan=-torch.inf).amax(0)
         powers = powers.nan_to_num(nan=1.0).clamp(least, most)
-        # a bounded image says little of how far the tail goes: its end is near whatever was last seen
+        # where the image is bounded, the data does not determine the tail: keep its end near the last observed value
         below, above = torch.where(powers > 2.0, 0.25, 1.0), torch.where(powers < 0.0, 0.25, 1.0)
         low = torch.where(seen, first - below * (last - first), -torch.inf)
         high = torch.where(seen, last + above * (last - first), torch.inf)

@@ -1,4 +1,4 @@
-r"""Observations, which multiply a distribution by a positive factor r(x).
+r"""Observations as positive factors r(x).
 
 A posterior :math:`\tilde p(x_0) \propto p(x_0)\, r(x_0)` needs the product of r with every kernel of the chain
 (Sohl-Dickstein et al. 2015, Section 2.5). Where that product has a closed form it is taken. Elsewhere r is replaced by
@@ -33,7 +33,7 @@ E = TypeVar("E", bound="Observation")
 
 
 class MaskedStates(NamedTuple):
-    """States of a chain, some of whose entries may be masked."""
+    """States that may have masked entries."""
 
     stationary: Distribution
     """Where the chain starts; it has masks if the process is absorbing."""
@@ -41,12 +41,17 @@ class MaskedStates(NamedTuple):
     """Values that stand for masked entries in a function of all entries: means of the null model, (1, *event)."""
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """Return which entries of states are masked; None if the process has no masks."""
+        """Return which entries are masked.
+
+        None if the process has no masks.
+        """
         return self.stationary.masked(x)
 
 
 class Observation(Described, ABC):
-    r"""What is known about x, as a positive function log r(x).
+    r"""What is known about x.
+
+    It is a positive function r(x), given by its log.
 
     ``a & b`` is both, if their errors are independent. An observation is made of tensors of one event, or of a batch
     of B observations; :meth:`on` checks them against an event shape.
@@ -102,7 +107,10 @@ class Observation(Described, ABC):
 
     @abstractmethod
     def rows(self: E, index: Tensor) -> E:
-        """Select observations by index; a single one stays as it is, and serves any number of rows."""
+        """Select observations by index.
+
+        A single one stays as it is, and serves any number of rows.
+        """
 
     @abstractmethod
     def log_r(self, x: Tensor) -> Tensor:
@@ -110,7 +118,7 @@ class Observation(Described, ABC):
 
     @abstractmethod
     def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
-        """Multiply each row's distribution by r to the power ``share``.
+        """Multiply a distribution by a power of r.
 
         Parameters
         ----------
@@ -123,13 +131,13 @@ class Observation(Described, ABC):
         """
 
     def lookahead(self, p: Distribution) -> Tensor:
-        """Estimate log E r under each row's distribution, (batch,)."""
+        """Estimate log E r, (batch,)."""
         return self.product(p, improved=True).log_lookahead
 
     # ---- states with masked entries
 
     def on_states(self: E, process: ForwardProcess) -> E:
-        """Define r for states of a process, some of whose entries may be masked.
+        """Define r for states with masked entries.
 
         A factor of single entries leaves out the entries that are masked. A function of all entries is evaluated with
         the mean of the process's null model in their place. Both are positive and equal r where nothing is masked, so
@@ -145,7 +153,10 @@ class Observation(Described, ABC):
         return other
 
     def log_potential(self, x: Tensor) -> Tensor:
-        """Return log r of states, (batch,), some of whose entries may be masked; see :meth:`on_states`."""
+        """Return log r of states, (batch,).
+
+        Some of their entries may be masked; see :meth:`on_states`.
+        """
         mask = None if self.states is None else self.states.mask(x)
         if mask is None or self.states is None:
             return self.log_r(x)
@@ -255,7 +266,9 @@ class EntryObservation(Observation):
 
 
 def batch_first(x: Any, event: Sequence[int], what: str, device: torch.device | str) -> tuple[Tensor, bool]:
-    """Return values as (1 or B, *event) in float64, and whether there was a batch.
+    """Return values with a batch axis, in float64.
+
+    The result is (1 or B, *event), and whether there was a batch.
 
     Parameters
     ----------
@@ -279,7 +292,10 @@ def batch_first(x: Any, event: Sequence[int], what: str, device: torch.device | 
 
 
 def require_finite(x: Tensor, what: str) -> None:
-    """Refuse nan, infinity and numbers above the largest, with the place of the first."""
+    """Refuse nan, infinity and numbers too large.
+
+    The message has the place of the first, and the name ``what``.
+    """
     bad = ~torch.isfinite(x)
     if bad.any():
         where = bad.nonzero()[0].tolist()

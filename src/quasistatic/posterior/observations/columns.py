@@ -1,4 +1,4 @@
-"""Known entries of a mixed table, whose numbers the model has whitened."""
+"""Known entries of tables with whitened numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["KnownColumns"]
 
 
 class _Plane(NamedTuple):
-    """What known numbers leave of a Gaussian with independent coordinates."""
+    """A Gaussian conditioned on known numbers."""
 
     centre: Tensor
     """(n, k), the mean."""
@@ -32,7 +32,7 @@ class _Plane(NamedTuple):
 
 
 class KnownColumns(Observation):
-    r"""Some entries of the rows of a table are known exactly, and numbers are whitened.
+    r"""Known entries of a table with whitened numbers.
 
     The columns y of numbers are :math:`y = B z + c` in model units z. Whitening mixes numbers, so a known number is an
     exact linear measurement of z. Its product with a Gaussian has a closed form: it is taken to y, conditioned there, and
@@ -88,7 +88,10 @@ class KnownColumns(Observation):
         return here
 
     def log_r(self, x: Tensor) -> Tensor:
-        """Return zero: this is r at draws of a product only, which agree with the known numbers."""
+        """Return zero.
+
+        It is log r at draws of a product only, which agree with the known numbers.
+        """
         return x.new_zeros(len(x))
 
     def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:

@@ -18,7 +18,9 @@ Operator = Callable[[Tensor], Tensor]
 
 
 def first_order(p: Distribution, log_r: LogR, improved: bool) -> Tilt:
-    r"""Multiply by :math:`r(\mu)\, e^{g \cdot (x - \mu)}`, where :math:`g = \nabla \log r(\mu)` at the mean.
+    r"""Multiply by a first-order stand-in for r.
+
+    It is :math:`r(\mu)\, e^{g \cdot (x - \mu)}`, where :math:`g = \nabla \log r(\mu)` at the mean.
 
     A Gaussian :math:`\mathcal{N}(\mu, \Sigma)` is moved by :math:`\Sigma g`, and the odds of a bit are multiplied by
     :math:`e^{g_i}`.
@@ -45,7 +47,9 @@ def first_order(p: Distribution, log_r: LogR, improved: bool) -> Tilt:
 def linear_pull(
     p: Distribution, log_r: LogR, operator: Operator, adjoint: Operator, y: Tensor, noise: Tensor, most: int = 60
 ) -> Tilt:
-    r"""Move a density to its mean after :math:`y = A x + e`, and keep its covariance.
+    r"""Move a density to its conditional mean.
+
+    The condition is :math:`y = A x + e`, and the covariance stays as it is.
 
     No matrix is needed: the pull :math:`A^\top (A V A^\top + N)^{-1} (y - A \mu)` comes from conjugate gradients. The
     result stays too wide where A measures, so a difference to r remains. The estimate of log E r lacks the determinant
@@ -95,7 +99,9 @@ def _gradient(log_r: LogR, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _damping(log_r: LogR, at: Tensor, g: Tensor, shift: Tensor, p: Distribution) -> Tensor:
-    """Return 1 / (1 + kappa), the step to the top of a parabola.
+    """Return 1 / (1 + kappa).
+
+    It leads to the top of a parabola.
 
     For a Gaussian r with one variance it is the exact one.
     """
@@ -107,7 +113,10 @@ def _damping(log_r: LogR, at: Tensor, g: Tensor, shift: Tensor, p: Distribution)
 
 
 def _solve(curved: Operator, y: Tensor, most: int) -> Tensor:
-    """Solve a positive definite system for each row by conjugate gradients; rows that have converged stay."""
+    """Solve linear systems by conjugate gradients.
+
+    The system of each row is positive definite. Rows that have converged stay.
+    """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).flatten(1).sum(1).view(-1, *(1,) * (a.dim() - 1))

@@ -67,7 +67,7 @@ class BitFlipChannel(EntryObservation):
         return flips
 
     def _logs(self) -> tuple[Tensor, Tensor]:
-        """Return log r of a one and of a zero, for each bit."""
+        """Return log r of a one and of a zero."""
         right, wrong = torch.log1p(-self.rate), self.rate.log()
         return torch.where(self.y == 1, right, wrong), torch.where(self.y == 1, wrong, right)
 

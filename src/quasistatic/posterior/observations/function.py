@@ -96,7 +96,7 @@ class LogFactor(Observation):
 
 
 class CarriedFactor(LogFactor):
-    """An observation of any kind in data units, as a function of model units.
+    """An observation as a function of model units.
 
     Rounded data has its rounded value and the gradient of the unrounded one.
 
@@ -132,7 +132,9 @@ class CarriedFactor(LogFactor):
 
 
 def as_observation(value: Any, name: str = "observation") -> Observation:
-    r"""Return an observation as it is, and a function log r(x) as :class:`LogFactor`.
+    r"""Turn a function log r(x) into an observation.
+
+    An observation is returned as it is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Measurements with Gaussian errors of x, its entries or linear functions."""
+"""Linear measurements with Gaussian errors."""
 
 from __future__ import annotations
 
@@ -124,7 +124,10 @@ class GaussianMeasurement(EntryObservation):
         return here
 
     def _bind_operator(self, event: tuple[int, ...], device: torch.device | str) -> tuple[int, ...]:
-        """Check the operator against an event shape, make its matrix, and return the shape of a measurement."""
+        """Check the operator and make its matrix.
+
+        The result is the shape of a measurement.
+        """
         d = math.prod(event)
         self.entrywise = self.function is None and self.given_matrix is None
         if self.mask is not None and tuple(self.mask.shape) != event:
@@ -199,7 +202,9 @@ class GaussianMeasurement(EntryObservation):
     # ---- units
 
     def _through(self, transform: Transform, generator: Generator | None, n_copies: int) -> Observation:
-        """Carry the measurement through a linear transform, and as a function through others.
+        """Carry the measurement to model units.
+
+        It stays one through a linear transform, and becomes a function through others.
 
         A dequantised integer counts as its value plus one half.
         """
@@ -212,7 +217,10 @@ class GaussianMeasurement(EntryObservation):
         return through
 
     def _scaled(self, transform: Transform) -> tuple[GaussianMeasurement, Tensor | None]:
-        """Carry the measurement through x = scale z + zero of each entry."""
+        """Carry the measurement through scaled entries.
+
+        They are x = scale z + zero.
+        """
         assert self.event is not None
         one = torch.ones(1, *self.event, dtype=torch.float64, device=self.y.device)
         zero = transform.smooth_inverse(torch.zeros_like(one))

@@ -108,7 +108,7 @@ class JointObservation(Observation):
 def both(
     first: Observation | Callable[[Tensor], Tensor], second: Observation | Callable[[Tensor], Tensor]
 ) -> JointObservation:
-    """Join two observations, either of which may be a function log r(x)."""
+    """Join two observations or functions log r(x)."""
     return JointObservation(as_observation(first, "the left side of &"), as_observation(second, "the right side of &"))
 
 

@@ -21,7 +21,9 @@ __all__ = ["KnownEntries"]
 
 
 class KnownEntries(EntryObservation):
-    r"""Some entries of x are known exactly, :math:`r(x) = \prod_{i \in M} \delta(x_i - v_i)`.
+    r"""Entries of x that are known exactly.
+
+    It is :math:`r(x) = \prod_{i \in M} \delta(x_i - v_i)`.
 
     The evidence is the marginal density of the known entries, or their probability for bits and classes. Samples hold
     them bit for bit.
@@ -91,7 +93,10 @@ class KnownEntries(EntryObservation):
         return known
 
     def each_log_r(self, x: Tensor) -> Tensor:
-        """Return 0 where a known entry agrees and minus infinity elsewhere, (batch, *event)."""
+        """Return 0, or minus infinity for wrong entries.
+
+        The result has shape (batch, *event).
+        """
         return torch.where(self.mask & (x != self.values), -torch.inf, 0.0).to(x.dtype)
 
     def factor(self, share: float = 1.0) -> KnownValues:
@@ -101,7 +106,9 @@ class KnownEntries(EntryObservation):
         return super().product(p, share).plus(self.log_slope)
 
     def _through(self, transform: Transform, generator: Generator | None, n_copies: int) -> Observation:
-        """Carry known entries through transforms of single entries, and after them linear ones.
+        """Carry known entries to model units.
+
+        They pass transforms of single entries, and after them linear ones.
 
         After linear ones they are projections that are known. Known integers that the transform dequantises are drawn
         for each of ``n_copies`` copies, which makes the posterior that of the integers.

@@ -40,7 +40,9 @@ class Blur:
 
     @classmethod
     def gaussian(cls, std: float) -> Blur:
-        """Make a round blur that keeps brightness, cut off at three standard deviations.
+        """Make a round blur that keeps brightness.
+
+        It ends at three standard deviations.
 
         Parameters
         ----------

@@ -51,7 +51,10 @@ class KnownProjections(Observation):
         return here
 
     def log_r(self, x: Tensor) -> Tensor:
-        """Return 0 where all known projections agree up to rounding, and minus infinity elsewhere."""
+        """Return 0, or minus infinity for wrong rows.
+
+        Projections must agree up to rounding.
+        """
         off = (x.flatten(1) @ self.matrix.T - self.values).abs()
         return torch.where((self.mask & (off > 1e-6)).any(1), -torch.inf, 0.0).to(x.dtype)
 

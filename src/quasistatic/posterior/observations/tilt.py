@@ -13,7 +13,7 @@ __all__ = ["Tilt"]
 
 
 class Tilt(NamedTuple):
-    """A distribution multiplied by a power of r, or by a stand-in for it.
+    """A distribution multiplied by r or a stand-in.
 
     Attributes
     ----------
@@ -45,5 +45,8 @@ class Tilt(NamedTuple):
         return self._replace(log_z=self.log_z + log_constant, log_lookahead=self.log_lookahead + log_constant)
 
     def log_weight(self, x: Tensor) -> Tensor:
-        """Return log p(x) r(x) / distribution(x) at draws x of the distribution, (batch,)."""
+        """Return the log weight of draws, (batch,).
+
+        It is log p(x) r(x) / distribution(x), for draws x of the distribution.
+        """
         return self.log_z if self.difference is None else self.log_z + self.difference(x)
