@@ -91,8 +91,8 @@ def test_a_large_measurement_without_a_matrix_has_the_closed_evidence(monkeypatc
     operator = Blur.gaussian(0.7)
 
     class Images(ExactGaussianMixtureKernel):
-        def _law(self, x_t: Tensor, t: int | Tensor, *line: Tensor):  # type: ignore[no-untyped-def]
-            law = super()._law(x_t.flatten(1), t, *line)
+        def _line(self, x_t: Tensor, t: int | Tensor, *line: Tensor):  # type: ignore[no-untyped-def]
+            law = super()._line(x_t.flatten(1), t, *line)
             return Gaussian(law.mean.view_as(x_t), law.var.view_as(x_t))  # type: ignore[attr-defined]
 
     kernel = Images(q, centres, var, family="diagonal")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from posteriors.common import Measured, say, seed, trained
 from quasistatic.datasets.swiss_roll import swiss_roll_frame
+from quasistatic.distributions import Gaussian, MultivariateGaussian
 from quasistatic.model import DiffusionModel
 from quasistatic.plots import sliced_wasserstein
 from quasistatic.posterior.observations import GaussianMeasurement, KnownEntries, Observation
@@ -131,7 +132,9 @@ def azula_twisted(model: DiffusionModel, p: Problem, of_seed: int) -> Drawn:
 
         def forward(self, x_t: Tensor, t: Tensor) -> Any:
             step = int((t * q.n_steps).round())
-            return azula["denoise"].DiracPosterior(model.kernel.denoise(x_t, step).mean)  # type: ignore[operator]
+            data = model.kernel.denoise(x_t, step)
+            assert isinstance(data, Gaussian | MultivariateGaussian)
+            return azula["denoise"].DiracPosterior(data.mean)
 
     def twist(x_hat: Tensor, ratio: Tensor) -> Tensor:
         var = s**2 + ratio**2 / (1.0 + ratio**2)  # of x_0 given x_t, for data of unit variance

@@ -6,9 +6,10 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.printing import Described
+from quasistatic.random import Rng
 
 __all__ = ["Distribution"]
 
@@ -26,7 +27,7 @@ class Distribution(Described, ABC):
     has_kl: bool = True
 
     @abstractmethod
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         """Draw one event per row, shape (batch, *event)."""
 
     @abstractmethod

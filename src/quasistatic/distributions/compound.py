@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.discrete import Bernoulli, Categorical
 from quasistatic.distributions.gaussian import Gaussian, MultivariateGaussian
-from quasistatic.random import choice
+from quasistatic.random import Rng, choice
 
 __all__ = ["Joint", "Mixture"]
 
@@ -51,13 +51,13 @@ class Mixture(Distribution):
         m = self.n_components
         return Mixture(self.log_weights[rows], self.components[start * m : stop * m])
 
-    def _choose(self, drawn: Tensor, generator: Generator | None) -> Tensor:
+    def _choose(self, drawn: Tensor, generator: Rng | None) -> Tensor:
         """Of (batch * M, *event) draws keep one of each row's M, by the weights."""
         pick = choice(self.log_weights.exp(), generator)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self._choose(self.components.sample(generator), generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Joint(Distribution):
     def __getitem__(self, rows: slice) -> Joint:
         return Joint([part[rows] for part in self.parts], self.columns)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self.joined([part.sample(generator) for part in self.parts])
 
     def joined(self, blocks: Sequence[Tensor]) -> Tensor:

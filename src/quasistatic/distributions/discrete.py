@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions.base import Distribution, _sum
-from quasistatic.random import uniform
+from quasistatic.random import Rng, uniform
 
 __all__ = ["Bernoulli", "Categorical", "Masked", "one_hot"]
 
@@ -43,7 +43,7 @@ class Bernoulli(Distribution):
     def __getitem__(self, rows: slice) -> Bernoulli:
         return Bernoulli(self.probs[rows], self.complement[rows])
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         p = self.probs
         u = uniform(p.shape, generator, like=p)
         return (u < p).to(p.dtype)
@@ -104,7 +104,7 @@ class Categorical(Distribution):
     def __getitem__(self, rows: slice) -> Categorical:
         return Categorical(self.log_probs[rows])
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         # as many classes as have been passed when u of the whole is; one of probability zero is never the next
         below = self.log_probs.exp().cumsum(-1)
         u = uniform(below.shape[:-1], generator, like=below)
@@ -186,7 +186,7 @@ class Masked(Distribution):
         shown = self.show.log().unsqueeze(-1) + self._shown_law().log_probs
         return Categorical(torch.cat([shown, self.mask.log().unsqueeze(-1)], -1))
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         x = self.shown if isinstance(self.shown, Tensor) else self.shown.sample(generator)
         u = uniform(x.shape, generator, like=x)
         return x.masked_fill(u < self.mask, float(self.n_classes))

@@ -12,11 +12,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from quasistatic.distributions import Distribution, Gaussian
 from quasistatic.errors import InputError
+from quasistatic.random import Rng
 
 __all__ = ["DiscretisedGaussian", "FirstStepDiscretised", "log_mass"]
 
@@ -64,7 +65,7 @@ class DiscretisedGaussian(Distribution):
     def __getitem__(self, rows: slice) -> DiscretisedGaussian:
         return DiscretisedGaussian(self.mean[rows], self.var[rows], self.step, self.low, self.high)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         level = ((self.normal.sample(generator) - self.low) / self.step).round()
         return (self.low + self.step * level).clamp(self.low, self.high)
 
@@ -179,7 +180,7 @@ class FirstStepDiscretised(Distribution):
         joined = self.mean.new_empty((len(self.first), *at_first.shape[1:]))
         return joined.index_put((self.first,), at_first).index_put((~self.first,), elsewhere)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return self._joined(self._masses().sample(generator), self._densities().sample(generator))
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
 from quasistatic.linalg import cholesky
-from quasistatic.random import normal
+from quasistatic.random import Rng, normal
 
 __all__ = ["Gaussian", "MultivariateGaussian"]
 
@@ -43,7 +43,7 @@ class Gaussian(Distribution):
     def __getitem__(self, rows: slice) -> Gaussian:
         return Gaussian(self.mean[rows], self.var[rows])
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         return torch.addcmul(self.mean, self.var.sqrt(), normal(self.mean, generator))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class MultivariateGaussian(Distribution):
     def _solve(self, y: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.scale_tril, y, upper=False)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         noise = normal(self.mean.flatten(1), generator)
         return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).view_as(self.mean)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions import LOG_2PI, Distribution
 from quasistatic.linalg import cholesky
-from quasistatic.random import normal
+from quasistatic.random import Rng, normal
 
 __all__ = ["LowRankGaussian"]
 
@@ -45,7 +45,7 @@ class LowRankGaussian(Distribution):
     def __getitem__(self, rows: slice) -> LowRankGaussian:
         return LowRankGaussian(self.mean[rows], self.root[rows], self.var[rows])
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         along = normal(self.root[:, 0], generator)
         drawn = self.mean + (self.root @ along.unsqueeze(2)).squeeze(2)
         return drawn + self.var.sqrt() * normal(self.mean, generator)

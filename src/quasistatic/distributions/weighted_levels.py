@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from quasistatic.distributions import Categorical, Distribution
 from quasistatic.distributions.discretised import DiscretisedGaussian
+from quasistatic.random import Rng
 
 __all__ = ["ObservedLevels"]
 
@@ -82,7 +83,7 @@ class ObservedLevels(Distribution):
             self.levels[rows], lambda part, values: shifted(slice(start + part.start, start + part.stop), values)
         )
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Rng | None = None) -> Tensor:
         drawn = []
         for _, table in self._tables():
             total = torch.logsumexp(table, -1, keepdim=True)

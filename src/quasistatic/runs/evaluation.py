@@ -13,6 +13,7 @@ from quasistatic.estimate import Estimate, paired_difference, unit_divisor
 from quasistatic.likelihood.exact import kl_to_exact
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits, seeded
+from quasistatic.reverse.kernel import FirstStep
 from quasistatic.runs.blocks import by_blocks
 from quasistatic.reverse import ReverseKernel
 from quasistatic.likelihood.estimators import learned_sampler
@@ -157,7 +158,8 @@ def _bounds(
             return torch.stack([bound.terminal, bound.transitions.sum(1), bound.data], 1)
 
         found = [by_blocks(x, measure, 3, seed=seed + 1000 * k, team=team) for k in range(recipe.n_draws)]
-    return [Bound(a, b.unsqueeze(1), c, model.event_shape, first_step) for a, b, c in (each.unbind(1) for each in found)]
+    convention: FirstStep = "fixed" if first_step == "fixed" else "learned"
+    return [Bound(a, b.unsqueeze(1), c, model.event_shape, convention) for a, b, c in (each.unbind(1) for each in found)]
 
 
 def _converted(recipe: Recipe, splits: Splits, mean: Estimate) -> dict[str, dict[str, Any]]:
