@@ -52,7 +52,8 @@ class SmallUNet(nn.Module):
         self.last = nn.Conv2d(a, 2, 3, padding=1)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """(batch, 1, 28, 28), (batch,) -> (batch, 2 * 28 * 28)."""
+        """(batch, 1, 28, 28) or flattened, (batch,) -> (batch, 2 * 28 * 28)."""
+        x = x.view(-1, 1, 28, 28)
         pool, grow = nn.functional.avg_pool2d, nn.functional.interpolate
         time = self.time(_waves(log_snr, self.frequency))
         fine = self.down[0](self.first(x), time)

@@ -16,7 +16,7 @@ from quasistatic.errors import InputError, printable
 from quasistatic.plots import column_marginals, pair_plot, save_figure
 from quasistatic.reporting.html import Section, write_report
 from quasistatic.reporting.text import text_table
-from quasistatic.streams import Progress, progress, say
+from quasistatic.streams import SafeStream, safe_stderr, say
 from quasistatic.tables.columns import Column, describe_columns
 
 EVIL = "w\x1b[2J\u202e$\\frac$\nx\r"
@@ -42,7 +42,7 @@ def small_set(encoding: str) -> tuple[io.TextIOWrapper, io.BytesIO]:
 def test_a_broken_stream_takes_progress_and_drops_it(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     say("step 1 ± 2")
-    bar = progress()
+    bar = safe_stderr()
     assert bar.write("x") == 1
     bar.flush()
     assert not bar.isatty()
@@ -50,7 +50,7 @@ def test_a_broken_stream_takes_progress_and_drops_it(monkeypatch, stream):
 
 def test_letters_that_a_stream_does_not_have_are_spelled():
     stream, raw = small_set("ascii")
-    Progress(stream).write("-5.9 ± 1.2 − ÿ\n")
+    SafeStream(stream).write("-5.9 ± 1.2 − ÿ\n")
     stream.flush()
     assert raw.getvalue() == b"-5.9 +- 1.2 - \\xff\n"
 

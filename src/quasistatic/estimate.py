@@ -1,4 +1,4 @@
-"""A number with its standard error and its unit."""
+"""Estimates: means with a standard error and a unit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ UNITS = ("nats", "bits", "nats_per_dim", "bits_per_dim", "bits_per_pixel", "bits
 
 
 def unit_divisor(unit: str, event_shape: tuple[int, ...] = ()) -> float:
-    """How many nats of one event make one ``unit``.
+    """Return how many nats of one example make one ``unit``.
 
-    ``bits``, ``bits_per_point`` and ``bits_per_sequence`` are bits of the whole event; ``_per_dim`` divides by all its
-    entries; ``bits_per_pixel`` by the last two axes, or by all entries of a flat event.
+    Parameters
+    ----------
+    unit : str
+        ``bits``, ``bits_per_point`` and ``bits_per_sequence`` are bits of the whole example. ``_per_dim`` divides by all its
+        entries, ``bits_per_pixel`` by the last two axes, or by all entries of a vector.
+    event_shape : tuple of int
+        Shape of one example.
+
+    Raises
+    ------
+    InputError
+        If the unit is unknown.
 
     Examples
     --------
@@ -30,7 +40,7 @@ def unit_divisor(unit: str, event_shape: tuple[int, ...] = ()) -> float:
     1024
     """
     if not isinstance(unit, str) or unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
+        raise InputError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
     dims = math.prod(event_shape)
     pixels = math.prod(event_shape[-2:]) if len(event_shape) >= 2 else dims
     count = dims if unit.endswith("_per_dim") else pixels if unit == "bits_per_pixel" else 1
@@ -39,7 +49,18 @@ def unit_divisor(unit: str, event_shape: tuple[int, ...] = ()) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` independent examples.
+    """Mean over independent examples, with its standard error.
+
+    Attributes
+    ----------
+    value : float
+        The mean.
+    standard_error : float
+        Its standard error; nan for one example.
+    n : int
+        Number of examples.
+    unit : str
+        Unit of both.
 
     Examples
     --------
@@ -54,14 +75,24 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Tensor, unit: str = "nats", event_shape: tuple[int, ...] = ()) -> Estimate:
-        """Mean of per-example values in nats, (n,), told in ``unit``."""
+        """Average values of examples.
+
+        Parameters
+        ----------
+        values : Tensor, shape (n,)
+            One for each example, in nats.
+        unit : str
+            Unit of the result.
+        event_shape : tuple of int
+            Shape of one example, for units per entry or pixel.
+        """
         values = values.detach().double() / unit_divisor(unit, event_shape)
         n = len(values)
-        spread = values.std().item() / math.sqrt(n) if n > 1 else math.nan
-        return cls(values.mean().item(), spread, n, unit)
+        error = values.std().item() / math.sqrt(n) if n > 1 else math.nan
+        return cls(values.mean().item(), error, n, unit)
 
     def plus(self, constant: float) -> Estimate:
-        """Shift by a number known exactly, in the same unit."""
+        """Add a number without error, in the same unit."""
         return Estimate(self.value + constant, self.standard_error, self.n, self.unit)
 
     def __str__(self) -> str:
@@ -71,20 +102,22 @@ class Estimate:
 def paired_difference(
     a: Any, b: Any, unit: str = "nats", event_shape: tuple[int, ...] = (), *, x: Any = None, seed: int = 0
 ) -> Estimate:
-    r"""Mean of a - b over the same examples: far better determined than the two means apart.
+    r"""Return the mean of a - b over the same examples.
+
+    Its standard error is usually far smaller than that of the two means.
 
     Parameters
     ----------
     a, b : Tensor (n,), Bound, or model
-        Values in nats of the same examples; bounds of them; or two models, of which the bounds of ``x`` are taken.
+        Values in nats of the same examples, bounds of them, or two models whose bounds of ``x`` are computed.
     unit : str
-        Of the result.
+        Unit of the result.
     event_shape : tuple of int
-        Of one example, for units per entry or pixel; bounds and models bring their own.
+        Shape of one example, for units per entry or pixel; that of bounds and models is known.
     x : Tensor, shape (n, \*event), optional
         Data, needed where a and b are models.
     seed : int
-        Of the noise in the bounds of two models, the same for both.
+        Of the draws in the bounds of models, the same for both.
 
     Returns
     -------
@@ -109,7 +142,7 @@ def paired_difference(
 
 
 def _per_example(name: str, value: Any, x: Any, seed: int) -> tuple[Tensor, tuple[int, ...] | None]:
-    """Nats of each example, (n,), and the shape of an example where the value knows it."""
+    """Return the nats of each example, (n,), and the shape of an example if it is known."""
     if hasattr(value, "elbo") and not isinstance(value, Tensor):
         if x is None:
             raise InputError(f"{name} is a model, so paired_difference needs data: give x=")

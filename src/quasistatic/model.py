@@ -16,7 +16,6 @@ from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import (
     Bound,
-    Method,
     elbo,
     importance_weighted_log_prob,
     least_variance_method,
@@ -29,7 +28,6 @@ from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
 from quasistatic.random import Rng, rng_of
 from quasistatic.reverse import FixedFirstStep, ReverseKernel
-from quasistatic.reverse.kernel import FirstStep
 from quasistatic.sample import sample_ancestral
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import a_name, path_of, read_json
@@ -128,9 +126,7 @@ class DiffusionModel(nn.Module):
         fixed = first_step == "fixed" and self.kernel.first_step != "fixed"
         return FixedFirstStep(self.kernel) if fixed else self.kernel
 
-    def elbo(
-        self, x: Any, *, generator: Rng | None = None, first_step: FirstStep = "learned", method: Method | None = None
-    ) -> Bound:
+    def elbo(self, x: Any, *, generator: Rng | None = None, first_step: str = "learned", method: str | None = None) -> Bound:
         """Bound log p(x) of each row from below.
 
         The bound is of a density in data units, or of a probability for bits and dequantised integers.
@@ -161,7 +157,7 @@ class DiffusionModel(nn.Module):
         *,
         sampler: TimestepSampler | None = None,
         generator: Rng | None = None,
-        first_step: FirstStep = "learned",
+        first_step: str = "learned",
     ) -> Bound:
         """Estimate the bound of each row from some of its timesteps, unbiased.
 

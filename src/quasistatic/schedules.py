@@ -1,12 +1,12 @@
-r"""Schedules: the diffusion rates beta_1 .. beta_T, cut for any T from a function of time.
+r"""Schedules: the diffusion rates beta_1 .. beta_T for any T.
 
-All return ``beta`` as a float64 tensor of shape (T,), in the order of the steps. What a step does to the
-signal is :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)`, and its log signal-to-noise ratio is
+All return ``beta`` as a float64 tensor of shape (T,), in the order of the steps. After step t the remaining signal is
+:math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)`, and the log signal-to-noise ratio is
 :math:`\lambda_t = \log \bar\alpha_t / (1 - \bar\alpha_t)`.
 
-Which one? ``geometric`` for continuous data: at T = 40 on the swiss roll with ideal diagonal kernels it
-reaches 2.29 bits where ``cosine`` reaches 0.42 and ``linear`` -0.48. ``constant_erasure`` for bits (the
-paper's). Then re-grid with the trained kernel (:func:`quasistatic.optimal_schedule`).
+Use ``geometric`` for continuous data: at T = 40 on the swiss roll with ideal diagonal kernels it reaches 2.29 bits, where
+``cosine`` reaches 0.42 and ``linear`` -0.48. Use ``constant_erasure``, the paper's, for bits. After training,
+:func:`quasistatic.optimal_schedule` finds a better one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ __all__ = ["beta_from_log_snr", "constant_erasure", "cosine", "geometric", "line
 
 
 def constant_erasure(n_steps: int) -> Tensor:
-    r"""Erase the same share 1/T of the original signal at each step, :math:`\beta_t = 1 / (T - t + 1)`.
+    r"""Erase the same share 1/T of the signal at each step.
 
-    Then :math:`\bar\alpha_t = (T - t) / T` and the last step erases all that is left, so it serves the
-    binomial process as it stands (a Gaussian step needs beta < 1).
+    The rates are :math:`\beta_t = 1 / (T - t + 1)`, so that :math:`\bar\alpha_t = (T - t) / T`. The last step erases all
+    that is left. A Gaussian process, which needs beta < 1, cannot use it.
+
+    Parameters
+    ----------
+    n_steps : int
+        T, at least 2.
 
     References
     ----------
@@ -41,10 +46,17 @@ def constant_erasure(n_steps: int) -> Tensor:
 
 
 def linear(n_steps: int, beta_1: float | None = None, beta_T: float | None = None) -> Tensor:
-    """Rates that grow linearly from ``beta_1`` to ``beta_T``.
+    """Increase the rates linearly from ``beta_1`` to ``beta_T``.
 
-    The ends default to 1e-4 and 0.02 at T = 1000 and scale as 1000 / T (at most 0.999), so that every T
-    sees about the same process (Ho et al. 2020, Section 4).
+    The default ends are 1e-4 and 0.02 at T = 1000 (Ho et al. 2020, Section 4). They scale as 1000 / T, at most 0.999, so
+    that the process is about the same for every T.
+
+    Parameters
+    ----------
+    n_steps : int
+        T, at least 2.
+    beta_1, beta_T : float, optional
+        First and last rate.
 
     Examples
     --------
@@ -61,10 +73,18 @@ def linear(n_steps: int, beta_1: float | None = None, beta_T: float | None = Non
 
 
 def cosine(n_steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Tensor:
-    r"""Squared-cosine signal, :math:`\bar\alpha(u) \propto \cos^2(\frac{\pi}{2} \frac{u + o}{1 + o})`.
+    r"""Let the signal fall as a squared cosine (Nichol and Dhariwal 2021, eq. 17).
 
-    ``offset`` o keeps the first steps from vanishing, and no rate passes ``beta_max``
-    (Nichol and Dhariwal 2021, eq. 17).
+    .. math:: \bar\alpha(u) \propto \cos^2\Bigl(\frac{\pi}{2} \frac{u + o}{1 + o}\Bigr)
+
+    Parameters
+    ----------
+    n_steps : int
+        T, at least 2.
+    offset : float
+        o, which keeps the first rates above zero.
+    beta_max : float
+        Largest rate.
 
     Examples
     --------
@@ -79,11 +99,22 @@ def cosine(n_steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Tens
 
 
 def geometric(n_steps: int, log_snr_max: float = 13.0, log_snr_min: float = -6.0) -> Tensor:
-    """Signal-to-noise ratios in geometric progression: log-SNR linear in t.
+    """Let the log signal-to-noise ratio fall linearly in t.
 
-    ``log_snr_max`` is reached after the first step and should lie some units above minus the log of the
-    smallest variance the data has; ``log_snr_min`` at the last step leaves a terminal KL of about
-    exp(2 log_snr_min) / 4 nats for each unit-variance dimension.
+    Parameters
+    ----------
+    n_steps : int
+        T, at least 2.
+    log_snr_max : float
+        Log-SNR after the first step. It should be some units above minus the log of the data's smallest variance.
+    log_snr_min : float
+        Log-SNR after the last step. It leaves a terminal KL of about exp(2 log_snr_min) / 4 nats for each dimension of unit
+        variance.
+
+    Raises
+    ------
+    InputError
+        If ``log_snr_max`` is not above ``log_snr_min``.
 
     Examples
     --------
@@ -99,10 +130,23 @@ def geometric(n_steps: int, log_snr_max: float = 13.0, log_snr_min: float = -6.0
 
 
 def beta_from_log_snr(log_snr: Tensor) -> Tensor:
-    r"""Rates whose steps 1..T end at the given, strictly decreasing log signal-to-noise ratios, (T,) -> (T,).
+    r"""Return the rates for given log signal-to-noise ratios.
 
-    :math:`\log \bar\alpha = -\mathrm{softplus}(-\lambda)`, so that nothing is lost where the signal is nearly
-    whole; ``-inf`` at the last step is total erasure.
+    It uses :math:`\log \bar\alpha = -\mathrm{softplus}(-\lambda)`, which is exact where little signal is lost.
+
+    Parameters
+    ----------
+    log_snr : Tensor, shape (T,)
+        Log-SNR after each step, strictly decreasing; ``-inf`` at the last step is total erasure.
+
+    Returns
+    -------
+    Tensor, shape (T,), float64
+
+    Raises
+    ------
+    InputError
+        If the values do not decrease strictly.
     """
     log_snr = tensor_of("log_snr", log_snr)
     if log_snr.dim() != 1 or not len(log_snr) or not (log_snr.diff() < 0).all():
@@ -113,9 +157,16 @@ def beta_from_log_snr(log_snr: Tensor) -> Tensor:
 
 
 def respaced(beta: Tensor, n_steps: int) -> Tensor:
-    """Cut the schedule behind ``beta`` again with another number of steps.
+    """Return a schedule like ``beta`` with another number of steps.
 
-    The log-SNR is followed linearly between the steps that exist; the first and the last level stay.
+    The log-SNR is interpolated linearly. Its first and its last value stay.
+
+    Parameters
+    ----------
+    beta : Tensor, shape (T,)
+        Rates, at least 2.
+    n_steps : int
+        Steps of the result, at least 2.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Standard streams that never stop a computation: closed, broken, full, or of a small character set."""
+"""Standard streams whose failures never stop a computation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 from quasistatic.errors import printable
 
-__all__ = ["Progress", "bar", "prepared_streams", "progress", "say", "without_bars"]
+__all__ = ["SafeStream", "bar", "prepared_streams", "safe_stderr", "say", "without_bars"]
 
-PATIENCE = 2.0  # seconds before a bar is shown
+DELAY = 2.0  # seconds before a bar is shown
 
 T = TypeVar("T")
-_shown = 0  # bars at the moment
+_shown = 0  # number of bars shown now
 _PLAIN = {"±": "+-", "−": "-", "×": "x", "–": "-", "—": "-", "…": "...", "σ": "sigma", "β": "beta"}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Spell characters that a stream does not have in ASCII."""
+    """Spell characters in ASCII that a stream cannot encode."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]
@@ -32,8 +32,14 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("quasistatic", _plain)
 
 
-class Progress:
-    """The standard error stream as a file whose failures are passed over."""
+class SafeStream:
+    """A text stream whose failures are ignored.
+
+    Parameters
+    ----------
+    stream : file, optional
+        The stream; the standard error stream of the moment if not given.
+    """
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
@@ -43,25 +49,25 @@ class Progress:
         return sys.stderr if self._stream is None else self._stream
 
     def write(self, text: str) -> int:
-        """Write text, or drop it if the stream is gone."""
+        """Write text, or drop it if the stream is closed, broken or full."""
         stream = self._target
         try:
             return stream.write(text)
         except UnicodeError:
             with contextlib.suppress(Exception):
-                encoding = getattr(stream, "encoding", None) or "ascii"
+                encoding = (stream.encoding if hasattr(stream, "encoding") else None) or "ascii"
                 return stream.write(text.encode(encoding, "quasistatic").decode(encoding))
-        except Exception:  # closed, broken, full, None: nothing that is worth losing a training for
+        except Exception:  # closed, broken, full or None: no reason to stop a training
             pass
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or not."""
+        """Flush the stream if that is possible."""
         with contextlib.suppress(Exception):
             self._target.flush()
 
     def isatty(self) -> bool:
-        """Whether a person watches."""
+        """Return whether the stream is a terminal."""
         try:
             return bool(self._target.isatty())
         except Exception:
@@ -73,14 +79,14 @@ class Progress:
         return getattr(self._target, name)
 
 
-def progress() -> Progress:
-    """Return the standard error stream of the moment for a progress bar."""
-    return Progress()
+def safe_stderr() -> SafeStream:
+    """Return the standard error stream of the moment, for a progress bar."""
+    return SafeStream()
 
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Show no :func:`bar` within the block: something else shows progress already."""
+    """Hide every :func:`bar` within the block, where progress is shown already."""
     global _shown
     _shown += 1
     try:
@@ -90,37 +96,37 @@ def without_bars() -> Iterator[None]:
 
 
 def bar(things: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Show a progress bar for what takes longer than two seconds, on a terminal only.
+    """Show a progress bar on a terminal if a loop takes longer than two seconds.
 
     Parameters
     ----------
     things : iterable
-        What is gone through.
+        What is iterated over.
     what : str
-        What is done, such as "scoring".
+        Label of the bar, such as "scoring".
     total : int, optional
-        How many there are, where ``len`` does not tell.
+        Number of things, if they have no ``len``.
     """
-    stream = progress()
+    stream = safe_stderr()
     if _shown or not stream.isatty():
         yield from things
         return
     from tqdm import tqdm
 
     with without_bars():
-        yield from tqdm(things, what, total, file=stream, delay=PATIENCE, leave=False, dynamic_ncols=True)
+        yield from tqdm(things, what, total, file=stream, delay=DELAY, leave=False, dynamic_ncols=True)
 
 
 def say(text: str) -> None:
-    """Print lines to standard error; control characters in them are escaped."""
-    stream = Progress()
+    """Print lines to standard error, with control characters escaped."""
+    stream = safe_stderr()
     stream.write("\n".join(printable(line) for line in text.split("\n")) + "\n")
     stream.flush()
 
 
 @contextlib.contextmanager
 def prepared_streams() -> Iterator[None]:
-    """Make the standard streams of a command safe to write to, within the block."""
+    """Make the standard streams of a command safe to write to within the block."""
     _open_descriptors()
     before = sys.stdout, sys.stderr
     if sys.stdout is None:
@@ -129,7 +135,7 @@ def prepared_streams() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             with contextlib.suppress(Exception):
                 stream.reconfigure(errors="quasistatic")
-    sys.stderr = Progress(sys.stderr if sys.stderr is not None else open(os.devnull, "w"))  # type: ignore[assignment]  # noqa: SIM115
+    sys.stderr = SafeStream(sys.stderr if sys.stderr is not None else open(os.devnull, "w"))  # type: ignore[assignment]  # noqa: SIM115
     try:
         yield
     finally:
@@ -137,7 +143,7 @@ def prepared_streams() -> Iterator[None]:
 
 
 def _open_descriptors() -> None:
-    """Point closed descriptors 0 to 2 to the null device, or the next file opened would take their place."""
+    """Open the null device for closed descriptors 0 to 2, which the next file opened would take."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def kernels() -> dict[str, ReverseKernel]:
 
 
 KERNELS = kernels()
-WRAPPERS = {
+WRAPPERS: dict[str, Callable[[ReverseKernel], Any]] = {
     "FixedFirstStep": FixedFirstStep,
     "TwistedKernel": lambda kernel: TwistedKernel(kernel, kernel.process, LogFactor(lambda x: x.flatten(1).sum(1))),
 }  # fmt: skip

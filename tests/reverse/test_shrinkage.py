@@ -81,5 +81,5 @@ def test_pictures_that_are_all_alike_have_the_least_variance() -> None:
     base, shrinkage = fit_shrunk(smooth(2, 0), LEAST)
     assert isinstance(shrinkage, ImageShrinkage)
     assert (base.values >= LEAST).all()
-    with pytest.raises(InputError, match="needs at least 2 pictures, got 1"):
+    with pytest.raises(InputError, match="needs at least 2 images, got 1"):
         fit_shrunk(smooth(1, 0), LEAST)

@@ -154,7 +154,7 @@ def elbo(
     x_0: Tensor,
     *,
     generator: Rng | None = None,
-    method: Method = "marginal",
+    method: str = "marginal",
 ) -> Bound:
     """Bound log p(x_0) over the whole chain.
 

@@ -1,10 +1,11 @@
-"""Networks: plain functions of the state and the time, which know nothing of probability.
+"""Networks: functions of the state and the time.
 
-A network is called as ``network(x_t, time)`` with one time per row and returns (batch, n_out). Its attribute
-``clock`` says which time it wants: ``"log_snr"`` for networks that serve every T, ``"step"`` for the paper's,
-which hold parameters for each step and so fix T (``n_steps``).
+A network is called as ``network(x_t, time)`` with one time for each row, and returns (batch, n_out). Its attribute
+``clock`` says which time it takes: ``"log_snr"`` for networks that serve every T, ``"step"`` for the paper's, which hold
+parameters for each step and so fix T (``n_steps``).
 """
 
+from quasistatic.networks.base import Network
 from quasistatic.networks.mlp import ResidualMLP
 from quasistatic.networks.multiscale import MultiscaleNetwork
 from quasistatic.networks.per_step import BumpReadout, PerStepMLP, PerStepReadout, bumps
@@ -14,6 +15,7 @@ from quasistatic.networks.unet import UNet
 __all__ = [
     "BumpReadout",
     "MultiscaleNetwork",
+    "Network",
     "NormalisedRBF",
     "PerStepMLP",
     "PerStepReadout",

@@ -1,4 +1,4 @@
-"""A residual perceptron with log-SNR embedding: the modern network for vectors."""
+"""Residual perceptron with a log-SNR embedding, for vectors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ __all__ = ["FourierFeatures", "LogSNREmbedding", "ResidualMLP"]
 
 
 class FourierFeatures(nn.Module):
-    r"""Append :math:`\sin(2^k \pi x / s), \cos(2^k \pi x / s)`, k = 0..n-1, to each coordinate.
+    r"""Fourier features of each coordinate, appended to it.
 
-    A perceptron alone is too smooth to place a point on a thin curve; doubling frequencies are not.
-    ``scale`` s is about the range of the data.
+    They are :math:`\sin(2^k \pi x / s), \cos(2^k \pi x / s)`, k = 0..n-1. A perceptron without them is too smooth to
+    represent a thin curve.
+
+    Parameters
+    ----------
+    n_features : int
+        Frequencies n.
+    scale : float
+        s, about the range of the data.
     """
 
     frequency: Tensor
@@ -29,13 +36,23 @@ class FourierFeatures(nn.Module):
         self.register_buffer("frequency", frequency, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, d) -> (batch, d + 2 d n)."""
+        """Map (batch, d) to (batch, d + 2 d n)."""
         phase = (x.unsqueeze(-1) * self.frequency).flatten(1)
         return torch.cat([x, phase.sin(), phase.cos()], 1)
 
 
 class LogSNREmbedding(nn.Module):
-    """Smooth features of the log signal-to-noise ratio, (batch,) -> (batch, width)."""
+    """Smooth features of the log signal-to-noise ratio, (batch,) -> (batch, width).
+
+    Parameters
+    ----------
+    width : int
+        Outputs.
+    n_features : int
+        Frequencies.
+    longest : float
+        Longest wavelength, in units of the log-SNR.
+    """
 
     frequency: Tensor
 
@@ -67,7 +84,9 @@ class _Block(nn.Module):
 
 @saveable
 class ResidualMLP(Network):
-    """Residual blocks of width ``width``, each told the log-SNR; the output starts at zero.
+    """Residual perceptron whose blocks depend on the log-SNR.
+
+    The output starts at zero.
 
     Parameters
     ----------
@@ -109,7 +128,7 @@ class ResidualMLP(Network):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """(batch, *event), (batch,) -> (batch, n_out)."""
+        """Map states (batch, *event) and log-SNRs (batch,) to (batch, n_out)."""
         h = self.first(self.features(x.flatten(1)))
         shifts = self.shifts(nn.functional.silu(self.time(log_snr))).chunk(len(self.blocks), 1)
         for block, shift in zip(self.blocks, shifts, strict=True):

@@ -1,6 +1,6 @@
-r"""The paper's network for images: convolutions at several scales, told the time by its read-out alone.
+r"""The paper's network for images: convolutions at several scales.
 
-Each pixel i is given 2CJ numbers :math:`y_{ij}`, C channels of mean and C of variance for each of J temporal bumps,
+Each pixel i has 2CJ outputs :math:`y_{ij}`, C channels of mean and C of variance for each of J temporal bumps,
 and the bumps mix them (Section D.2.1),
 
 .. math:: z_i^\mu(t) = \sum_j y_{ij}^\mu\, g_j(t), \qquad z_i^\Sigma(t) = \sum_j y_{ij}^\Sigma\, g_j(t). \qquad (62)
@@ -30,12 +30,20 @@ __all__ = ["MultiscaleConv", "MultiscaleNetwork", "PixelBumpReadout"]
 
 
 class MultiscaleConv(nn.Module):
-    r"""One convolution at each of the scales 1, 2, 4, .., summed: (batch, n_in, H, W) -> (batch, n_out, H, W).
+    r"""Sum of one convolution at each of the scales 1, 2, 4, ...
 
-    The image is mean-pooled to each scale, convolved there with zero padding, and brought back to full size by
-    repeating pixels; :math:`\log(1 + e^x)` of the sum is the layer's output. Windows that reach over the edge average
-    what lies inside. At the start filters and bias are set for inputs of some ``mean`` and deviation ``sd`` in each
-    channel, which the sum then has as 0 and 1.
+    It maps (batch, n_in, H, W) to (batch, n_out, H, W). The image is mean-pooled to each scale, convolved there with zero
+    padding, and brought back to full size by repeating pixels. The output is :math:`\log(1 + e^x)` of the sum. Pooling
+    windows that cross the edge average the pixels inside.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    n_scales, kernel_size : int
+        Number of scales, and odd width of the filters.
+    mean, sd : float
+        Mean and deviation of the input channels for which the initial sum has mean 0 and deviation 1.
     """
 
     def __init__(
@@ -61,7 +69,17 @@ class MultiscaleConv(nn.Module):
 
 
 class PixelBumpReadout(nn.Module):
-    """Linear read-outs of each pixel's features mixed by temporal bumps (eq. 62), starting at zero."""
+    """Read-outs of each pixel mixed by temporal bumps (eq. 62), starting at zero.
+
+    Parameters
+    ----------
+    n_steps : int
+        T.
+    n_features, n_out : int
+        Inputs and outputs of each pixel.
+    n_bumps : int
+        J.
+    """
 
     def __init__(self, n_steps: int, n_features: int, n_out: int, n_bumps: int = 10) -> None:
         super().__init__()
@@ -70,7 +88,7 @@ class PixelBumpReadout(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_bumps, n_out))
 
     def forward(self, h: Tensor, t: Tensor) -> Tensor:
-        """(batch, n_features, pixels), (batch,) -> (batch, n_out, pixels)."""
+        """Map features (batch, n_features, pixels) and steps (batch,) to (batch, n_out, pixels)."""
         # the read-outs are mixed before they are applied: the same sum at a J-th of the cost
         g = bumps(t, self.n_steps, self.n_bumps).to(self.weight.dtype)
         weight = (g @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
@@ -79,27 +97,28 @@ class PixelBumpReadout(nn.Module):
 
 @saveable
 class MultiscaleNetwork(Network):
-    r"""The paper's network for images (Section D.2): no time input, read out by temporal bumps.
+    r"""The paper's network for images (Section D.2).
 
-    Convolutions at several scales (softplus) see each pixel's surroundings, dense layers (tanh) beside them the whole
-    image; from what both say of a pixel, 1 x 1 convolutions (tanh) and the read-out make its :math:`z^\mu, z^\Sigma`.
-    The paper has both for CIFAR-10 and only the dense ones for MNIST, and does not print widths; the defaults are of
-    its authors' program, the number of scales is ours. The read-out starts at zero, so that under
+    Convolutions at several scales (softplus) compute features of each pixel's surroundings, dense layers (tanh) features
+    of the whole image. From both, 1 x 1 convolutions (tanh) and a read-out by temporal bumps compute each pixel's
+    :math:`z^\mu, z^\Sigma`. The paper uses both for CIFAR-10 and only the dense ones for MNIST, and does not print widths.
+    The defaults are those of its authors' program; the number of scales is ours. The read-out starts at zero, so that under
     :class:`~quasistatic.reverse.PaperKernel` the untrained network is the forward kernel.
 
     Parameters
     ----------
     channels : int
+        Channels of the image.
     size : int or (int, int)
         Height and width, any numbers.
     n_steps : int
-        T; the paper has 1000, and 500 for bark.
+        T; 1000 in the paper, and 500 for bark.
     conv_layers, conv_width : int
         Multi-scale layers and their filters; no layers for the dense path alone.
     n_scales, kernel_size : int
         Scales 1, 2, .., 2^(n_scales - 1), and the odd width of the filters at each.
     dense_layers, dense_width, dense_features : int
-        Layers over the whole image, their units, and how many numbers they tell each pixel; no layers for none.
+        Layers over the whole image, their units, and their features of each pixel; no layers for none.
     pixel_layers, pixel_width : int
         1 x 1 convolutions and their filters.
     n_bumps : int
@@ -176,7 +195,7 @@ class MultiscaleNetwork(Network):
         self.readout = PixelBumpReadout(n_steps, features[-1], 2 * channels, n_bumps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(batch, C, H, W) or flattened, (batch,) -> (batch, 2 C H W), the means' half first."""
+        """Map images (batch, C, H, W), or flattened, and steps to (batch, 2 C H W), the means first."""
         x = x.reshape(-1, *self.shape)
         paths = [self.conv(x).flatten(2)] if len(self.conv) else []
         if len(self.dense):
@@ -186,7 +205,7 @@ class MultiscaleNetwork(Network):
 
 
 def _tanh_start(layer: nn.Linear | nn.Conv1d) -> nn.Linear | nn.Conv1d:
-    """Let the layer keep the deviation of what comes in, as tanh does near zero."""
+    """Initialise a layer so that its output has the deviation of its input."""
     nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.weight[0].numel()))
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

@@ -1,7 +1,7 @@
-r"""The paper's way to tell a network the time: parameters of the read-out that depend on the step.
+r"""Read-outs whose parameters depend on the step, as in the paper.
 
-The trunk is shared by all steps; what is read out of it is either separate for each step (the toys of the
-paper) or mixed by temporal bumps (its images),
+The hidden layers are shared by all steps. The read-out has either separate parameters for each step (the toys of the
+paper) or a few sets that are mixed by temporal bumps (its images),
 
 .. math:: g_j(t) = \frac{\exp(-(t - \tau_j)^2 / 2 w^2)}{\sum_k \exp(-(t - \tau_k)^2 / 2 w^2)}. \qquad (63)
 """
@@ -22,9 +22,23 @@ __all__ = ["BumpReadout", "PerStepMLP", "PerStepReadout", "bumps"]
 
 
 def bumps(t: Tensor, n_steps: int, n_bumps: int) -> Tensor:
-    """Temporal bump functions g_j(t) of eq. (63), (batch,) -> (batch, n_bumps); each row sums to one.
+    """Return the temporal bump functions g_j(t) of eq. (63).
 
-    Centres are spread evenly over 0..T and the width is their spacing.
+    Centres are evenly spaced over 0..T and the width is their spacing.
+
+    Parameters
+    ----------
+    t : Tensor of int, shape (batch,)
+        Steps.
+    n_steps : int
+        T.
+    n_bumps : int
+        J.
+
+    Returns
+    -------
+    Tensor, shape (batch, n_bumps)
+        Each row sums to one.
 
     Examples
     --------
@@ -37,7 +51,17 @@ def bumps(t: Tensor, n_steps: int, n_bumps: int) -> Tensor:
 
 
 class PerStepReadout(nn.Module):
-    """One linear read-out for each step 1..T, starting at zero: (batch, hidden), (batch,) -> (batch, n_out)."""
+    """One linear read-out for each step, starting at zero.
+
+    It maps (batch, n_hidden) and steps (batch,) to (batch, n_out).
+
+    Parameters
+    ----------
+    n_steps : int
+        T.
+    n_hidden, n_out : int
+        Inputs and outputs.
+    """
 
     def __init__(self, n_steps: int, n_hidden: int, n_out: int) -> None:
         super().__init__()
@@ -49,7 +73,19 @@ class PerStepReadout(nn.Module):
 
 
 class BumpReadout(nn.Module):
-    """A few linear read-outs mixed by temporal bumps (eq. 62), starting at zero."""
+    """Linear read-outs mixed by temporal bumps (eq. 62), starting at zero.
+
+    It maps (batch, n_hidden) and steps (batch,) to (batch, n_out).
+
+    Parameters
+    ----------
+    n_steps : int
+        T.
+    n_hidden, n_out : int
+        Inputs and outputs.
+    n_bumps : int
+        Read-outs J.
+    """
 
     def __init__(self, n_steps: int, n_hidden: int, n_out: int, n_bumps: int = 24) -> None:
         super().__init__()
@@ -65,17 +101,23 @@ class BumpReadout(nn.Module):
 
 @saveable
 class PerStepMLP(Network):
-    """The paper's perceptron: a sigmoid trunk that knows no time, read out by step.
+    """The paper's perceptron: sigmoid layers, and a read-out that depends on the step.
 
-    The heartbeat's is 3 x 50 with a read-out for each step (Section D.1.2); ``readout="bumps"`` shares the
-    read-outs through eq. (62), which trains in minutes where T = 2000 separate ones do not.
+    That of the heartbeat has 3 layers of 50 and a read-out for each step (Section D.1.2). ``readout="bumps"`` mixes a few
+    read-outs by eq. (62) instead. It trains in minutes where T = 2000 separate ones do not.
 
     Parameters
     ----------
-    n_in, n_out, n_steps : int
+    n_in, n_out : int
+        Entries of the flattened state, and outputs.
+    n_steps : int
+        T.
     width, depth : int
         Hidden units and hidden layers.
     readout : {"per-step", "bumps"}
+        Kind of read-out.
+    n_bumps : int
+        Read-outs J of "bumps".
     """
 
     clock: Clock = "step"
@@ -102,7 +144,7 @@ class PerStepMLP(Network):
         self.trunk = nn.Sequential()
         for a, b in itertools.pairwise(widths):
             layer = nn.Linear(a, b)
-            # a sigmoid passes a quarter of its input's deviation, so the usual start would shrink to nothing
+            # a sigmoid has a slope of a quarter, so with the usual start the signal would shrink to nothing
             nn.init.normal_(layer.weight, std=4.0 / math.sqrt(a))
             self.trunk += nn.Sequential(layer, nn.Sigmoid())
         self.readout: nn.Module = (
@@ -110,5 +152,5 @@ class PerStepMLP(Network):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(batch, *event), (batch,) -> (batch, n_out)."""
+        """Map states (batch, *event) and steps (batch,) to (batch, n_out)."""
         return self.readout(self.trunk(x.flatten(1)), t)

@@ -1,4 +1,4 @@
-"""The paper's network for the swiss roll: normalised radial basis functions, read out by step."""
+"""Normalised radial basis functions, the paper's network for the swiss roll."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ __all__ = ["NormalisedRBF"]
 
 @saveable
 class NormalisedRBF(Network):
-    r"""Normalised radial basis functions with one read-out for each step (Section D.1.1).
+    r"""Normalised radial basis functions with a read-out for each step (Section D.1.1).
 
     .. math:: h_k(x) = \frac{\exp(-\|x - c_k\|^2 / 2 w_k^2)}{\sum_l \exp(-\|x - c_l\|^2 / 2 w_l^2)}
 
-    Centres c and widths w are learned and shared by all steps, as the paper's hidden layer is; the read-out
-    starts at zero.
+    Centres c and widths w are learned and shared by all steps, as the paper's hidden layer is. The read-out starts at zero.
 
     Parameters
     ----------
-    n_in, n_out, n_steps : int
+    n_in, n_out : int
+        Entries of the flattened state, and outputs.
+    n_steps : int
+        T.
     n_hidden : int
         Basis functions; the paper has 16.
     spread : float
-        Deviation of the first centres and, divided by sqrt(n_hidden), first width.
+        Deviation of the initial centres, which also sets the initial widths.
     """
 
     clock: Clock = "step"
@@ -46,7 +48,7 @@ class NormalisedRBF(Network):
         self.readout = PerStepReadout(n_steps, n_hidden, n_out)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(batch, *event), (batch,) -> (batch, n_out)."""
+        """Map states (batch, *event) and steps (batch,) to (batch, n_out)."""
         distance = (x.flatten(1).unsqueeze(1) - self.centre).square().sum(-1)
         h = torch.softmax(-0.5 * distance * (-2.0 * self.log_width).exp(), 1)
         return self.readout(h, t)

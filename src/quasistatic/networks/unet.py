@@ -1,4 +1,4 @@
-"""A U-Net with log-SNR embedding: the modern network for images."""
+"""U-Net with a log-SNR embedding, for images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _norm(width: int) -> nn.GroupNorm:
 
 
 class _Block(nn.Module):
-    """Two convolutions beside the stream, told the time between norm and first; the second starts at zero."""
+    """Residual block of two convolutions, modulated by the time; the second starts at zero."""
 
     def __init__(self, width: int, n_time: int, dropout: float) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every place looks at every other, beside the stream; starts at zero."""
+    """Residual self-attention over all pixels, starting at zero."""
 
     def __init__(self, width: int, head: int = 32) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class _Attention(nn.Module):
 
 
 class _Level(nn.Module):
-    """Blocks, the coarser levels beside the stream, and blocks again."""
+    """Blocks of one resolution, before and after the coarser levels."""
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int], n_time: int, attention: bool, dropout: float) -> None:
         super().__init__()
@@ -92,21 +92,22 @@ class _Level(nn.Module):
 
 @saveable
 class UNet(Network):
-    """Residual blocks of convolutions at halved and halved again resolution; the output starts at zero.
+    """U-Net of residual blocks, whose output starts at zero.
 
-    Most bits of a natural image are paid at its finest scale, so give the first level its channels; one level alone is
-    a network of constant resolution. Sides that do not halve evenly are padded and cropped.
+    Each level has half the resolution of the one before. Most bits of a natural image are at its finest scale, so the first
+    level needs many channels. One level alone is a network of constant resolution. Sides that do not halve evenly are
+    padded and cropped.
 
     Parameters
     ----------
     channels_in, channels_out : int
-        Of the image, and of what is said about each of its pixels.
+        Channels of the input, and outputs of each pixel.
     widths : sequence of int
         Channels of each level, from the finest to the coarsest.
     blocks : int or sequence of int
         Residual blocks of each level, both before the coarser levels and after them.
     attention : bool
-        Let every place of the coarsest level look at every other.
+        Add self-attention to the coarsest level.
     dropout : float
         Share of hidden channels' values dropped in training.
 
@@ -149,7 +150,7 @@ class UNet(Network):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """(batch, channels_in, height, width), (batch,) -> (batch, channels_out * height * width)."""
+        """Map images (batch, channels_in, height, width) and log-SNRs to (batch, channels_out * height * width)."""
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
         h = self.first(x.contiguous(memory_format=torch.channels_last))

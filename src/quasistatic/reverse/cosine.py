@@ -1,4 +1,4 @@
-"""The Gaussian denoiser of images that are too large for a covariance matrix: its components are cosines."""
+"""Gaussian prediction of images in a basis of cosines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["CosineBase", "cosines", "dense_covariance", "spectrum"]
 
 
 def cosines(n: int) -> Tensor:
-    r"""Orthonormal cosines (type II), in rows, :math:`D_{kj} = \sqrt{(2 - [k = 0]) / n}\, \cos(\pi k (j + 1/2) / n)`.
+    r"""Return the n orthonormal cosines (type II), in rows.
+
+    .. math:: D_{kj} = \sqrt{(2 - [k = 0]) / n}\, \cos(\pi k (j + 1/2) / n)
 
     Examples
     --------
@@ -30,16 +32,19 @@ def cosines(n: int) -> Tensor:
 
 
 def spectrum(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances of the components of images about a mean, (channels, height, width), and their colours, in float64.
+    """Compute the variances of images in cosines, and their principal colours, in float64.
 
     Parameters
     ----------
     x : Tensor, shape (n, channels, height, width)
+        Images.
     mean : Tensor, broadcastable to one image
+        What is subtracted from each.
 
     Returns
     -------
     values : Tensor, shape (channels, height, width)
+        Variances of the components.
     colours : Tensor, shape (channels, channels)
         Principal mixtures of the channels, in columns.
     """
@@ -56,7 +61,15 @@ def spectrum(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dense_covariance(values: Tensor, colours: Tensor) -> Tensor:
-    """Covariance (d, d) of images whose components have these variances."""
+    """Return the covariance (d, d) of images whose components have these variances.
+
+    Parameters
+    ----------
+    values : Tensor, shape (channels, height, width)
+        Variances of the components.
+    colours : Tensor, shape (channels, channels)
+        Orthonormal mixtures of channels, in columns.
+    """
     _, height, width = values.shape
     vectors = torch.kron(colours.contiguous(), torch.kron(cosines(height), cosines(width)).T.contiguous())
     return (vectors * values.flatten()) @ vectors.T
@@ -64,14 +77,16 @@ def dense_covariance(values: Tensor, colours: Tensor) -> Tensor:
 
 @saveable
 class CosineBase(FixedPrecision):
-    r"""Posterior of Gaussian images given :math:`x_t` as in :class:`~quasistatic.reverse.wiener.WienerBase`, in cosines.
+    r"""Prediction of stationary Gaussian images, in a basis of cosines.
 
-    The components are products of a colour, a vertical and a horizontal cosine. For stationary images they are nearly the
+    As :class:`~quasistatic.reverse.wiener.WienerBase`, for images that are too large for a covariance matrix. The
+    components are products of a colour, a vertical and a horizontal cosine. For stationary images they are nearly the
     principal ones (Ahmed, Natarajan and Rao 1974), and they need d numbers where those need d times d.
 
     Parameters
     ----------
     mean : Tensor, shape (channels,)
+        Mean of each channel.
     values : Tensor, shape (channels, height, width)
         Variances of the components, positive.
     colours : Tensor, shape (channels, channels)
@@ -79,7 +94,7 @@ class CosineBase(FixedPrecision):
 
     Examples
     --------
-    White images: one half is believed where there is as much noise as signal.
+    White images: with as much noise as signal the prediction is half of the signal.
 
     >>> base = CosineBase(torch.zeros(1), torch.ones(1, 4, 6), torch.eye(1))
     >>> x = torch.randn(2, 1, 4, 6)
@@ -106,31 +121,52 @@ class CosineBase(FixedPrecision):
 
     @classmethod
     def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32, *, least: float = 0.0) -> CosineBase:
-        """Fit to examples (n, channels, height, width) in model units; the sums are in float64.
+        """Fit to examples, with sums in float64.
 
-        Each channel has one mean, that of all its pixels. No component gets less than ``floor`` times the mean variance, nor
-        less than ``least``.
+        Each channel has one mean, that of all its pixels.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, channels, height, width)
+            Examples in model units.
+        floor : float
+            Least variance of a component, as a share of the mean variance.
+        dtype : torch.dtype
+            Precision of the result.
+        least : float
+            Least variance of a component.
         """
-        n, _, height, width = x.shape
-        mean = sum(part.double().sum((0, 2, 3)) for part in x.split(256)) / (n * height * width)
-        values, colours = spectrum(x, mean.view(-1, 1, 1))  # type: ignore[union-attr]
-        return cls(mean.to(dtype), values.clamp_min(max(least, floor * values.mean().item())).to(dtype), colours.to(dtype))  # type: ignore[union-attr]
+        n, channels, height, width = x.shape
+        total = x.new_zeros(channels, dtype=torch.float64)
+        for part in x.split(256):
+            total += part.double().sum((0, 2, 3))
+        mean = total / (n * height * width)
+        values, colours = spectrum(x, mean.view(-1, 1, 1))
+        return cls(mean.to(dtype), values.clamp_min(max(least, floor * values.mean().item())).to(dtype), colours.to(dtype))
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each entry of x_0, both (batch, channels, height, width), at a log-SNR for each row."""
+        """Return mean and variance of each entry of x_0.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, channels, height, width)
+            State at t.
+        log_snr : Tensor, shape (batch,)
+            Its log signal-to-noise ratio.
+        """
         with torch.autocast(x_t.device.type, enabled=False):
             log_snr = log_snr.double().view(-1, 1, 1, 1)
             signal, noise = (torch.sigmoid(s).to(self.values.dtype) for s in (log_snr, -log_snr))
-            seen = x_t.to(self.values.dtype)
+            state = x_t.to(self.values.dtype)
             root, total = signal.sqrt(), torch.addcmul(noise, signal, self.values)
-            filtered = self.down @ _mixed(seen - root * self.mean, self.colours.T) @ self.across.T / total
+            filtered = self.down @ _mixed(state - root * self.mean, self.colours.T) @ self.across.T / total
             back = _mixed(self.down.T @ filtered @ self.across, self.colours)
-            mean = torch.addcmul(seen, -noise, back) / root
-            spread = self.down.T.square() @ (noise * self.values / total) @ self.across.square()
-            var = _mixed(spread, self.colours.square())
+            mean = torch.addcmul(state, -noise, back) / root
+            var = self.down.T.square() @ (noise * self.values / total) @ self.across.square()
+            var = _mixed(var, self.colours.square())
         return mean.to(x_t.dtype), var.to(x_t.dtype)
 
 
 def _mixed(x: Tensor, channels: Tensor) -> Tensor:
-    """Each pixel's channels times a matrix."""
+    """Multiply each pixel's channels by a matrix."""
     return x if channels.numel() == 1 else torch.einsum("dc,bchw->bdhw", channels, x)

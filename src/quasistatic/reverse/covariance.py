@@ -1,7 +1,7 @@
-r"""Full covariances :math:`v I + g^2 e^S` from the free entries of a symmetric matrix S.
+r"""Full covariances :math:`v I + g^2 e^S` from a symmetric matrix S.
 
-The exponential map has no preferred axes: a thin covariance turns smoothly with its entries, where a Cholesky factor's
-entries jump whenever the thin direction passes an axis, which a network cannot follow.
+A thin covariance turns smoothly with the entries of S. The entries of its Cholesky factor would jump whenever the thin
+direction crosses an axis, which a network cannot learn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,19 @@ __all__ = ["scale_tril", "symmetric"]
 
 
 def symmetric(entries: Tensor, d: int) -> Tensor:
-    """Fill symmetric matrices from d diagonal and d (d - 1) / 2 lower entries, (n, d (d + 1) / 2) -> (n, d, d)."""
+    """Fill symmetric matrices from their free entries.
+
+    Parameters
+    ----------
+    entries : Tensor, shape (n, d (d + 1) / 2)
+        The diagonal, then the lower triangle.
+    d : int
+        Rows of a matrix.
+
+    Returns
+    -------
+    Tensor, shape (n, d, d)
+    """
     row, column = torch.tril_indices(d, d, -1, device=entries.device)
     matrix = torch.diag_embed(entries[:, :d])
     matrix[:, row, column] = entries[:, d:]
@@ -22,12 +34,14 @@ def symmetric(entries: Tensor, d: int) -> Tensor:
 
 
 def scale_tril(entries: Tensor, d: int, var: Tensor, gain_square: Tensor) -> Tensor:
-    r"""Cholesky factor of :math:`v I + g^2 e^S`, (n, d, d).
+    r"""Return the Cholesky factor of :math:`v I + g^2 e^S`, (n, d, d).
 
     Parameters
     ----------
     entries : Tensor, shape (n, d (d + 1) / 2)
         Of S: its diagonal, then its lower triangle.
+    d : int
+        Rows of S.
     var, gain_square : Tensor, broadcastable to (n,)
         v and g^2.
 
@@ -45,13 +59,13 @@ def scale_tril(entries: Tensor, d: int, var: Tensor, gain_square: Tensor) -> Ten
 
 
 def _of_plane(entries: Tensor, var: Tensor, gain_square: Tensor) -> Tensor:
-    """In two dimensions all of it in closed form, exact however thin the covariance is."""
+    """Compute the factor in two dimensions in closed form, exact for any thinness."""
     p, q, r = entries.unbind(1)
     half, difference = 0.5 * (p + q), 0.5 * (p - q)
-    spread = (difference.square() + r.square() + 1e-12).sqrt()
-    large = var + gain_square * (half + spread).exp()
-    small = var + gain_square * (half - spread).exp()
-    middle, tilt = 0.5 * (large + small), 0.5 * (large - small) / spread
+    radius = (difference.square() + r.square() + 1e-12).sqrt()
+    large = var + gain_square * (half + radius).exp()
+    small = var + gain_square * (half - radius).exp()
+    middle, tilt = 0.5 * (large + small), 0.5 * (large - small) / radius
     a = (middle + tilt * difference).sqrt()
     b = tilt * r / a
     c = (large * small).sqrt() / a

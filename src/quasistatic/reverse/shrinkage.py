@@ -1,4 +1,4 @@
-"""Covariances of few pictures, shrunk as far as pictures left out ask for."""
+"""Shrunk covariances of images, chosen by cross-validation."""
 
 from __future__ import annotations
 
@@ -17,35 +17,40 @@ __all__ = ["ImageShrinkage", "fit_shrunk"]
 
 SMOOTH = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
 WHITE = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03)
-MOST_HELD = 1000  # rows left out: enough to compare covariances
+MOST_HELD = 1000  # most rows left out, enough to compare covariances
 
 
 class ImageShrinkage(NamedTuple):
-    """Shares of two simpler covariances, both of the same mean variance."""
+    """Shares of two simpler covariances of the same mean variance."""
 
     smooth: float = 0.0
-    """Diagonal in cosines and colours, as that of pictures which look alike everywhere."""
+    """A covariance that is diagonal in cosines and colours, as that of stationary images."""
     white: float = 0.0
-    """A multiple of the identity: what never changed in training may change later."""
+    """A multiple of the identity."""
 
 
 def fit_shrunk(x: Tensor, least: float, *, seed: int = 0) -> tuple[WienerBase, ImageShrinkage]:
-    r"""Fit a Gaussian base whose covariance is shrunk by cross-validation, with a least variance.
+    r"""Fit a Gaussian base with a shrunk covariance, chosen by cross-validation.
 
     .. math:: C = (1 - w) \bigl((1 - s)\, \hat C + s\, C_{\cos}\bigr) + w\, \bar v\, I, \qquad \lambda_k \ge \text{least},
 
-    with the sample covariance :math:`\hat C`, its cosine model and its mean variance. The shares s and w are those of the
-    highest log density of pictures left out of a first fit. Many pictures choose next to nothing. No pixel has less than
-    1 / n of the mean variance: what did not vary in n pictures may vary in the next.
+    with the sample covariance :math:`\hat C`, its cosine model and its mean variance. The shares s and w have the highest
+    log density of images left out of a first fit. They are small for many images. Every pixel has at least 1 / n of the mean
+    variance, since a pixel that is constant in n images may vary in the next.
 
     Parameters
     ----------
     x : Tensor, shape (n, channels, height, width)
-        Pictures in model units, at least two.
+        Images in model units, at least two.
     least : float
         Smallest variance of a component, such as that of uniform noise of one level's width.
     seed : int
-        Of the choice of pictures left out.
+        Of the choice of images left out.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two images.
 
     Examples
     --------
@@ -54,7 +59,7 @@ def fit_shrunk(x: Tensor, least: float, *, seed: int = 0) -> tuple[WienerBase, I
     >>> shrinkage.smooth + shrinkage.white > 0.3        # white noise, and few examples of it
     True
     """
-    held, rest = _parted(x, seed)
+    held, rest = _split(x, seed)
     some = _moments(rest)
     shrinkage = _choose(held, rest, some, least)
     mean, cov = _joined(some, len(rest), _moments(held), len(held))
@@ -64,10 +69,10 @@ def fit_shrunk(x: Tensor, least: float, *, seed: int = 0) -> tuple[WienerBase, I
     return WienerBase(*kept), shrinkage
 
 
-def _parted(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """A fifth of the rows, at random, and the others."""
+def _split(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a fifth of the rows, at random, and the others."""
     if (n := len(x)) < 2:
-        raise InputError(f"a covariance needs at least 2 pictures, got {n}")
+        raise InputError(f"a covariance needs at least 2 images, got {n}")
     order = torch.randperm(n, generator=Generator().manual_seed(seed))
     n_held = min(max(1, n // 5), MOST_HELD)
     return x[order[:n_held]], x[order[n_held:]]
@@ -94,7 +99,7 @@ def _choose(held: Tensor, rest: Tensor, moments: tuple[Tensor, Tensor], least: f
 
 
 def _joined(a: tuple[Tensor, Tensor], n: int, b: tuple[Tensor, Tensor], m: int) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of n rows and m rows together."""
+    """Return mean and covariance of n rows and m rows together."""
     (mean_a, cov_a), (mean_b, cov_b), share = a, b, m / (n + m)
     off = (mean_b - mean_a).flatten()
     cov = torch.lerp(cov_a, cov_b, share).addr_(off, off, alpha=share * (1.0 - share))
@@ -102,7 +107,7 @@ def _joined(a: tuple[Tensor, Tensor], n: int, b: tuple[Tensor, Tensor], m: int) 
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (event) and covariance (d, d) of rows, in float64."""
+    """Return mean (event) and covariance (d, d) of rows, in float64."""
     mean = x.mean(0, dtype=torch.float64)
     cov = mean.new_zeros(mean.numel(), mean.numel())
     for part in x.split(4096):
@@ -112,18 +117,18 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _with_still_pixels(cov: Tensor, n: int) -> Tensor:
-    """Give pixels that hardly vary the variance of one picture in n that differs as others do."""
+    """Raise the variance of nearly constant pixels to 1 / n of the mean variance."""
     still = (cov.diagonal().mean() / n - cov.diagonal()).clamp_min(0.0)
     return cov + torch.diag(still)
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Covariance (d, d) that is diagonal in cosines and colours, about the mean of each pixel."""
+    """Return the covariance (d, d) that is diagonal in cosines and colours, about the mean of each pixel."""
     return dense_covariance(*spectrum(x, x.mean(0, dtype=torch.float64)))
 
 
 def _mixed(cov: Tensor, smooth: Tensor, shrinkage: ImageShrinkage, least: float = 0.0) -> Tensor:
-    """Shrunk covariance, with ``least`` added to every variance."""
+    """Return the shrunk covariance, with ``least`` added to every variance."""
     mixed = torch.lerp(cov, smooth, shrinkage.smooth).mul_(1.0 - shrinkage.white)
     mixed.diagonal().add_(shrinkage.white * cov.diagonal().mean() + least)
     return mixed

@@ -1,4 +1,4 @@
-r"""What a Gaussian law of the data, and a grid of levels, say of x_0 once x_t is known: denoisers that need no learning."""
+r"""Predictions of x_0 given x_t that need no training: Gaussian data, and data on a grid."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ __all__ = ["WienerBase", "mean_on_grid"]
 
 @saveable
 class WienerBase(FixedPrecision):
-    r"""Exact posterior of data :math:`x_0 \sim \mathcal{N}(\mu, C)` given :math:`x_t`, at any noise level.
+    r"""Exact prediction of Gaussian data from a noisy state (Wiener filter).
 
-    In the basis of principal components, :math:`C = U \Lambda U^\top`, each one is filtered on its own (Wiener),
+    The data are :math:`x_0 \sim \mathcal{N}(\mu, C)`. With the principal components :math:`C = U \Lambda U^\top`,
 
     .. math:: E[x_0 \mid x_t] = \frac{x_t}{\sqrt a} - \frac{1 - a}{\sqrt a}\, U \frac{1}{a \Lambda + 1 - a}
               U^\top (x_t - \sqrt a\, \mu), \qquad
               \mathrm{Var}[x_{0,i} \mid x_t] = \sum_k U_{ik}^2 \frac{(1 - a)\, \lambda_k}{a \lambda_k + 1 - a},
 
-    with :math:`a = \bar\alpha_t`. It works in the precision of ``vectors`` and answers in that of x_t.
+    with :math:`a = \bar\alpha_t`. It is computed in the precision of ``vectors`` and returned in that of x_t.
 
     Parameters
     ----------
     mean : Tensor, shape (\*event)
+        :math:`\mu`.
     values : Tensor, shape (d,)
         Variances :math:`\lambda_k` of the components, positive.
     vectors : Tensor, shape (d, d)
@@ -34,7 +35,7 @@ class WienerBase(FixedPrecision):
 
     Examples
     --------
-    One number of variance 3, seen through as much noise as signal: three quarters of it are believed.
+    One number of variance 3, with as much noise as signal:
 
     >>> base = WienerBase(torch.zeros(1), torch.tensor([3.0]), torch.ones(1, 1))
     >>> mean, var = base(torch.tensor([[2.0]]) * 0.5**0.5, torch.zeros(1))
@@ -58,10 +59,17 @@ class WienerBase(FixedPrecision):
 
     @classmethod
     def fit(cls, x: Tensor, floor: float = 1e-5, dtype: torch.dtype = torch.float32) -> WienerBase:
-        r"""Fit mean and covariance to examples (n, \*event) in model units, in float64.
+        r"""Fit mean and covariance to examples, with sums in float64.
 
-        No component gets less than ``floor`` times the mean variance of a coordinate. The result is kept in ``dtype``:
-        single precision costs four bytes for each of d times d numbers, and nothing that a bound would show.
+        Parameters
+        ----------
+        x : Tensor, shape (n, \*event)
+            Examples in model units.
+        floor : float
+            Least variance of a component, as a share of the mean variance.
+        dtype : torch.dtype
+            Precision of the result. The d times d numbers need four bytes each in single precision, which changes no bound
+            noticeably.
         """
         mean = x.mean(0, dtype=torch.float64)
         cov = mean.new_zeros(mean.numel(), mean.numel())
@@ -73,25 +81,42 @@ class WienerBase(FixedPrecision):
         return cls(mean.to(dtype), values.to(dtype), vectors.to(dtype))
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Mean and variance of each entry of x_0, both (batch, \*event), at a log-SNR for each row, (batch,)."""
+        r"""Return mean and variance of each entry of x_0.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, \*event)
+            State at t.
+        log_snr : Tensor, shape (batch,)
+            Its log signal-to-noise ratio.
+        """
         with torch.autocast(x_t.device.type, enabled=False):
             log_snr = log_snr.double().unsqueeze(1)
             signal, noise = (torch.sigmoid(s).to(self.vectors.dtype) for s in (log_snr, -log_snr))
-            seen = x_t.flatten(1).to(self.vectors.dtype)
+            state = x_t.flatten(1).to(self.vectors.dtype)
             root, total = signal.sqrt(), torch.addcmul(noise, signal, self.values)
-            filtered = (seen - root * self.mean.flatten()) @ self.vectors / total
-            mean = torch.addcmul(seen, -noise, filtered @ self.vectors.T) / root
+            filtered = (state - root * self.mean.flatten()) @ self.vectors / total
+            mean = torch.addcmul(state, -noise, filtered @ self.vectors.T) / root
             var = (noise * self.values / total) @ self.squares
         return mean.view_as(x_t).to(x_t.dtype), var.view_as(x_t).to(x_t.dtype)
 
 
 def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int) -> Tensor:
-    r"""Mean of a normal law that is restricted to the levels low, low + step, .. of a grid, elementwise.
+    r"""Return the mean of a Gaussian restricted to the levels of a grid, elementwise.
 
     .. math:: \sum_k g_k\, e^{-(g_k - m)^2 / 2 v} \Big/ \sum_k e^{-(g_k - m)^2 / 2 v}
 
-    Only levels near the mean count while the deviation is below one step. Above it the grid is not felt (Poisson's
-    summation: by less than 1e-7 of a step), and the answer is m, kept between the first and the last level.
+    Below a deviation of one step only levels near the mean are summed. Above it the grid changes the mean by less than 1e-7
+    of a step (Poisson summation), and the result is m, clipped to the range of the levels.
+
+    Parameters
+    ----------
+    mean, var : Tensor
+        m and v.
+    low, step : float
+        First level, and distance of two.
+    levels : int
+        Number of levels.
 
     Examples
     --------
@@ -101,18 +126,18 @@ def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int
     0.7311
     """
     place, precision = torch.broadcast_tensors((mean - low) / step, step**2 / var.clamp_min(1e-6 * step**2))
-    felt = precision > 1.0
-    answer = place.clamp(0, levels - 1)
+    near = precision > 1.0
+    result = place.clamp(0, levels - 1)
     if place.device.type == "cpu":
-        # two steps in three do not feel the grid; to find out which would make a GPU wait
-        answer = answer.masked_scatter(felt, _restricted(place[felt], precision[felt], levels))
+        # for two steps in three no sum is needed; a GPU would have to wait to skip them
+        result = result.masked_scatter(near, _restricted(place[near], precision[near], levels))
     else:
-        answer = torch.where(felt, _restricted(place, precision, levels), answer)
-    return low + step * answer
+        result = torch.where(near, _restricted(place, precision, levels), result)
+    return low + step * result
 
 
 def _restricted(place: Tensor, precision: Tensor, levels: int) -> Tensor:
-    """Mean of normal laws restricted to the whole numbers from 0 to levels - 1, elementwise."""
+    """Return the means of Gaussians restricted to the whole numbers from 0 to levels - 1."""
     nearest = place.round().clamp(0, levels - 1)
     off = place - nearest
     weight = torch.ones_like(place)

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from quasistatic.estimate import Estimate
-from quasistatic.streams import progress, say, without_bars
+from quasistatic.streams import safe_stderr, say, without_bars
 from quasistatic.train.config import TrainConfig
 
 __all__ = ["Progress"]
@@ -37,7 +37,7 @@ class Progress:
         self.first_update = update
         batch, hidden = self.config.batch_size, True if self.quiet else None  # None: no bar but on a terminal
         with without_bars(), tqdm(
-            total=self.config.n_updates * batch, initial=update * batch, disable=hidden, file=progress(),
+            total=self.config.n_updates * batch, initial=update * batch, disable=hidden, file=safe_stderr(),
             unit="examples", unit_scale=True,
         ) as self._bar:  # fmt: skip
             yield
