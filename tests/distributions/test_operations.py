@@ -35,7 +35,7 @@ from strategies import seeds
 D = 2
 STEP, LOW, HIGH = 0.5, -1.0, 1.0
 LEVELS = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0], dtype=torch.float64)
-EXACT = {"rtol": 1e-8, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-9}
 
 
 def draws(seed: int) -> Callable[..., Tensor]:
@@ -305,9 +305,9 @@ def test_discrete_families_are_multiplied_by_bayes_rule(family: str, seed: int, 
     for factor in (MeasuredEntries(mask, z(n, d), z(n, d).exp(), share), KnownValues(mask, some)):
         check_product(p, p.condition(factor), events, logs_at(factor, events, shown))
     if len({len(v) for v in shown}) == 1:
-        factor = ValueFactor(z(n, d, len(shown[0])))
+        values = ValueFactor(z(n, d, len(shown[0])))
         if "levels" not in family:
-            check_product(p, p.condition(factor), events, logs_at(factor, events, shown))
+            check_product(p, p.condition(values), events, logs_at(values, events, shown))
     g, at = z(3, d), z(3, d)
     log_r = torch.stack([(g * p.offset(x.expand(3, -1), at)).sum(1) for x in events], 1)
     check_product(p, p.tilt(g, at), events, log_r)
@@ -430,8 +430,8 @@ def test_noise_is_added_and_removed() -> None:
         torch.testing.assert_close(dense(q)[2], expected, **EXACT)
         back = q.unscaled(p.mean, share, noise / share.square(), torch.tensor(1e-9, dtype=torch.float64))
         torch.testing.assert_close(dense(back)[2], dense(p)[2], **EXACT)
-    q = low_rank(3, z).rescaled(z(3, D), torch.tensor(0.6).double(), torch.tensor(0.2).double())
-    assert q.variance.shape == (3, D)
+    thin = low_rank(3, z).rescaled(z(3, D), torch.tensor(0.6).double(), torch.tensor(0.2).double())
+    assert thin.variance.shape == (3, D)
 
 
 @pytest.mark.parametrize(
