@@ -127,7 +127,7 @@ def test_a_plain_function_is_evidence(model: qs.DiffusionModel) -> None:
     for wrong in (None, "text", 3.0, Tensor):
         with pytest.raises(InputError, match="or a function log r"):
             model.posterior(wrong)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="what stands after & must be"):
+        with pytest.raises(InputError, match="the right side of & must be"):
             seen & wrong  # type: ignore[operator]
 
 

@@ -430,8 +430,8 @@ def test_noise_is_added_and_removed() -> None:
         torch.testing.assert_close(dense(q)[2], expected, **EXACT)
         back = q.unscaled(p.mean, share, noise / share.square(), torch.tensor(1e-9, dtype=torch.float64))
         torch.testing.assert_close(dense(back)[2], dense(p)[2], **EXACT)
-    narrow = low_rank(3, z).rescaled(z(3, D), torch.tensor(0.6).double(), torch.tensor(0.2).double())
-    assert narrow.variance.shape == (3, D)
+    thin = low_rank(3, z).rescaled(z(3, D), torch.tensor(0.6).double(), torch.tensor(0.2).double())
+    assert thin.variance.shape == (3, D)
 
 
 @pytest.mark.parametrize(
