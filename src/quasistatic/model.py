@@ -278,7 +278,7 @@ class DiffusionModel(nn.Module):
 
         Parameters
         ----------
-        evidence : Evidence or callable
+        observation : Observation or callable
             What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
             :class:`~quasistatic.posterior.observations.LogFactor`.
         n_particles : int
