@@ -41,7 +41,7 @@ def test_the_pieces_of_all_processes_are_the_whole(world, monkeypatch):
         return rows + torch.rand(rows.shape, generator=generator, dtype=torch.float64)
 
     # what each process would give to the others
-    monkeypatch.setattr(Workers, "pieced", lambda team, rows: rows)
+    monkeypatch.setattr(Workers, "merged", lambda team, rows: rows)
     alone = by_blocks(x, noisy, 2, seed=5, team=Workers())
     parts = [by_blocks(x, noisy, 2, seed=5, team=Workers(rank, world)) for rank in range(world)]
     assert torch.equal(torch.stack(parts).sum(0), alone)
