@@ -243,7 +243,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_is_shown_on_a_terminal_only_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.0)
+    monkeypatch.setattr(streams, "DELAY", 0.0)
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr("sys.stderr", stream)
         assert [list(streams.bar(range(k), "inner")) for k in streams.bar(range(3), "outer")] == [[], [0], [0, 1]]

@@ -29,7 +29,7 @@ OWNED: dict[str, tuple[str, dict[str, Any]]] = {
     "images-levels": ("images", OWN | {"levels": 4}),
     "images-crop": ("images", OWN | {"crop": 4, "flips": "yes"}),
 }
-FIGURES = {"bark": {"picture": 20, "hole": 8}, "dead-leaves": {"picture": 20}}
+FIGURES = {"bark": {"picture": 20, "filled": 8}, "dead-leaves": {"picture": 20}}
 KINDS = [*small.SMALL, *pictures.SMALL, *OWNED]
 PICTURES = {"digits", *pictures.SMALL, *(kind for kind in OWNED if kind.startswith("images"))}
 

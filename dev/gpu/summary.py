@@ -87,7 +87,7 @@ def _ways(numbers: Numbers) -> list[Row]:
 def _training(numbers: Numbers) -> list[Row]:
     rows = []
     if (told := numbers.get("training")) is not None:
-        at = "finished" if told["finished"] else f"update {told['stopped_at']} of {told['updates']}"
+        at = "finished" if told["finished"] else f"update {told['stopped_at']} of {told['n_updates']}"
         rows.append(_row("training", at, f"{numbers['predicted']['steps']} steps"))
     if (log := numbers.get("log")) is not None:
         rows.append(_row(f"validation bound, {log['unit']}", format_estimate(log["validation"], log["validation_se"]),
