@@ -54,7 +54,7 @@ def printable(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    """Return whether a character is a control, format or surrogate character, or separates lines."""
+    """Return whether a character is a control or separator."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 

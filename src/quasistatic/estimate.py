@@ -142,7 +142,10 @@ def paired_difference(
 
 
 def _per_example(name: str, value: Any, x: Any, seed: int) -> tuple[Tensor, tuple[int, ...] | None]:
-    """Return the nats of each example, (n,), and the shape of an example if it is known."""
+    """Return the nats of each example, (n,).
+
+    The shape of an example is returned as well, if it is known.
+    """
     if hasattr(value, "elbo") and not isinstance(value, Tensor):
         if x is None:
             raise InputError(f"{name} is a model, so paired_difference needs data: give x=")

@@ -1,4 +1,4 @@
-"""Models in data units: a transform, a forward process and a reverse kernel."""
+"""Models in data units."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class DiffusionModel(nn.Module):
         return estimate + log_det
 
     def null_log_prob(self, x: Any, *, generator: Rng | None = None) -> Tensor:
-        """Return the log likelihood of each row under the null model, in nats.
+        """Return the log likelihood under the null model, nats.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class DiffusionModel(nn.Module):
         chunk: int | None = None,
         n_runs: int = 1,
     ) -> PosteriorSamples:
-        r"""Draw weighted samples of p(x) r(x) in data units, with the log evidence.
+        r"""Draw weighted posterior samples in data units.
 
         Parameters
         ----------
@@ -304,7 +304,10 @@ class DiffusionModel(nn.Module):
         return replace(p, x=x, log_evidence=p.log_evidence + log_jacobian)
 
     def on(self, process: ForwardProcess) -> DiffusionModel:
-        """Return the same model on the steps of another process, sharing all parameters."""
+        """Return the same model on another process.
+
+        All parameters are shared.
+        """
         instance_of("process", process, ForwardProcess, "a forward process of quasistatic")
         other = shared_copy(self)
         other.kernel = self.kernel.on(process)
@@ -353,7 +356,10 @@ def load(path: str | Path) -> DiffusionModel:
 
 
 def _require_fit(model: DiffusionModel, folder: Path) -> None:
-    """Take one step of the kernel, and refuse a model whose parts do not fit together."""
+    """Refuse a model whose parts do not fit together.
+
+    One step of the kernel is taken.
+    """
     generator = Generator().manual_seed(0)
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Random draws from a generator of torch, or from one stream per row.
+"""Random draws from a generator or one stream per row.
 
 Every draw of the library goes through this module. A draw is made on the device of its generator and then moved to where
 it is needed. So a generator on the CPU gives the same numbers to a model on any device.
@@ -54,7 +54,10 @@ class RowStreams:
         return len(self.seeds)
 
     def numbers(self, shape: Sequence[int]) -> Tensor:
-        """Draw numbers in (0, 1), float64, of a shape whose first axis is a multiple of the rows."""
+        """Draw numbers in (0, 1), float64.
+
+        The first axis of the shape is a multiple of the rows.
+        """
         n = len(self.seeds)
         if shape[0] % max(n, 1) or (shape[0] and not n):
             raise InputError(f"{n} streams cannot draw {shape[0]} rows: the rows must be a multiple of the streams")
@@ -64,13 +67,23 @@ class RowStreams:
         return ((_mix(z) >> 11 & (1 << 53) - 1).double() + 0.5).mul_(2.0**-53).view(*shape)
 
     def selected(self, rows: slice | Tensor) -> RowStreams:
-        """Return the streams of some rows, which go on from here on their own."""
+        """Return the streams of some rows.
+
+        A generator serves all rows as it is.
+
+        They continue independently of these.
+        """
         streams = RowStreams(self.seeds[rows])
         streams.drawn = self.drawn
         return streams
 
     def repeated(self, m: int) -> RowStreams:
-        """Return m new independent streams for each row, in succession; calls after it return others."""
+        """Return m streams for each row, in succession.
+
+        A generator serves all rows as it is.
+
+        They are in succession. Later calls return other streams.
+        """
         number = torch.arange(self.drawn + 1, self.drawn + m + 1)
         self.drawn += m
         return RowStreams(_mix((self.seeds[:, None] ^ _CHILD) + _GOLDEN * number).flatten())
@@ -207,7 +220,7 @@ def choice(probs: Tensor, rng: Rng | None) -> Tensor:
 
 
 def permutation(n: int, rng: Generator | None) -> Tensor:
-    """Draw an order of the numbers 0 to n - 1, on the CPU.
+    """Draw a random permutation, on the CPU.
 
     Parameters
     ----------

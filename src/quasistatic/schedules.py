@@ -73,7 +73,9 @@ def linear(n_steps: int, beta_1: float | None = None, beta_T: float | None = Non
 
 
 def cosine(n_steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Tensor:
-    r"""Let the signal fall as a squared cosine (Nichol and Dhariwal 2021, eq. 17).
+    r"""Return the rates of a squared-cosine schedule.
+
+    See Nichol and Dhariwal (2021), eq. 17.
 
     .. math:: \bar\alpha(u) \propto \cos^2\Bigl(\frac{\pi}{2} \frac{u + o}{1 + o}\Bigr)
 

@@ -49,7 +49,7 @@ class SafeStream:
         return sys.stderr if self._stream is None else self._stream
 
     def write(self, text: str) -> int:
-        """Write text, or drop it if the stream is closed, broken or full."""
+        """Write text, or drop it if the stream is broken."""
         stream = self._target
         try:
             return stream.write(text)
@@ -96,7 +96,9 @@ def without_bars() -> Iterator[None]:
 
 
 def bar(things: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Show a progress bar on a terminal if a loop takes longer than two seconds.
+    """Show a progress bar for loops longer than two seconds.
+
+    It is shown on a terminal only.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def prepared_streams() -> Iterator[None]:
-    """Make the standard streams of a command safe to write to within the block."""
+    """Make the standard streams safe to write to."""
     _open_descriptors()
     before = sys.stdout, sys.stderr
     if sys.stdout is None:
@@ -143,7 +145,10 @@ def prepared_streams() -> Iterator[None]:
 
 
 def _open_descriptors() -> None:
-    """Open the null device for closed descriptors 0 to 2, which the next file opened would take."""
+    """Open the null device for closed descriptors 0 to 2.
+
+    The next opened file would use them otherwise.
+    """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

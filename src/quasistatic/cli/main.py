@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(command: Command) -> dict[str, Any]:
-    """Run a command; errors of the user end in one sentence."""
+    """Run a command and print errors of the user as one sentence."""
     continues = "; the same command goes on from the last checkpoint" * command.continues
     try:
         return command.run()

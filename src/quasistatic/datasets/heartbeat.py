@@ -229,7 +229,7 @@ def _stationary_edge_cost(alpha_bar_1: float, rho: float) -> float:
 
 
 def _rates(alpha_bar: Array, rho: float) -> tuple[Array, Array]:
-    """Return P(x_t = 1) given x_0 = 1, and given x_0 = 0."""
+    """Return the rates of ones in x_t given x_0."""
     zero = (1.0 - alpha_bar) * rho
     return alpha_bar + zero, zero
 

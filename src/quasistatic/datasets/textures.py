@@ -185,7 +185,9 @@ def standardise(
 
 
 def noise_ceiling(noise: float) -> float:
-    r"""Return the bits per pixel of a model that knows the clean images.
+    r"""Return the best possible bits per pixel of a noisy set.
+
+    They are those of a model that knows the clean images.
 
     No model of a noisy set can be better.
 

@@ -75,7 +75,10 @@ class Mixture(Distribution):
     # ---- draws and densities
 
     def _choose(self, drawn: Tensor, generator: Rng | None) -> Tensor:
-        """Keep one of each row's M draws (batch * M, *event), by the weights."""
+        """Keep one of M draws of each row.
+
+        The draws have shape (batch * M, *event), and one is kept by the weights.
+        """
         pick = choice(self.log_weights.exp(), generator)
         rows = torch.arange(len(pick), device=pick.device) * self.n_components
         return drawn[rows + pick]

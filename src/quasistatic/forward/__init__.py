@@ -1,4 +1,4 @@
-r"""Forward processes, which take data to a stationary distribution in T small steps.
+r"""Forward processes from data to a stationary distribution.
 
 A process is a Markov chain :math:`q(x_t \mid x_{t-1})`, t = 1..T, with the stationary distribution :math:`\pi`. The rest
 of the library uses four distributions of it:

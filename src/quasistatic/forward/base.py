@@ -19,12 +19,15 @@ __all__ = ["ForwardProcess", "expand_right", "shifted"]
 
 
 def expand_right(values: Tensor, like: Tensor) -> Tensor:
-    """Append axes of length one to (batch,) values, to broadcast against ``like`` (batch, *event)."""
+    """Append axes of length one to (batch,) values.
+
+    They then broadcast against ``like`` (batch, *event).
+    """
     return values.view(values.shape + (1,) * (like.dim() - values.dim()))
 
 
 def shifted(values: Tensor, first: float) -> Tensor:
-    """Put one number before the values: (T, ...) -> (T + 1, ...)."""
+    """Put one number before the values."""
     return torch.cat([values.new_full((1, *values.shape[1:]), first), values])
 
 
@@ -73,7 +76,7 @@ class ForwardProcess(FixedPrecision, ABC):
         self._keep_coefficients({})
 
     def _keep_coefficients(self, columns: Mapping[str, Tensor]) -> None:
-        """Set the coefficients that the distributions of this family need at each step."""
+        """Set the coefficients that the distributions need at each step."""
         self._table = CoefficientTable(columns, self._groups)
         self._times: dict[tuple[torch.dtype, int], Tensor] = {}
         self._log_snr_as: dict[torch.dtype, Tensor] = {}
@@ -155,7 +158,10 @@ class ForwardProcess(FixedPrecision, ABC):
         """Build a process of the same family with other rates (T,)."""
 
     def rates_as_block(self, beta: Tensor) -> Tensor:
-        """Return the rates (T,) that this process takes as a block of a table with rates ``beta``."""
+        """Return the rates (T,) of this process as a block.
+
+        ``beta`` are the rates of the table.
+        """
         return beta
 
     @abstractmethod
@@ -171,7 +177,9 @@ class ForwardProcess(FixedPrecision, ABC):
         """
 
     def null(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Distribution:
-        """Return the null model of the data: the stationary distribution, unless it is not one of data.
+        """Return the null model of the data.
+
+        It is the stationary distribution, unless that is not one of data.
 
         Parameters
         ----------
@@ -211,7 +219,9 @@ class ForwardProcess(FixedPrecision, ABC):
 
     @abstractmethod
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int | Tensor) -> Distribution:
-        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
+        r"""Return the distribution of one step back given the data.
+
+        .. math:: q(x_{t-1} \mid x_t, x_0)
 
         Parameters
         ----------

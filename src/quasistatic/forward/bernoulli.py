@@ -96,7 +96,9 @@ class BernoulliDiffusion(ForwardProcess):
         return Bernoulli(signal * x_0 + noise)
 
     def posterior(self, x_0: Tensor | Bernoulli, x_t: Tensor, t: int | Tensor) -> Bernoulli:
-        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
+        r"""Return the distribution of one step back given the data.
+
+        .. math:: q(x_{t-1} \mid x_t, x_0)
 
         Parameters
         ----------
@@ -129,7 +131,9 @@ class BernoulliDiffusion(ForwardProcess):
             raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but bits must be 0 or 1")
 
     def log_likelihood_ratio(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""Return :math:`\log q(x_t \mid x_0 = 1) / q(x_t \mid x_0 = 0)` of each bit.
+        r"""Return the log likelihood ratio of each bit.
+
+        .. math:: \log q(x_t \mid x_0 = 1) / q(x_t \mid x_0 = 0)
 
         Parameters
         ----------
@@ -146,7 +150,9 @@ class BernoulliDiffusion(ForwardProcess):
         return at_zero + difference * x_t
 
     def log_ratio_difference(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""Return the difference of the log likelihood ratios at :math:`x_t = 1` and 0.
+        r"""Return the difference of the log likelihood ratios of two states.
+
+        The states are :math:`x_t = 1` and 0.
 
         .. math:: \log \frac{q(1 \mid 1)}{q(1 \mid 0)} - \log \frac{q(0 \mid 1)}{q(0 \mid 0)}
 
@@ -167,7 +173,7 @@ class BernoulliDiffusion(ForwardProcess):
 
 
 def _posterior_columns(rho: Tensor, rate: Tensor, signal: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """Tabulate P(x_{t-1} = x | x_t, x_0) for all triples of bits, by Bayes' rule."""
+    """Tabulate the posterior for all triples of bits, by Bayes' rule."""
     signal_before, noise_before = (torch.cat([x[:1], x[:-1]]) for x in (signal, noise))
     back = {}
     for x_0 in (0, 1):

@@ -147,7 +147,9 @@ class CategoricalDiffusion(ForwardProcess):
         return Masked(x, self.n_classes, change.where(~masked, 1.0), keep.where(~masked, 0.0))
 
     def posterior(self, x_0: Tensor | Categorical, x_t: Tensor, t: int | Tensor) -> Categorical | Masked:
-        r"""Return the distribution of one step back given the data, :math:`q(x_{t-1} \mid x_t, x_0)`.
+        r"""Return the distribution of one step back given the data.
+
+        .. math:: q(x_{t-1} \mid x_t, x_0)
 
         Parameters
         ----------
@@ -177,7 +179,9 @@ class CategoricalDiffusion(ForwardProcess):
         return super()._data_given_step(step, x_t, t, least)
 
     def _averaged_posterior(self, x_0: Categorical, x_t: Tensor, t: int | Tensor) -> Categorical:
-        r"""Average the posterior over the distribution p of x_0, in a time linear in K.
+        r"""Average the posterior over a distribution p of x_0.
+
+        The time is linear in K.
 
         With i the class of x_t and a the signal at t - 1,
 
@@ -209,7 +213,9 @@ class CategoricalDiffusion(ForwardProcess):
         ))  # fmt: skip
 
     def log_likelihood(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        r"""Return :math:`\log q(x_t \mid x_0 = k)` of each entry, up to a constant over k.
+        r"""Return the log likelihood of each class, up to a constant.
+
+        It is :math:`\log q(x_t \mid x_0 = k)` for each entry and class k.
 
         Parameters
         ----------
@@ -252,7 +258,10 @@ class CategoricalDiffusion(ForwardProcess):
         return 2.0 * self._own_log_ratio(x_t, t).mean(-1, keepdim=True)
 
     def _own_log_ratio(self, x_t: Tensor, t: int | Tensor) -> Tensor:
-        """Return log q(k | k) / q(k | l) of each class k, which is the same for every l."""
+        """Return log q(k | k) / q(k | l) of each class k.
+
+        It is the same for every l.
+        """
         return torch.log1p(self._at(t, x_t.unsqueeze(-1), "ratio")[0] / self.rho.to(x_t.dtype))
 
     def check(self, x: Tensor) -> None:

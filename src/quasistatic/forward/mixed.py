@@ -80,7 +80,10 @@ class MixedDiffusion(ForwardProcess):
         return [(part, x.index_select(1, c)) for part, c in zip(self.processes, self.columns, strict=True)]
 
     def with_beta(self, beta: Tensor) -> MixedDiffusion:
-        """Build the same blocks with other rates (T,); an absorbing block still masks all at the last step."""
+        """Build the same blocks with other rates (T,).
+
+        An absorbing block still masks all entries at the last step.
+        """
         parts = [part.with_beta(part.rates_as_block(beta)) for part in self.processes]
         return MixedDiffusion(parts, [c.tolist() for c in self.columns])
 
@@ -121,7 +124,7 @@ class MixedDiffusion(ForwardProcess):
     def _each_block(
         self, given: Distribution, x_t: Tensor, f: Callable[[ForwardProcess, Distribution, Tensor], Distribution]
     ) -> Joint:
-        """Apply ``f`` to each process with its part of a joint distribution and its columns of ``x_t``."""
+        """Apply ``f`` to each process, with its distribution and columns."""
         if not isinstance(given, Joint):
             raise InputError(f"a mixed table needs a Joint distribution, got a {type(given).__name__}")
         pairs = zip(given.parts, self.blocks(x_t), strict=True)
@@ -136,7 +139,7 @@ class MixedDiffusion(ForwardProcess):
                 raise
 
     def _name_the_column(self, part: ForwardProcess, block: Tensor, columns: list[int]) -> None:
-        """Check one column at a time, to name the bad one in the message."""
+        """Check one column at a time, to name the bad one."""
         for place, column in enumerate(columns):
             alone = torch.zeros_like(block)  # zero is valid data of every process
             alone[:, place] = block[:, place]

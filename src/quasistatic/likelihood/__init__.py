@@ -1,4 +1,4 @@
-"""Bounds on log p(x), importance-weighted estimates, exact models, entropies and schedules from the bound."""
+"""Bounds and estimates of log p(x)."""
 
 from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
 from quasistatic.likelihood.entropy import ReverseEntropyBounds, entropy_band

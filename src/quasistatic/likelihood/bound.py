@@ -54,7 +54,7 @@ Method = Literal["marginal", "trajectory"]
 
 @dataclass(frozen=True, repr=False)
 class Bound:
-    """Lower bound of log p(x_0) for each example, in its parts, in nats.
+    """Lower bound of log p(x_0) in three parts, nats.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Bound:
         return self.terminal + self.transitions.sum(1) + self.data
 
     def mean(self, unit: str = "nats") -> Estimate:
-        """Return the mean over examples with its standard error, in a named unit."""
+        """Return the mean over examples with its standard error."""
         return Estimate.of(self.total, unit, self.event_shape)
 
     def terms(self, unit: str = "nats") -> dict[str, Estimate]:
@@ -100,7 +100,7 @@ class Bound:
         return {name: Estimate.of(part, unit, self.event_shape) for name, part in parts.items()}
 
     def plus_log_det(self, log_det: Tensor) -> Bound:
-        """Add the log-determinant of a change of variables, (batch,), to the data term."""
+        """Add the log-determinant of a transform to the data term."""
         return replace(self, data=self.data + log_det)
 
 
@@ -127,7 +127,11 @@ def least_variance_method(kernel: ReverseKernel) -> Method:
 
 
 def step_log_ratio(q: Distribution, p: Distribution, generator: Rng | None = None) -> Tensor:
-    """Score one step: -KL(q || p) where it has a closed form, else log p - log q at a draw of q.
+    """Return the log ratio of one step.
+
+    It is -KL(q
+
+    p) where it has a closed form, else log p - log q at a draw of q.
 
     Parameters
     ----------
@@ -204,7 +208,9 @@ def elbo(
 
 
 def _pairs(x_0: Tensor, n_steps: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Go through all pairs of an example and a step t = 2..T, in chunks of :func:`stacked_rows`.
+    """Iterate over chunks of (example, step) pairs, t = 2..T.
+
+    A chunk has :func:`stacked_rows` pairs.
 
     Yields the place of the chunk among all pairs, the examples' rows and the steps. The last step varies fastest.
     """
@@ -227,7 +233,10 @@ def _data_term(kernel: ReverseKernel, x_0: Tensor, x_1: Tensor) -> Tensor:
 def _by_marginal(
     process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, generator: Rng | None
 ) -> tuple[Tensor, Tensor]:
-    """Score the steps t = 2..T, each at its own draw of x_t, and the data term."""
+    """Score each step at its own draw of x_t.
+
+    The data term is scored too.
+    """
     n_steps, rows = process.n_steps, stacked_rows(x_0)
     streams, streams_of_data = repeated(generator, n_steps - 1), repeated(generator, 1)
     scores = []
@@ -376,7 +385,7 @@ def null_log_prob(process: ForwardProcess, x_0: Tensor) -> Tensor:
 
 
 def paper_k(process: ForwardProcess, bound: Bound, x_0: Tensor) -> Tensor:
-    r"""Return K by the paper's entropy form (14), to compare with the bound.
+    r"""Return K by the paper's entropy form (14).
 
     .. math:: K = -\sum_{t=2}^T \mathrm{KL}_t + H_q(X_T \mid X_0) - H_q(X_1 \mid X_0) - H_p(X_T)
 

@@ -76,7 +76,9 @@ def learn_curve(
     learning_rate: float = 0.05,
     generator: Generator,
 ) -> GaussianDiffusion:
-    r"""Learn a log-SNR curve: its ends by gradient, its shape from the losses.
+    r"""Learn a log-SNR curve.
+
+    The ends are learned by gradient, the shape comes from the losses.
 
     The ends ascend the bound. Each iteration evaluates two timesteps of ``batch_size`` rows, whatever T is: t = 1, whose
     level is the curve's first, and another one.

@@ -28,7 +28,7 @@ __all__ = ["ReverseEntropyBounds", "entropy_band"]
 
 @dataclass(frozen=True)
 class ReverseEntropyBounds:
-    """Entropies of the reverse steps t = 2..T, each (T - 1,), in nats.
+    """Entropies of the reverse steps t = 2..T, nats.
 
     Attributes
     ----------
@@ -120,7 +120,10 @@ def entropy_band(
 
 
 def _entropy(kernel: ReverseKernel, x_t: Tensor, t: int, generator: Rng | None) -> Tensor:
-    """Return the entropy of each row, estimated by one draw where there is no closed form."""
+    """Return the entropy of each row.
+
+    It is estimated by one draw where there is no closed form.
+    """
     p = kernel(x_t, t)
     return p.entropy() if p.has_kl else -p.log_prob(p.sample(generator))
 

@@ -21,7 +21,7 @@ __all__ = ["TimestepSampler", "estimate_elbo", "learned_sampler"]
 
 
 class TimestepSampler:
-    """Stratified draws of t = 2..T, weighted by the losses seen so far.
+    """Stratified draws of t = 2..T, weighted by the losses.
 
     Steps are pooled into at most ``n_bins`` groups of neighbours that share a probability, so that a chain of thousands of
     steps is learned as fast as one of tens.
@@ -99,7 +99,10 @@ class TimestepSampler:
         return self.at(uniform((n,), generator, like=self._ranks).add_(self._ranks).div_(n))
 
     def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the steps, and their weights, at quantiles u in [0, 1) of the distribution of t."""
+        """Return the steps at quantiles of the distribution of t.
+
+        Their weights are returned too.
+        """
         place = torch.searchsorted(self._cdf, u)
         return place + 2, self._weight.index_select(0, place)
 

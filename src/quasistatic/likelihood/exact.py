@@ -147,7 +147,10 @@ class ExactGaussianMixtureKernel(ReverseKernel[GaussianDiffusion]):
         return self._line(x_t, t, one, 0.0 * one, 0.0 * one)
 
     def _line(self, x_t: Tensor, t: int | Tensor, *line: Tensor) -> Distribution:
-        """Return the distribution of share_0 x_0 + share_t x_t + sqrt(var) noise, ``line`` = (share_0, share_t, var)."""
+        """Return the distribution of share_0 x_0 + share_t x_t + sqrt(var) noise.
+
+        ``line`` is (share_0, share_t, var).
+        """
         x = x_t.double()
         signal, noise, share_0, share_t, var = (c.view(-1, 1) for c in (*self.process._at(t, x, "marginal"), *line))
         total = signal.square() * self.prior_var + noise  # variance of x_t about a component's mean

@@ -32,7 +32,9 @@ def step_costs(
     generator: Generator | None = None,
     reach: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Measure the cost of every possible step on a fine grid of levels, and of ending at each level.
+    """Measure the cost of every possible step on a grid.
+
+    The cost of ending at each level is measured as well.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def step_costs(
 
 
 def cheapest_path(cost: Tensor, end: Tensor, n_steps: int) -> list[int]:
-    """Find the chain of ``n_steps`` steps of least total cost, by dynamic programming.
+    """Find the cheapest chain of ``n_steps`` steps by dynamic programming.
 
     Parameters
     ----------

@@ -30,11 +30,17 @@ class Network(nn.Module):
 
 
 def clock_of(network: nn.Module) -> Clock:
-    """Return the time that a network takes; a module without the attribute ``clock`` takes the log-SNR."""
+    """Return the time variable of a network.
+
+    A module without the attribute ``clock`` has the log-SNR.
+    """
     return cast(Clock, network.clock) if hasattr(network, "clock") else "log_snr"
 
 
 def fixed_n_steps(network: nn.Module) -> int | None:
-    """Return the T that a network, or a part of it, has parameters for; None if it serves every T."""
+    """Return the T that a network has parameters for.
+
+    None means that it serves every T.
+    """
     held = (vars(module).get("n_steps") for module in network.modules())
     return next((n_steps for n_steps in held if n_steps is not None), None)

@@ -30,7 +30,7 @@ __all__ = ["MultiscaleConv", "MultiscaleNetwork", "PixelBumpReadout"]
 
 
 class MultiscaleConv(nn.Module):
-    r"""Sum of one convolution at each of the scales 1, 2, 4, ...
+    r"""Sum of one convolution at each scale 1, 2, 4, ... .
 
     It maps (batch, n_in, H, W) to (batch, n_out, H, W). The image is mean-pooled to each scale, convolved there with zero
     padding, and brought back to full size by repeating pixels. The output is :math:`\log(1 + e^x)` of the sum. Pooling
@@ -69,7 +69,9 @@ class MultiscaleConv(nn.Module):
 
 
 class PixelBumpReadout(nn.Module):
-    """Read-outs of each pixel mixed by temporal bumps (eq. 62), starting at zero.
+    """Read-outs of each pixel, mixed by temporal bumps (eq. 62).
+
+    They start at zero.
 
     Parameters
     ----------
@@ -195,7 +197,10 @@ class MultiscaleNetwork(Network):
         self.readout = PixelBumpReadout(n_steps, features[-1], 2 * channels, n_bumps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Map images (batch, C, H, W), or flattened, and steps to (batch, 2 C H W), the means first."""
+        """Map images and steps to means and variances.
+
+        Images (batch, C, H, W), which may be flattened, become (batch, 2 C H W), the means first.
+        """
         x = x.reshape(-1, *self.shape)
         paths = [self.conv(x).flatten(2)] if len(self.conv) else []
         if len(self.dense):
@@ -205,7 +210,7 @@ class MultiscaleNetwork(Network):
 
 
 def _tanh_start(layer: nn.Linear | nn.Conv1d) -> nn.Linear | nn.Conv1d:
-    """Initialise a layer so that its output has the deviation of its input."""
+    """Initialise a layer to preserve the deviation of its input."""
     nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.weight[0].numel()))
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

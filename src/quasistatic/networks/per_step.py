@@ -101,7 +101,7 @@ class BumpReadout(nn.Module):
 
 @saveable
 class PerStepMLP(Network):
-    """The paper's perceptron: sigmoid layers, and a read-out that depends on the step.
+    """The paper's sigmoid perceptron with a read-out per step.
 
     That of the heartbeat has 3 layers of 50 and a read-out for each step (Section D.1.2). ``readout="bumps"`` mixes a few
     read-outs by eq. (62) instead. It trains in minutes where T = 2000 separate ones do not.

@@ -30,7 +30,10 @@ def _norm(width: int) -> nn.GroupNorm:
 
 
 class _Block(nn.Module):
-    """Residual block of two convolutions, modulated by the time; the second starts at zero."""
+    """Residual block of two convolutions, modulated by the time.
+
+    The second starts at zero.
+    """
 
     def __init__(self, width: int, n_time: int, dropout: float) -> None:
         super().__init__()
@@ -150,7 +153,10 @@ class UNet(Network):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """Map images (batch, channels_in, height, width) and log-SNRs to (batch, channels_out * height * width)."""
+        """Map images and log-SNRs to the network's output.
+
+        Images (batch, channels_in, height, width) become (batch, channels_out * height * width).
+        """
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
         h = self.first(x.contiguous(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Columns of the data beside columns of the samples, alone and in pairs."""
+"""Columns of data and samples, alone and in pairs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file per experiment; the catalogue lists them."""
+"""Experiments, one file for each."""

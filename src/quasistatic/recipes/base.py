@@ -121,7 +121,7 @@ class Recipe(ABC):
         return self.train
 
     def settings_note(self) -> str | None:
-        """Return what to print about the settings in the help of the command, or None."""
+        """Return a note about the settings for the help, or None."""
         return None
 
     def note(self) -> str | None:

@@ -16,7 +16,7 @@ __all__ = ["BernoulliDenoiser"]
 
 @saveable
 class BernoulliDenoiser(Denoiser[BernoulliDiffusion]):
-    r"""Denoiser that predicts independent bits, or a mixture of M products of bits.
+    r"""Denoiser that predicts bits, or a mixture of products.
 
     The network corrects the exact prediction for independent bits of the given rate. For each bit
 
@@ -64,7 +64,9 @@ class BernoulliDenoiser(Denoiser[BernoulliDiffusion]):
 
     @staticmethod
     def n_outputs(n_dims: int, n_components: int = 1) -> int:
-        """Return the number of outputs the network must have: M d, and M weights if M > 1.
+        """Return the number of outputs the network must have.
+
+        It is M d, and M weights if M > 1.
 
         Parameters
         ----------
@@ -97,7 +99,10 @@ class BernoulliDenoiser(Denoiser[BernoulliDiffusion]):
         return _bernoulli(self._prior_logits(x_t, t) + self._scale(x_t, t) * out.view_as(x_t))
 
     def _components(self, out: Tensor, x_t: Tensor, t: int | Tensor) -> tuple[Tensor, Bernoulli]:
-        """Return the log weights (batch, M) and the bits of all components (batch * M, *event)."""
+        """Return log weights and bits of all components.
+
+        Their shapes are (batch, M) and (batch * M, *event).
+        """
         m, log_weights = self.n_components, torch.log_softmax(out[:, -self.n_components :], 1)
         shift = out[:, : -self.n_components].reshape(len(x_t), m, -1) + self.start.to(out.dtype)
         logits = self._prior_logits(x_t, t).flatten(1).unsqueeze(1) + self.sharpness * shift

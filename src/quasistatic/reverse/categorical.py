@@ -74,7 +74,9 @@ class CategoricalDenoiser(Denoiser[CategoricalDiffusion]):
 
     @staticmethod
     def n_outputs(n_dims: int, n_classes: int) -> int:
-        """Return the number of outputs the network must have: d K, or d for two classes.
+        """Return the number of outputs the network must have.
+
+        It is d K, or d for two classes.
 
         Parameters
         ----------
@@ -86,7 +88,10 @@ class CategoricalDenoiser(Denoiser[CategoricalDiffusion]):
         return n_dims * (n_classes if n_classes > 2 else 1)
 
     def inputs(self, x_t: Tensor) -> Tensor:
-        r"""Return the one-hot state, (batch, K c, \*rest) for events (c, \*rest), zeros where it is masked."""
+        r"""Return the one-hot state, zero where it is masked.
+
+        Events (c, \*rest) become (batch, K c, \*rest).
+        """
         hot = one_hot(x_t, self.process.n_classes).movedim(-1, 1)
         return hot.flatten(1, 2) if hot.dim() > 2 else hot
 

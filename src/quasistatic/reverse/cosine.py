@@ -32,7 +32,7 @@ def cosines(n: int) -> Tensor:
 
 
 def spectrum(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the variances of images in cosines, and their principal colours, in float64.
+    """Compute variances in cosines and principal colours, float64.
 
     Parameters
     ----------

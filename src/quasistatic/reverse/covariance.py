@@ -34,7 +34,9 @@ def symmetric(entries: Tensor, d: int) -> Tensor:
 
 
 def scale_tril(entries: Tensor, d: int, var: Tensor, gain_square: Tensor) -> Tensor:
-    r"""Return the Cholesky factor of :math:`v I + g^2 e^S`, (n, d, d).
+    r"""Return the Cholesky factor of a covariance.
+
+    The covariance is :math:`v I + g^2 e^S`, (n, d, d).
 
     Parameters
     ----------
@@ -59,7 +61,10 @@ def scale_tril(entries: Tensor, d: int, var: Tensor, gain_square: Tensor) -> Ten
 
 
 def _of_plane(entries: Tensor, var: Tensor, gain_square: Tensor) -> Tensor:
-    """Compute the factor in two dimensions in closed form, exact for any thinness."""
+    """Compute the factor in two dimensions in closed form.
+
+    It is exact for nearly singular covariances.
+    """
     p, q, r = entries.unbind(1)
     half, difference = 0.5 * (p + q), 0.5 * (p - q)
     radius = (difference.square() + r.square() + 1e-12).sqrt()

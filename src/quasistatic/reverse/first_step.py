@@ -15,7 +15,7 @@ __all__ = ["FixedFirstStep"]
 
 @saveable
 class FixedFirstStep(ReverseKernel[ForwardProcess]):
-    r"""A kernel whose step from :math:`x_1` to the data is not learned (eq. 44).
+    r"""A kernel with the paper's fixed first step (eq. 44).
 
     .. math:: p(x_0 \mid x_1) = q(x_1 \mid x_0)\, \pi(x_0) / \pi(x_1) = T_\pi(x_0 \mid x_1; \beta_1),
 

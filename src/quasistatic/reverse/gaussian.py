@@ -104,7 +104,10 @@ class GaussianDenoiser(Denoiser[GaussianDiffusion]):
         return self._line(out, x_t, torch.zeros_like(noise), signal, noise.sqrt(), noise)
 
     def _line(self, out: Tensor, x_t: Tensor, var: Tensor, share: Tensor, gain: Tensor, gain_square: Tensor) -> Distribution:
-        """Return N(share x_t + gain F, var I + gain^2 exp(S)), or the mixture of them."""
+        """Return the Gaussian, or the mixture, of one step.
+
+        It is N(share x_t + gain F, var I + gain^2 exp(S)).
+        """
         d, m = self.n_dims, self.n_components
         if m == 1:
             shift, scale = torch.split_with_sizes(out, (d, out.shape[1] - d), 1)
@@ -120,7 +123,10 @@ class GaussianDenoiser(Denoiser[GaussianDiffusion]):
         return Mixture(log_weights, self._normal(mean, out[:, d:], gain_square, var))
 
     def _normal(self, mean: Tensor, scale: Tensor, gain_square: Tensor, var: Tensor) -> Distribution:
-        """Return N(mean, var I + gain^2 exp(S)), with the entries of S in ``scale``."""
+        """Return N(mean, var I + gain^2 exp(S)).
+
+        The entries of S are in ``scale``.
+        """
         if self.covariance == "diagonal":
             log_var = scale if mean.dim() == 2 else scale.view_as(mean)
             return Gaussian(mean, torch.addcmul(var, gain_square, log_var.exp()))

@@ -23,7 +23,10 @@ __all__ = ["ImageDenoiser"]
 
 
 class _Base(NamedTuple):
-    """The base's prediction of x_0, and the network's input; (batch, channels, height, width) each."""
+    """The base's prediction of x_0 and the network's input.
+
+    Both are (batch, channels, height, width).
+    """
 
     mean: Tensor
     var: Tensor
@@ -173,7 +176,10 @@ class ImageDenoiser(NetworkKernel[GaussianDiffusion]):
         return mean_on_grid(mean, var, self.low, self.step, self.levels)
 
     def _trust(self, log_snr: Tensor, like: Tensor) -> tuple[Tensor, ...]:
-        """Return how far to move to each restriction, (batch, 1, 1, 1) each."""
+        """Return how far to move to each restriction.
+
+        Both are (batch, 1, 1, 1).
+        """
         with torch.autocast(like.device.type, enabled=False):
             trust = self.trust(functional.silu(self.time(log_snr.to(self.trust.weight.dtype))))
         return trust.to(like.dtype)[:, :, None, None, None].unbind(1)

@@ -23,7 +23,10 @@ Process = TypeVar("Process", bound=ForwardProcess)
 
 
 def repeat_steps(t: int | Tensor, m: int) -> int | Tensor:
-    """Repeat each row's step m times in succession; an ``int`` is the step of all rows."""
+    """Repeat each row's step m times in succession.
+
+    An ``int`` is the step of all rows.
+    """
     return t if isinstance(t, int) else t.repeat_interleave(m, 0)
 
 
@@ -72,7 +75,11 @@ class ReverseKernel(nn.Module, ABC, Generic[Process]):
         """
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution | None:
-        r"""Return the distribution of the data, :math:`\hat p(x_0 \mid x_t)`, or None if the kernel has none.
+        r"""Return the distribution of the data, or None.
+
+        .. math:: \hat p(x_0 \mid x_t)
+
+        It is None if the kernel has none.
 
         Parameters
         ----------
@@ -84,7 +91,7 @@ class ReverseKernel(nn.Module, ABC, Generic[Process]):
         return None
 
     def from_level(self, x_t: Tensor, t: int) -> Callable[[ForwardProcess, int], Distribution]:
-        """Prepare steps of any length back from the noise level of step t.
+        """Prepare steps of any length from one noise level.
 
         Parameters
         ----------
@@ -124,7 +131,10 @@ class ReverseKernel(nn.Module, ABC, Generic[Process]):
         return other
 
     def move_to(self, process: Process) -> None:
-        """Move this kernel itself to the steps of another process, as :meth:`on` does with a copy."""
+        """Move this kernel to the steps of another process.
+
+        :meth:`on` does the same with a copy.
+        """
         self.process = process
 
 
@@ -202,7 +212,7 @@ class NetworkKernel(ReverseKernel[Process]):
         return lambda process, s: self.on(process).distribution(out, x_t, s)
 
     def inputs(self, x_t: Tensor) -> Tensor:
-        """Return the network's input for states (batch, *event): the states themselves, unless overridden."""
+        """Return the input of the network for states (batch, *event)."""
         return x_t
 
     def move_to(self, process: Process) -> None:
@@ -215,7 +225,9 @@ class NetworkKernel(ReverseKernel[Process]):
         super().move_to(process)
 
     def _check_network(self, event: tuple[int, ...], *n_out: int) -> None:
-        r"""Call the network once and refuse it unless it maps (batch, \*event) to (batch, n_out).
+        r"""Refuse a network with a wrong output shape.
+
+        It is called once, and must map (batch, \*event) to (batch, n_out).
 
         The call is in evaluation mode and without gradients. It leaves the random states alone.
         """
@@ -241,7 +253,10 @@ class NetworkKernel(ReverseKernel[Process]):
 
 
 class Denoiser(NetworkKernel[Process]):
-    """A network kernel that predicts the data and averages the forward posterior over the prediction."""
+    """A network kernel that predicts the data.
+
+    Its step is the forward posterior, averaged over the prediction.
+    """
 
     def denoise(self, x_t: Tensor, t: int | Tensor) -> Distribution:
         return self.data_distribution(self.evaluate_network(x_t, t), x_t, t)

@@ -37,7 +37,10 @@ class _SharpClasses(CategoricalDenoiser):
 
 
 class _Block(ABC, Generic[Process]):
-    """One block of d columns: its sizes, its random start, and the denoiser that reads its outputs."""
+    """One block of d columns with its denoiser.
+
+    It has its sizes and its random start.
+    """
 
     def __init__(self, process: Process, d: int, covariance: str) -> None:
         self.process, self.d, self.covariance = process, d, covariance
@@ -54,7 +57,10 @@ class _Block(ABC, Generic[Process]):
 
     @abstractmethod
     def head(self, mixture: bool) -> Denoiser:
-        """Build a denoiser without a network, which reads this block's share of the outputs."""
+        """Build a denoiser without a network.
+
+        It reads this block's share of the outputs.
+        """
 
     def start(self, n_components: int) -> Tensor:
         """Draw where the components begin, (n_components, n_outputs): logits half a unit apart."""
@@ -70,7 +76,10 @@ class _Numbers(_Block[GaussianDiffusion]):
         return GaussianDenoiser(self.process, nn.Identity(), self.d, self.covariance)
 
     def start(self, n_components: int) -> Tensor:
-        """Draw means a deviation apart; the covariances begin at zero."""
+        """Draw means a deviation apart.
+
+        The covariances start at zero.
+        """
         means = torch.randn(n_components, self.d)
         return torch.cat([means, torch.zeros(n_components, self.n_outputs - self.d)], 1)
 
@@ -95,7 +104,7 @@ class _Classes(_Block[CategoricalDiffusion]):
 
 @saveable
 class MixedDenoiser(Denoiser[MixedDiffusion]):
-    r"""Denoiser that predicts independent blocks of columns, or a mixture of M such products.
+    r"""Denoiser that predicts blocks of columns, or a mixture.
 
     The input of one network is all columns. For each block it corrects the exact prediction for independent columns, as
     :class:`GaussianDenoiser`, :class:`BernoulliDenoiser` and :class:`CategoricalDenoiser` do. The corrections start at
@@ -167,12 +176,17 @@ class MixedDenoiser(Denoiser[MixedDiffusion]):
 
     @classmethod
     def n_inputs(cls, process: MixedDiffusion) -> int:
-        """Return the number of inputs of the network: numbers and bits as they are, classes one-hot."""
+        """Return the number of inputs of the network.
+
+        Numbers and bits count one, classes are one-hot.
+        """
         return sum(block.n_inputs for block in cls._blocks(process))
 
     @classmethod
     def n_outputs(cls, process: MixedDiffusion, covariance: str = "diagonal", n_components: int = 1) -> int:
-        """Return the number of outputs the network must have: M times the blocks', and M weights if M > 1.
+        """Return the number of outputs the network must have.
+
+        It is M times that of the blocks, and M weights if M > 1.
 
         Parameters
         ----------

@@ -79,7 +79,10 @@ def _split(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _choose(held: Tensor, rest: Tensor, moments: tuple[Tensor, Tensor], least: float) -> ImageShrinkage:
-    """Choose the shares by the mean log density of rows left out, one share after the other."""
+    """Choose the shares by the mean held-out log density.
+
+    One share is chosen after the other.
+    """
     mean, cov = moments[0], _with_still_pixels(moments[1], len(rest))
     smooth, off = _smooth(rest), (held.double() - mean).flatten(1).T
 
@@ -117,13 +120,19 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _with_still_pixels(cov: Tensor, n: int) -> Tensor:
-    """Raise the variance of nearly constant pixels to 1 / n of the mean variance."""
+    """Raise the variance of nearly constant pixels.
+
+    It becomes 1 / n of the mean variance.
+    """
     still = (cov.diagonal().mean() / n - cov.diagonal()).clamp_min(0.0)
     return cov + torch.diag(still)
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Return the covariance (d, d) that is diagonal in cosines and colours, about the mean of each pixel."""
+    """Return the covariance that is diagonal in cosines and colours.
+
+    It is (d, d), about the mean of each pixel.
+    """
     return dense_covariance(*spectrum(x, x.mean(0, dtype=torch.float64)))
 
 

@@ -1,4 +1,7 @@
-r"""Predictions of x_0 given x_t that need no training: Gaussian data, and data on a grid."""
+r"""Predictions of x_0 given x_t without training.
+
+They are exact for Gaussian data, and for Gaussian data on a grid.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ class WienerBase(FixedPrecision):
 
 
 def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int) -> Tensor:
-    r"""Return the mean of a Gaussian restricted to the levels of a grid, elementwise.
+    r"""Return the mean of a Gaussian restricted to grid levels.
 
     .. math:: \sum_k g_k\, e^{-(g_k - m)^2 / 2 v} \Big/ \sum_k e^{-(g_k - m)^2 / 2 v}
 
@@ -137,7 +140,10 @@ def mean_on_grid(mean: Tensor, var: Tensor, low: float, step: float, levels: int
 
 
 def _restricted(place: Tensor, precision: Tensor, levels: int) -> Tensor:
-    """Return the means of Gaussians restricted to the whole numbers from 0 to levels - 1."""
+    """Return the means of Gaussians restricted to whole numbers.
+
+    The numbers are 0 to levels - 1.
+    """
     nearest = place.round().clamp(0, levels - 1)
     off = place - nearest
     weight = torch.ones_like(place)

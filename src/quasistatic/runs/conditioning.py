@@ -217,7 +217,10 @@ def _clear(out: Path, kept: set[str]) -> None:
 
 
 def _rows(run: Run, path: Path, whole: bool = False) -> Tensor:
-    """Read rows of a file in data units; 8-bit pictures are converted."""
+    """Read rows of a file in data units.
+
+    8-bit pictures are converted.
+    """
     read = read_observed(path, run.model.event_shape, background(run.recipe))
     rows, top = torch.as_tensor(read.rows), n_values(run.model)
     if read.pictures:

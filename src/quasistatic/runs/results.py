@@ -188,5 +188,5 @@ def pair(estimate: Estimate) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float:
-    """Return a number of a JSON file, nan where it was not finite."""
+    """Return a number, nan where JSON holds null."""
     return math.nan if value is None else value

@@ -71,7 +71,7 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def settings_help(name: str) -> str:
-    """List the settings of a recipe with their defaults, for the help of the command."""
+    """List the settings of a recipe with their defaults."""
     recipe = make_recipe(name)
     words = [f"{key}={'null' if value is None else value}" for key, value in _flat(to_plain(recipe)).items()]
     lines = [f"settings of the recipe {name} (--set KEY=VALUE), with their defaults:", *textwrap.wrap(", ".join(words), 100)]

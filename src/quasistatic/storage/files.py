@@ -241,7 +241,7 @@ def _require_shallow(value: Any) -> None:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """Return the values of a dictionary, the entries of a list, nothing of others."""
+    """Return the values of a dictionary or the entries of a list."""
     match value:
         case dict():
             return value.values()

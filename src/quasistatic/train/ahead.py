@@ -42,7 +42,10 @@ class Ahead:
         self.expected = index, self.thread.submit(self.read, index)
 
     def take(self, index: Tensor) -> Tensor:
-        """Return the rows of these numbers; an error of their reading is raised here."""
+        """Return the rows of these numbers.
+
+        An error of their reading is raised here.
+        """
         expected, self.expected = self.expected, None
         if expected is not None and torch.equal(expected[0], index):
             return expected[1].result()

@@ -11,7 +11,10 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training; the defaults train the toys in minutes on one core."""
+    """Settings of a training.
+
+    The defaults train the toys in minutes on one core.
+    """
 
     n_updates: int = 4000
     """Updates of the optimiser."""
@@ -59,7 +62,10 @@ class TrainConfig:
         true_or_false("amp", self.amp)
 
     def rate_at(self, update: int) -> float:
-        """Return the learning rate of update 0, 1, ..: linear warm-up, constant, linear decay to zero."""
+        """Return the learning rate of an update.
+
+        It rises linearly, is constant, and falls linearly to zero.
+        """
         rise = min(1.0, (update + 1) / max(1, self.warmup))
         fall = min(1.0, (self.n_updates - update) / max(1.0, self.n_updates * (1.0 - self.decay_from)))
         return self.learning_rate * rise * fall

@@ -85,7 +85,9 @@ def _networks(kernel: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def compiled(kernel: nn.Module, compile_them: bool) -> Iterator[None]:
-    """Compile the kernel's networks within the block; their names and weights stay as they are.
+    """Compile the kernel's networks in this block.
+
+    Their names and weights do not change.
 
     Parameters
     ----------
@@ -106,7 +108,10 @@ def compiled(kernel: nn.Module, compile_them: bool) -> Iterator[None]:
 
 @contextmanager
 def eagerly(kernel: nn.Module) -> Iterator[None]:
-    """Use no compiled network within the block: another batch size would compile it anew."""
+    """Use no compiled network in this block.
+
+    Another batch size would compile it anew.
+    """
     kept = [(network, suspend_compiled(network)) for network in _networks(kernel)]
     try:
         yield

@@ -43,7 +43,7 @@ def fit(
     place_steps: PlaceSteps | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
 ) -> DiffusionModel:
-    """Train a model, and give it the weights of its best validation bound.
+    """Train a model and return its best version.
 
     The model is trained on the device where it is. With ``config.patience``, training ends after as many evaluations
     without an improvement beyond noise. The same call on the same ``folder`` continues where it stopped, and ends with the

@@ -58,7 +58,10 @@ class Batch(NamedTuple):
         return Batch(self.x_0[mine], self.x_t[mine], self.t[mine], self.weight[mine] * world, x_prev, n_first)
 
     def parts(self, n_rows: int) -> Iterator[Batch]:
-        """Split into micro-batches of ``n_rows`` (0: one batch), whose losses sum to the batch loss."""
+        """Split into micro-batches of ``n_rows`` (0: one batch).
+
+        Their losses sum to the batch loss.
+        """
         n, n_rows = len(self.x_0), n_rows or len(self.x_0)
         for start in range(0, n, n_rows):
             part = slice(start, start + n_rows)
@@ -125,7 +128,7 @@ class Objective(nn.Module):
         self.kernel = kernel
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch (a scalar, nats), and that of each row, (batch,)."""
+        """Return the loss of a batch and of each row, nats."""
         x_0, x_t, t, weight, x_prev, k = batch
         p = self.kernel(x_t, t)
         back = self.kernel.process.posterior(x_0, x_t, t)  # at t = 1 the point x_0

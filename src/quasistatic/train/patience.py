@@ -53,7 +53,10 @@ class Patience:
         return 0 < self.limit <= self.waited
 
     def record(self, bounds: Tensor) -> None:
-        """Compare the bounds of the validation rows, (n,), with those of the last improvement."""
+        """Compare validation bounds with those of the last improvement.
+
+        The bounds have shape (n,).
+        """
         if not self.limit:
             return
         if self.reference is None or _better(bounds, self.reference):

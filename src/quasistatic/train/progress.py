@@ -68,7 +68,10 @@ class Progress:
             say(f"terminated at update {update} of {self.config.n_updates}; a checkpoint of it is saved")
 
     def _pace(self, update: int, seconds: float) -> str:
-        """Return the speed and the time left in words; nothing before the first update."""
+        """Return the speed and the time left in words.
+
+        It is empty before the first update.
+        """
         done = update - self.first_update
         if not done:
             return ""

@@ -44,7 +44,10 @@ class RunLog:
         self.best_process: ForwardProcess = trainer.model.process
 
     def resume(self) -> bool:
-        """Restore the newest checkpoint and remove what came after it; False if there is none."""
+        """Restore the newest checkpoint.
+
+        Log records after it are removed. The result is False if there is none.
+        """
         if self.folder is None:
             return False
         state, model = self.trainer.state, self.trainer.model
@@ -60,7 +63,7 @@ class RunLog:
         return resumed
 
     def keep_best(self, line: dict[str, Any]) -> None:
-        """Keep the model, which has its mean weights now, as the best so far.
+        """Save the model, with its mean weights, as the best.
 
         Parameters
         ----------
@@ -92,7 +95,7 @@ class RunLog:
                 self.trainer.state.save(folder / "checkpoint")
 
     def best_model(self) -> DiffusionModel:
-        """Give the model the weights of its best validation bound, and return it."""
+        """Load the weights of the best validation bound."""
         trainer = self.trainer
         if self.folder is None:
             trainer.ema.put(self.best_weights)
@@ -120,7 +123,7 @@ class RunLog:
 
 
 def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, Any]) -> None:
-    """Save a model under ``checkpoint/`` as the best one, and delete older ones.
+    """Save a model as the best one and delete older ones.
 
     Parameters
     ----------
@@ -141,7 +144,7 @@ def save_best(model: DiffusionModel, folder: Path, name: str, extra: dict[str, A
 
 
 def append_line(log: Path, line: dict[str, Any]) -> None:
-    """Append a line of JSON to a log, and wait until it is on disk."""
+    """Append a line of JSON to a log on disk."""
     no_links = os.O_NOFOLLOW if hasattr(os, "O_NOFOLLOW") else 0
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_links
     with open(os.open(log, flags, 0o666), "a", encoding="utf-8") as file:

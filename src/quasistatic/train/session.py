@@ -35,7 +35,7 @@ def own_random_state(model: DiffusionModel) -> AbstractContextManager[None]:
 
 
 class Validation:
-    """The validation bound, of the same rows with the same draws each time.
+    """The validation bound with fixed rows and draws.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class Session:
         return self.log.best_model()
 
     def evaluate(self) -> None:
-        """Measure the validation bound of the mean weights, log it, and save a checkpoint."""
+        """Evaluate the mean weights, log the bound, save a checkpoint."""
         trainer, state = self.trainer, self.trainer.state
         loss = trainer.mean_loss()
         trainer.model.eval()
@@ -197,19 +197,25 @@ class Session:
         }
 
     def budget_spent(self) -> bool:
-        """Return whether the time budget is spent; processes agree on it at every tenth update, which a GPU waits for."""
+        """Return whether the time budget is spent.
+
+        Processes agree on it at every tenth update, which a GPU waits for.
+        """
         if self.time_budget == math.inf or (self.trainer.team.world > 1 and self.trainer.state.update % 10):
             return False
         return self.trainer.team.any(self.stopwatch.seconds >= self.time_budget)
 
     def terminated(self) -> bool:
-        """Return whether any process got SIGTERM; processes agree on it at every tenth update."""
+        """Return whether any process got SIGTERM.
+
+        Processes agree on it at every tenth update.
+        """
         if self.log.folder is None or (self.trainer.team.world > 1 and self.trainer.state.update % 10):
             return False
         return self.trainer.team.any(self.signalled())
 
     def _terminate(self, *, saved: bool) -> None:
-        """Save a checkpoint of the last update, unless there is one, and exit with status 143."""
+        """Save a checkpoint and exit with status 143."""
         self.stopwatch.note()
         if not saved:
             self.log.write_checkpoint()

@@ -90,7 +90,7 @@ class Source:
         return self.model.encode(x, generator)[0].float()
 
     def prefetch(self, generator: Generator, batch_size: int) -> None:
-        """Begin to read the rows of the next batch, if rows are read ahead.
+        """Start to read the rows of the next batch.
 
         Parameters
         ----------

@@ -106,7 +106,10 @@ class TrainState:
         return tensors
 
     def save(self, folder: Path) -> None:
-        """Write ``folder/update-N`` and point ``folder/latest.json`` to it; keep the one before."""
+        """Write a checkpoint and keep the one before.
+
+        The folder is ``update-N``, and ``latest.json`` points to it.
+        """
         name = f"update-{self.update:08d}"
         with new_folder(folder / name) as new:
             record = {
@@ -123,7 +126,9 @@ class TrainState:
         prune(folder)
 
     def restore(self, folder: Path) -> bool:
-        """Restore the newest whole checkpoint; False if there is none.
+        """Restore the newest complete checkpoint.
+
+        The result is False if there is none.
 
         Raises
         ------
@@ -182,7 +187,10 @@ class TrainState:
 
 
 def _laid_like(weight: Tensor, moment: Tensor) -> Tensor:
-    """Copy a moment into its weight's memory format, which files do not keep and fused AdamW needs."""
+    """Copy a moment into the memory format of its weight.
+
+    Files do not keep the format, and fused AdamW needs it.
+    """
     return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
 
 
@@ -192,7 +200,7 @@ def _weights_among(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def prune(folder: Path) -> None:
-    """Delete all checkpoints but the one in use and the one before it, and all models but the best."""
+    """Delete checkpoints except the last two, and old models."""
     for pointer, names, n in (("latest.json", "update-*", 2), ("best.json", "best-*", 1)):
         if (folder / pointer).exists():
             newest = _named(folder / pointer)
@@ -203,7 +211,10 @@ def prune(folder: Path) -> None:
 
 
 def _named(pointer: Path) -> str:
-    """Read the folder's name from a pointer; if that is damaged, a name that sorts after all others."""
+    """Read the name of a folder from a pointer file.
+
+    A damaged pointer gives a name that sorts after all others.
+    """
     try:
         return read_json(pointer, {"folder": a_name})["folder"]
     except InputError:

@@ -15,7 +15,9 @@ __all__ = ["termination"]
 
 @contextmanager
 def termination() -> Iterator[Callable[[], bool]]:
-    """Catch SIGTERM within the block, and yield a function that returns whether it came.
+    """Catch SIGTERM in this block.
+
+    It yields a function that returns whether the signal came.
 
     A second signal raises :class:`~quasistatic.errors.Terminated` at once. Batch systems send SIGTERM some seconds before
     they kill a process. Outside the main thread, and where SIGTERM is ignored, nothing changes.

@@ -91,7 +91,7 @@ class Trainer:
         self.state.beta = model.process.beta[1:]
 
     def update(self) -> None:
-        """Make one update: draw a batch, take its gradient, and move the weights."""
+        """Make one update of the weights."""
         config, state, team = self.config, self.state, self.team
         rows = draw_rows(len(self.rows), config.batch_size, self.generator)
         x_0 = self.rows.draw(rows, self.noise)
@@ -112,7 +112,10 @@ class Trainer:
             self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=refresh)
 
     def _backward(self, batch: Batch) -> Tensor:
-        """Add up the gradient of this process's rows, and return the loss of each."""
+        """Accumulate the gradient of this process's rows.
+
+        The loss of each row is returned.
+        """
         device, losses = batch.x_0.device.type, []
         *parts, last = batch.parts(self.micro_batch)
         for part in (*parts, last):
@@ -124,7 +127,10 @@ class Trainer:
         return torch.cat(losses) if parts else each
 
     def mean_loss(self) -> float | None:
-        """Return the mean loss since the last call, in nats; None if there was no update."""
+        """Return the mean loss since the last call, nats.
+
+        It is None if there was no update.
+        """
         recent = self.state.recent
         loss = torch.stack(recent).mean().item() if recent else None
         if loss is not None:
@@ -133,7 +139,9 @@ class Trainer:
         return loss
 
     def place_steps(self, place: PlaceSteps) -> None:
-        """Go on with the steps that a function chooses for the model with its mean weights.
+        """Move the model to a new schedule.
+
+        A function chooses it for the model with its mean weights.
 
         Parameters
         ----------
@@ -172,7 +180,10 @@ def require_number(name: str, value: float, update: int, *, infinite: bool = Fal
 
 
 def _require_batch(config: TrainConfig, n_steps: int, width: int, team: Workers) -> None:
-    """Refuse a batch that does not fit the processes, the memory or the chain."""
+    """Refuse a batch that does not fit.
+
+    It must fit the processes, the memory and the chain.
+    """
     if config.batch_size % team.world:
         raise InputError(f"batch_size {config.batch_size} does not divide among {team.world} processes")
     require_memory(
@@ -184,7 +195,10 @@ def _require_batch(config: TrainConfig, n_steps: int, width: int, team: Workers)
 
 
 def _rows_at_one(config: TrainConfig, n_steps: int, first_step: str) -> int:
-    """Return how many rows of a batch are at t = 1: some but not all, unless T = 1 or the first step is fixed."""
+    """Return how many rows of a batch are at t = 1.
+
+    Some but not all are, unless T = 1 or the first step is fixed.
+    """
     if n_steps == 1:
         return config.batch_size
     if first_step == "fixed":

@@ -1,4 +1,4 @@
-"""The end of an update: clip the gradient, move the weights, and average them."""
+"""Gradient clipping, AdamW and the running mean of weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class Update:
-    r"""AdamW on a clipped gradient, followed by the running mean of the weights.
+    r"""AdamW on a clipped gradient, and the weights' running mean.
 
     It is torch's optimiser and torch's state, but the fused kernel is called directly where there is one.
     ``AdamW.step`` and ``clip_grad_norm_`` collect and check the same lists at every update, which takes a fifth of the time
@@ -53,7 +53,10 @@ class Update:
         self.ema.update()
 
     def _ready(self) -> bool:
-        """Collect the optimiser's state; False before its first update, which makes it."""
+        """Collect the state of the optimiser.
+
+        It is False before the first update, which makes the state.
+        """
         state, weights = self.optimiser.state, self.ema.live
         if not weights or "exp_avg" not in state.get(weights[-1], {}):
             return False

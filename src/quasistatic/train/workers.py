@@ -48,7 +48,10 @@ class Workers:
         return wrapped.no_sync() if isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
 
     def merged(self, rows: torch.Tensor) -> torch.Tensor:
-        """Merge rows of which each process has computed its own and left the others zero."""
+        """Merge rows that processes have computed separately.
+
+        Rows of other processes are zero.
+        """
         if self.world > 1:
             shared = _on_backend(rows)
             distributed.all_reduce(shared)  # adding zeros is exact
@@ -56,7 +59,7 @@ class Workers:
         return rows
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """Gather the values of the global batch, in its order, on every process."""
+        """Gather the values of the global batch on every process."""
         if self.world == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.world)]

@@ -29,7 +29,9 @@ DENSE = 256
 
 
 class GaussianMeasurement(EntryObservation):
-    r"""A noisy linear measurement, :math:`r(x) = \mathcal{N}(y;\, A x,\, s^2 I)`.
+    r"""A linear measurement with Gaussian noise.
+
+    .. math:: r(x) = \mathcal{N}(y;\, A x,\, s^2 I)
 
     Parameters
     ----------
