@@ -23,7 +23,7 @@ BANNED = (
     "mend", "mended", "hole", "holes", "gap", "gaps", "pierced", "founder", "founders", "surprise", "furniture",
     "scaffolding", "boredom", "dissolving", "dissolve", "dissolves", "lent",
 )  # fmt: skip
-WORD = re.compile(rf"(?<![A-Za-z])({'|'.join(BANNED)})(?![A-Za-z])", re.IGNORECASE)
+WORD = re.compile(rf"(?<![A-Za-z])({'|'.join(BANNED)})(?![A-Za-z]|\(\))", re.IGNORECASE)  # file.tell() is Python's
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ _HOMES = {
     "estimate": ("Estimate", "paired_difference"),
     "likelihood.bound": ("Bound", "elbo", "importance_weighted_log_prob", "null_log_prob"),
     "likelihood.estimators": ("TimestepSampler", "estimate_elbo"),
-    "likelihood.entropy": ("ReverseEntropyBounds", "entropy_band"),
+    "likelihood.entropy": ("ReverseEntropyBounds", "reverse_entropy_bounds"),
     "likelihood.exact": ("ExactBernoulliKernel", "ExactGaussianMixtureKernel", "kl_to_exact"),
     "sample": ("sample_ancestral", "reverse_trajectory"),
     "likelihood.schedule_search": ("learn_schedule", "optimal_schedule"),

@@ -121,7 +121,9 @@ def rng_of(name: str, value: Any) -> Rng | None:
 
 
 def selected(rng: Rng | None, rows: slice | Tensor) -> Rng | None:
-    """Return the streams of some rows; a generator serves all rows as it is.
+    """Return the streams of some rows.
+
+    A generator serves all rows as it is.
 
     Parameters
     ----------
@@ -134,7 +136,9 @@ def selected(rng: Rng | None, rows: slice | Tensor) -> Rng | None:
 
 
 def repeated(rng: Rng | None, m: int) -> Rng | None:
-    """Return m streams for each row, in succession; a generator serves all rows as it is.
+    """Return m streams for each row, in succession.
+
+    A generator serves all rows as it is.
 
     Parameters
     ----------

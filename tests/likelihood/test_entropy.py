@@ -16,7 +16,7 @@ from oracles import ExactGaussianData, ForwardKernel, all_bits, marginal_matrix,
 from quasistatic.distributions import Gaussian
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.likelihood.entropy import ReverseEntropyBounds, entropy_band
+from quasistatic.likelihood.entropy import ReverseEntropyBounds, reverse_entropy_bounds
 from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel
 from quasistatic.reverse import ReverseKernel
 from quasistatic.schedules import constant_erasure, geometric
@@ -48,7 +48,7 @@ def test_both_limits_of_gaussian_steps_are_closed_forms_around_the_true_reversal
     exact = ExactGaussianData(q, torch.zeros(d), cov)
     x_0 = normal_rows(4, d, seed) @ torch.linalg.cholesky(cov + 1e-12 * torch.eye(d)).T
     x_0 = x_0 * min(1.0, (x_0.numel() / x_0.square().sum().clamp_min(1e-30)).sqrt().item())  # of the sample, too
-    band = entropy_band(q, exact, x_0, generator=Generator().manual_seed(seed))
+    band = reverse_entropy_bounds(q, exact, x_0, generator=Generator().manual_seed(seed))
     assert band.unmet == ""
     posterior_var = q.beta[2:] * q.noise_bar[1:-1] / q.noise_bar[2:]
     torch.testing.assert_close(band.upper, 0.5 * d * (q.beta[2:].log() + LOG_2PIE))
@@ -66,7 +66,7 @@ def test_both_limits_of_gaussian_steps_are_closed_forms_around_the_true_reversal
 def test_white_data_meet_the_upper_limit_and_known_data_the_lower(var: float, limit: str) -> None:
     q = GaussianDiffusion(geometric(6, 5.0, -3.0))
     exact = ExactGaussianData(q, torch.zeros(2), var * torch.eye(2))
-    band = entropy_band(q, exact, normal_rows(50, 2, 0, var**0.5))
+    band = reverse_entropy_bounds(q, exact, normal_rows(50, 2, 0, var**0.5))
     torch.testing.assert_close(band.model, getattr(band, limit))
     assert (band.lower < band.upper).all()
 
@@ -76,7 +76,7 @@ def test_wide_data_break_the_upper_limit_and_are_told_of() -> None:
     q = GaussianDiffusion(geometric(6, 5.0, -3.0))
     exact = ExactGaussianData(q, torch.zeros(2), 4.0 * torch.eye(2))
     with pytest.warns(UserWarning, match="upper limit of the entropy band need not hold") as told:
-        band = entropy_band(q, exact, normal_rows(400, 2, 0, 2.0))
+        band = reverse_entropy_bounds(q, exact, normal_rows(400, 2, 0, 2.0))
     assert told[0].filename == __file__
     assert "nats above the entropy of pi" in band.unmet
     assert (band.model > band.upper).all()
@@ -92,7 +92,7 @@ def test_the_precondition_is_judged_by_its_own_error(scale: float, met: bool) ->
     kernel = ForwardKernel(q)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        band = entropy_band(q, kernel, x_0)
+        band = reverse_entropy_bounds(q, kernel, x_0)
     assert (band.unmet == "") == met == (not told)
     if not met:
         assert float(band.unmet.split("average ")[1].split(" ")[0]) == pytest.approx(
@@ -117,7 +117,7 @@ def test_a_kernel_too_sure_or_too_vague_leaves_the_band() -> None:
     # the forward step's variance is the upper limit; the band is at most log 3.1 wide here
     q, x_0 = GaussianDiffusion(geometric(8, 5.0, -3.0)), normal_rows(40, 2, 0, 0.9)
     for factor in (0.1, 1.1):
-        band = entropy_band(q, Scaled(ForwardKernel(q), factor), x_0)
+        band = reverse_entropy_bounds(q, Scaled(ForwardKernel(q), factor), x_0)
         torch.testing.assert_close(band.model, band.upper + math.log(factor))
         assert (band.model < band.lower).all() == (factor < 1)
         assert (band.model > band.upper).all() == (factor > 1)
@@ -158,7 +158,7 @@ def test_bits_under_their_exact_kernels_lie_within_the_band_by_enumeration(rho: 
     assert (true < upper + 1e-12).all()
 
     def bands(kernel: ReverseKernel) -> list[ReverseEntropyBounds]:
-        return [entropy_band(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(20)]
+        return [reverse_entropy_bounds(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(20)]
 
     exact = bands(ExactBernoulliKernel(q, states, weights))
     assert {band.unmet for band in exact} == {""}
@@ -182,7 +182,7 @@ def test_bits_need_no_precondition_at_rho_one_half_and_a_mean_rate_below_it_else
         q = BernoulliDiffusion(constant_erasure(4), rho)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            band = entropy_band(q, ForwardKernel(q), x_0)
+            band = reverse_entropy_bounds(q, ForwardKernel(q), x_0)
         assert (band.unmet == "") == met == (not told), rho
 
 
@@ -193,7 +193,7 @@ def test_certain_bits_that_noise_makes_surer_break_the_upper_limit() -> None:
     _, upper, true = true_band(q, states, torch.tensor([0.5, 0.5], dtype=torch.float64))
     assert (true > upper).all()
     with pytest.warns(UserWarning, match="need not hold"):
-        entropy_band(q, ExactBernoulliKernel(q, states), states.repeat(50, 1))
+        reverse_entropy_bounds(q, ExactBernoulliKernel(q, states), states.repeat(50, 1))
 
 
 # ------------------------------------------------------------------------------------------------------ mixtures
@@ -215,7 +215,7 @@ def test_a_mixture_kernel_of_numbers_has_the_entropy_of_the_quadrature() -> None
     true = torch.stack([0.5 * (q.beta[t].log() + LOG_2PIE) + entropy(t - 1) - entropy(t) for t in steps])
     kernel = ExactGaussianMixtureKernel(q, means, var)
     x_0 = means.repeat(300, 1) + normal_rows(600, 1, 0, var**0.5)
-    bands = [entropy_band(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(12)]
+    bands = [reverse_entropy_bounds(q, kernel, x_0, generator=Generator().manual_seed(seed)) for seed in range(12)]
     check_mean(torch.stack([band.model for band in bands]), true, resolves=0.1)
     assert (bands[0].lower < true).all()
     assert (true < bands[0].upper).all()
@@ -226,15 +226,18 @@ def test_a_mixture_kernel_of_numbers_has_the_entropy_of_the_quadrature() -> None
 
 def test_one_step_has_no_band_and_one_row_no_error() -> None:
     q = GaussianDiffusion(torch.tensor([0.5]))
-    band = entropy_band(q, ForwardKernel(q), normal_rows(3, 2, 0, 0.5))
+    band = reverse_entropy_bounds(q, ForwardKernel(q), normal_rows(3, 2, 0, 0.5))
     assert [len(values) for values in (band.lower, band.upper, band.model, band.model_se)] == [0, 0, 0, 0]
     with pytest.raises(InputError, match="two rows of data or more, got 1"):
-        entropy_band(q, ForwardKernel(q), torch.zeros(1, 2))
+        reverse_entropy_bounds(q, ForwardKernel(q), torch.zeros(1, 2))
 
 
 def test_the_same_generator_gives_the_same_band() -> None:
     q = BernoulliDiffusion(constant_erasure(4), 0.5)
     states = all_bits(2)
-    a, b = (entropy_band(q, ExactBernoulliKernel(q, states), states, generator=Generator().manual_seed(1)) for _ in "ab")
+    a, b = (
+        reverse_entropy_bounds(q, ExactBernoulliKernel(q, states), states, generator=Generator().manual_seed(1))
+        for _ in "ab"
+    )
     assert torch.equal(a.model, b.model)
     assert torch.equal(a.upper, b.upper)

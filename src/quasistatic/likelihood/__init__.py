@@ -1,7 +1,7 @@
 """Bounds and estimates of log p(x)."""
 
 from quasistatic.likelihood.bound import Bound, elbo, importance_weighted_log_prob, null_log_prob
-from quasistatic.likelihood.entropy import ReverseEntropyBounds, entropy_band
+from quasistatic.likelihood.entropy import ReverseEntropyBounds, reverse_entropy_bounds
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
 from quasistatic.likelihood.exact import ExactBernoulliKernel, ExactGaussianMixtureKernel, kl_to_exact
 from quasistatic.likelihood.schedule_search import learn_schedule, optimal_schedule
@@ -13,11 +13,11 @@ __all__ = [
     "ReverseEntropyBounds",
     "TimestepSampler",
     "elbo",
-    "entropy_band",
     "estimate_elbo",
     "importance_weighted_log_prob",
     "kl_to_exact",
     "learn_schedule",
     "null_log_prob",
     "optimal_schedule",
+    "reverse_entropy_bounds",
 ]

@@ -23,7 +23,7 @@ from quasistatic.likelihood.bound import stacked_rows
 from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
 
-__all__ = ["ReverseEntropyBounds", "entropy_band"]
+__all__ = ["ReverseEntropyBounds", "reverse_entropy_bounds"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ReverseEntropyBounds:
 
 
 @torch.no_grad()
-def entropy_band(
+def reverse_entropy_bounds(
     process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, *, generator: Rng | None = None
 ) -> ReverseEntropyBounds:
     r"""Measure the band of eq. (24) and the kernel's own entropy.
@@ -91,7 +91,7 @@ def entropy_band(
     >>> from quasistatic.reverse import GaussianDenoiser
     >>> q = GaussianDiffusion(torch.tensor([0.5, 0.5, 0.5]))
     >>> x = torch.tensor([[0.5, -1.0], [-0.5, 1.0]])
-    >>> band = entropy_band(q, GaussianDenoiser(q, ResidualMLP(2, 4), 2), x)
+    >>> band = reverse_entropy_bounds(q, GaussianDenoiser(q, ResidualMLP(2, 4), 2), x)
     >>> bool((band.lower < band.model).all()), (band.model - band.upper).abs().max().item() < 1e-6, band.unmet
     (True, True, '')
     """

@@ -56,12 +56,12 @@ class _Attention(nn.Module):
         super().__init__()
         self.n_heads = max(1, width // head)
         self.norm = _norm(width)
-        self.ask = nn.Conv2d(width, 3 * width, 1)
+        self.query = nn.Conv2d(width, 3 * width, 1)
         self.back = _zeroed(nn.Conv2d(width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         n, _, height, width = h.shape
-        heads = self.ask(self.norm(h)).view(n, 3, self.n_heads, -1, height * width).transpose(3, 4)
+        heads = self.query(self.norm(h)).view(n, 3, self.n_heads, -1, height * width).transpose(3, 4)
         seen = functional.scaled_dot_product_attention(*heads.unbind(1))
         return h + self.back(seen.transpose(2, 3).reshape(h.shape))
 

@@ -11,9 +11,8 @@ import torch
 from torch import Generator
 
 from quasistatic.estimate import Estimate, unit_divisor
-from quasistatic.likelihood.entropy import entropy_band
-from quasistatic.plots import entropy_band as draw_entropy_band
-from quasistatic.plots import learning_curve, save_figure, step_costs
+from quasistatic.likelihood.entropy import reverse_entropy_bounds
+from quasistatic.plots import entropy_band, learning_curve, save_figure, step_costs
 from quasistatic.recipes.base import seeded
 from quasistatic.recipes.pictures import on_fewer_steps
 from quasistatic.reporting.html import Section, write_report
@@ -122,10 +121,10 @@ def _over_steps(run: Run, unit: str, divisor: float, generator: Generator) -> di
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the figure shows the same
         z, _ = model.encode(x[:500], generator)
-        band = entropy_band(model.process, model.kernel, z, generator=generator)
+        band = reverse_entropy_bounds(model.process, model.kernel, z, generator=generator)
     lower = torch.minimum(band.lower, band.upper)  # they may cross where the upper bound need not hold
     low, high, own, wrong = ((values / divisor).numpy() for values in (lower, band.upper, band.model, band.model_se))
-    figures["entropy-band"] = draw_entropy_band(log_snr[1:], low, high, own, unit=unit, error=wrong, unmet=band.unmet)
+    figures["entropy-band"] = entropy_band(log_snr[1:], low, high, own, unit=unit, error=wrong, unmet=band.unmet)
     return figures
 
 
