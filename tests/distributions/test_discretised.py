@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 
 from chance import check_frequencies
 from quasistatic.distributions import Gaussian
-from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
+from quasistatic.distributions.discretised import DiscretisedGaussian
+from quasistatic.distributions.first_step import FirstStepDiscretised
 from quasistatic.errors import InputError
 
 LOW, HIGH, STEP = -1.0, 1.0, 2 / 255

@@ -26,9 +26,9 @@ from quasistatic.distributions import (
     MultivariateGaussian,
     ValueFactor,
 )
-from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
+from quasistatic.distributions.discretised import DiscretisedGaussian, WeightedLevels
+from quasistatic.distributions.first_step import FirstStepDiscretised
 from quasistatic.distributions.low_rank import LowRankGaussian
-from quasistatic.distributions.weighted_levels import WeightedLevels
 from quasistatic.errors import InputError
 from strategies import seeds
 

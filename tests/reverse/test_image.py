@@ -14,7 +14,8 @@ from torch import Generator, Tensor, nn
 from chance import check_mean
 from oracles import ExactGaussianData, roughen
 from quasistatic.distributions import Gaussian
-from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
+from quasistatic.distributions.discretised import DiscretisedGaussian
+from quasistatic.distributions.first_step import FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.likelihood.bound import elbo

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quasistatic.distributions import Distribution, Gaussian
-from quasistatic.distributions.discretised import DiscretisedGaussian, FirstStepDiscretised
+from quasistatic.distributions.discretised import DiscretisedGaussian
+from quasistatic.distributions.first_step import FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess, GaussianDiffusion
 from quasistatic.networks.mlp import LogSNREmbedding

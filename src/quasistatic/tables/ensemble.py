@@ -25,6 +25,7 @@ from quasistatic.tables.coding import (
     values_of,
 )
 from quasistatic.tables.columns import Column, column_name
+from quasistatic.tables.ensemble_files import BASELINES, read_fields, write_fields
 from quasistatic.tables.imputed import Imputed
 from quasistatic.tables.imputing import ROWS_AT_ONCE, CodedDraws, MissingEntries
 from quasistatic.tables.mixture import NormalMixture
@@ -33,8 +34,6 @@ from quasistatic.tables.rows import row_log_prob
 from quasistatic.tables.settings import DEFAULTS
 
 __all__ = ["BASELINES", "DensityEnsemble"]
-
-BASELINES = ("normal", "heavy_tailed", "mixture")
 
 
 class DensityEnsemble(nn.Module):
@@ -310,10 +309,16 @@ class DensityEnsemble(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON."""
-        from quasistatic.tables.ensemble_files import write_ensemble
-
         with new_folder(path_of("path", path)) as folder:
-            write_ensemble(self, folder)
+            self.write_to(folder)
+
+    def write_to(self, folder: Path) -> None:
+        """Write the files of :meth:`save` into an existing folder."""
+        write_fields(
+            folder, columns=self.columns, members=list(self.members), normal=self.normal,
+            heavy_tailed=self.heavy_tailed, mixture=self.mixture, weights=self.weights, seed=self.seed,
+            n_trajectories=self.n_trajectories, validation_score=self.validation_score,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> DensityEnsemble:
@@ -324,6 +329,4 @@ class DensityEnsemble(nn.Module):
         InputError
             If the folder holds no ensemble, is damaged, or has another format.
         """
-        from quasistatic.tables.ensemble_files import read_ensemble
-
-        return read_ensemble(path_of("path", path))
+        return cls(**read_fields(path_of("path", path)))

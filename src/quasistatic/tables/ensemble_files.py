@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from quasistatic.checks import instance_of, shown
 from quasistatic.errors import InputError
@@ -34,10 +35,11 @@ from quasistatic.storage.files import (
 from quasistatic.storage.modules import load_module, save_module
 from quasistatic.tables.coding import coded_columns
 from quasistatic.tables.columns import Column
-from quasistatic.tables.ensemble import BASELINES, DensityEnsemble
 from quasistatic.tables.mixture import NormalMixture
 
-__all__ = ["FORMAT", "read_ensemble", "require_format", "write_ensemble"]
+__all__ = ["BASELINES", "FORMAT", "read_fields", "require_format", "write_fields"]
+
+BASELINES = ("normal", "heavy_tailed", "mixture")
 
 FORMAT = 1  # of the files; a change of their keys, or of the estimator's parameters, gives another number
 _SAVED: dict[str, Check | Optional] = {
@@ -47,30 +49,42 @@ _SAVED: dict[str, Check | Optional] = {
 }  # fmt: skip
 
 
-def write_ensemble(ensemble: DensityEnsemble, folder: Path) -> None:
-    """Write the files of an ensemble.
+def write_fields(
+    folder: Path,
+    *,
+    columns: Sequence[Column],
+    members: Sequence[nn.Module],
+    normal: nn.Module,
+    heavy_tailed: nn.Module,
+    mixture: nn.Module,
+    weights: Tensor,
+    **numbers: float,
+) -> None:
+    """Write the fields of an ensemble.
 
     Parameters
     ----------
-    ensemble : DensityEnsemble
     folder : Path
         An existing folder.
+    columns, members, normal, heavy_tailed, mixture, weights
+        The fields of :class:`~quasistatic.tables.ensemble.DensityEnsemble`.
+    **numbers : float
+        Its numbers: n_trajectories, seed and validation_score.
     """
     record = {
-        "format": FORMAT, "seed": ensemble.seed, "n_trajectories": ensemble.n_trajectories,
-        "n_members": len(ensemble.members), "weights": ensemble.weights.tolist(),
-        "validation_score": ensemble.validation_score, "columns": [column.plain() for column in ensemble.columns],
+        "format": FORMAT, **numbers, "n_members": len(members), "weights": weights.tolist(),
+        "columns": [column.plain() for column in columns],
     }  # fmt: skip
     write_text(folder / "ensemble.json", json.dumps(strict(record), indent=1))
-    densities = {_member(k): member for k, member in enumerate(ensemble.members)}
-    densities |= dict(zip(BASELINES, (ensemble.normal, ensemble.heavy_tailed, ensemble.mixture), strict=True))
+    densities = {_member(k): member for k, member in enumerate(members)}
+    densities |= dict(zip(BASELINES, (normal, heavy_tailed, mixture), strict=True))
     for name, density in densities.items():
         (folder / name).mkdir()
         save_module(density, folder / name)
 
 
-def read_ensemble(folder: Path) -> DensityEnsemble:
-    """Read the files of an ensemble.
+def read_fields(folder: Path) -> dict[str, Any]:
+    """Read the fields of an ensemble.
 
     Parameters
     ----------
@@ -98,10 +112,11 @@ def read_ensemble(folder: Path) -> DensityEnsemble:
     if any(member.event_shape != width for member in members):
         raise InputError(f"{folder} is damaged: its members have other columns than ensemble.json")
     score = record["validation_score"]
-    return DensityEnsemble(
-        columns, members, normal, heavy_tailed, mixture, weights, n_trajectories=record["n_trajectories"],
-        seed=record["seed"], validation_score=-math.inf if score is None else score,
-    )  # fmt: skip
+    return {
+        "columns": columns, "members": members, "normal": normal, "heavy_tailed": heavy_tailed, "mixture": mixture,
+        "weights": weights, "n_trajectories": record["n_trajectories"], "seed": record["seed"],
+        "validation_score": -math.inf if score is None else score,
+    }  # fmt: skip
 
 
 def require_format(file: Path) -> None:

@@ -27,7 +27,7 @@ from quasistatic.storage.files import (
     strict,
 )
 from quasistatic.tables.ensemble import DensityEnsemble
-from quasistatic.tables.ensemble_files import FORMAT, read_ensemble, require_format, write_ensemble
+from quasistatic.tables.ensemble_files import FORMAT, require_format
 from quasistatic.tables.frames import Frame
 
 __all__ = ["read_estimator", "save_estimator"]
@@ -66,7 +66,7 @@ def save_estimator(path: str | Path, estimator: Any, ensemble: DensityEnsemble) 
         raise InputError("the parameters of this estimator cannot be written as JSON: use numbers and text") from None
     with new_folder(path_of("path", path)) as folder:
         write_text(folder / "estimator.json", text)
-        write_ensemble(ensemble, folder)
+        ensemble.write_to(folder)
 
 
 def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def read_estimator(cls: Any, folder: Path) -> Any:
     if unknown:
         remedy = "fit and save it again, or load it with the version of quasistatic that wrote it"
         raise InputError(f"{file} has other parameters than this version ({', '.join(unknown)}): {remedy}")
-    params, ensemble = record["params"], read_ensemble(folder)
+    params, ensemble = record["params"], DensityEnsemble.load(folder)
     try:
         if hasattr(params["types"], "items"):
             params["types"] = {key: kind for key, kind in params["types"]["pairs"]}
