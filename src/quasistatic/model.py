@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import LARGEST, instance_of, one_of, require_memory, tensor_of, whole_number
+from quasistatic.checks import LARGEST, instance_of, one_of, tensor_of, whole_number
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import (
@@ -22,6 +22,7 @@ from quasistatic.likelihood.bound import (
     null_log_prob,
 )
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.memory import require_memory
 from quasistatic.modules import shared_copy
 from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.result import PosteriorSamples

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quasistatic.checks import require_memory, whole_number
+from quasistatic.checks import whole_number
+from quasistatic.memory import require_memory
 from quasistatic.errors import InputError, as_input_error
 from quasistatic.model import DiffusionModel, load
 from quasistatic.recipes.base import Recipe, Splits
