@@ -31,8 +31,9 @@ from quasistatic.random import Rng, rng_of
 from quasistatic.reverse import FixedFirstStep, ReverseKernel
 from quasistatic.sample import sample_ancestral
 from quasistatic.storage.atomic import new_folder
-from quasistatic.storage.files import a_name, path_of, read_json
+from quasistatic.storage.files import path_of, read_json
 from quasistatic.storage.modules import load_module, save_module, saveable
+from quasistatic.storage.schema import a_name
 from quasistatic.transforms import Transform
 
 __all__ = ["DiffusionModel", "load"]

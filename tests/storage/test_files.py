@@ -20,14 +20,6 @@ from quasistatic.model import load
 from quasistatic.runs.results import Evaluation
 from quasistatic.runs.run import open_run
 from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_name,
-    a_number,
-    a_record,
-    a_text,
-    a_whole,
     digest_of,
     plain_yaml,
     read_json,
@@ -36,8 +28,9 @@ from quasistatic.storage.files import (
     refuse_links,
     regular_file,
     strict,
-)  # fmt: skip
+)
 from quasistatic.storage.run_folder import RunFolder
+from quasistatic.storage.schema import Check, Optional, a_list, a_name, a_number, a_record, a_text, a_whole
 from quasistatic.train.run_log import append_line
 
 SCHEMA: dict[str, Check | Optional] = {
