@@ -14,14 +14,9 @@ from torch import Generator, Tensor, nn
 from quasistatic.checks import LARGEST, instance_of, one_of, tensor_of, whole_number
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import (
-    Bound,
-    elbo,
-    importance_weighted_log_prob,
-    least_variance_method,
-    null_log_prob,
-)
+from quasistatic.likelihood.bound import Bound, elbo, least_variance_method, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.memory import require_memory
 from quasistatic.modules import shared_copy
 from quasistatic.posterior.observations import Observation, as_observation

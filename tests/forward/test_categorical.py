@@ -31,8 +31,9 @@ from oracles import (
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Masked
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.bound import elbo, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.model import DiffusionModel, load
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser
