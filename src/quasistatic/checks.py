@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST", "MOST", "MOST_DEPTH", "MOST_STEPS", "MOST_WIDTH", "SMALLEST", "generator_of", "instance_of", "one_of",
-    "real_number", "shown", "tensor_of", "true_or_false", "whole_number",
+    "real_number", "require_event_shape", "require_finite_data", "shown", "tensor_of", "true_or_false", "whole_number",
 ]  # fmt: skip
 
 MOST_STEPS, MOST_WIDTH, MOST_DEPTH = 10**6, 10**6, 10**4
@@ -180,3 +180,25 @@ def generator_of(name: str, value: Any) -> Generator | None:
     if value is not None and not isinstance(value, torch.Generator):
         raise InputError(f"{name} must be a torch.Generator or None, got {shown(value)}")
     return value
+
+
+def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
+    """Refuse data of another shape than (n, *event_shape)."""
+    if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
+        raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(event_shape)[1:]}")
+
+
+def require_finite_data(x: Tensor) -> None:
+    """Refuse data with nan, infinite or too large values."""
+    import torch
+
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but every value must be finite")
+    if x.is_floating_point() and x.numel() and x.abs().max() > LARGEST:
+        where = (x.abs() > LARGEST).nonzero()[0].tolist()
+        raise InputError(
+            f"data holds {x[tuple(where)].item()} at index {where}, but no value may be above {LARGEST:g} in size: "
+            "rescale the data"
+        )
