@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import instance_of, one_of, require_event_shape, require_finite_data, tensor_of, whole_number
+from quasistatic.checks import instance_of, require_event_shape, require_finite_data, tensor_of, whole_number
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.bound import Bound, elbo, least_variance_method, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
@@ -21,7 +21,8 @@ from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
 from quasistatic.random import Rng, rng_of
-from quasistatic.reverse import FixedFirstStep, ReverseKernel
+from quasistatic.reverse import ReverseKernel
+from quasistatic.reverse.first_step import with_first_step
 from quasistatic.sample import require_room_for_samples, sample_ancestral
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import path_of
@@ -78,8 +79,7 @@ class DiffusionModel(nn.Module):
         return self.kernel.process
 
     def __repr__(self) -> str:
-        n = sum(p.numel() for p in self.parameters())
-        kernel = type(self.kernel).__name__
+        kernel, n = type(self.kernel).__name__, sum(p.numel() for p in self.parameters())
         return f"DiffusionModel({kernel} of {n} parameters, {self.process!r}, events of shape {self.event_shape})"
 
     def encode(self, x: Any, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
@@ -111,13 +111,7 @@ class DiffusionModel(nn.Module):
         there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_missing else x
         require_finite_data(there)
         self.process.check(there)
-        z, log_det = self.transform(x.double(), generator)
-        return z, log_det
-
-    def _kernel(self, first_step: str) -> ReverseKernel:
-        one_of("first_step", first_step, ("learned", "fixed"))
-        fixed = first_step == "fixed" and self.kernel.first_step != "fixed"
-        return FixedFirstStep(self.kernel) if fixed else self.kernel
+        return self.transform(x.double(), generator)
 
     def elbo(self, x: Any, *, generator: Rng | None = None, first_step: str = "learned", method: str | None = None) -> Bound:
         """Bound log p(x) of each row from below.
@@ -135,12 +129,11 @@ class DiffusionModel(nn.Module):
         method : {"marginal", "trajectory"}, optional
             See :func:`quasistatic.likelihood.bound.elbo`; by default marginal, and trajectory for mixture kernels.
         """
-        if method is not None:
-            one_of("method", method, ("marginal", "trajectory"))
-        method = method or least_variance_method(self.kernel)
+        method = least_variance_method(self.kernel) if method is None else method
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            terms = elbo(self.process, self._kernel(first_step), z, generator=generator, method=method)
+            kernel = with_first_step(self.kernel, first_step)
+            terms = elbo(self.process, kernel, z, generator=generator, method=method)
         return terms.plus_log_det(log_det)
 
     def estimate_elbo(
@@ -172,8 +165,8 @@ class DiffusionModel(nn.Module):
         whole_number("n_timesteps", n_timesteps, 0)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            kernel, rng = self._kernel(first_step), generator
-            terms = estimate_elbo(self.process, kernel, z, n_timesteps=n_timesteps, sampler=sampler, generator=rng)
+            kernel, n, rng = with_first_step(self.kernel, first_step), n_timesteps, generator
+            terms = estimate_elbo(self.process, kernel, z, n_timesteps=n, sampler=sampler, generator=rng)
         return terms.plus_log_det(log_det)
 
     def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Rng | None = None) -> Tensor:
@@ -195,7 +188,6 @@ class DiffusionModel(nn.Module):
         Tensor, shape (n,)
             Nats.
         """
-        whole_number("n_trajectories", n_trajectories, 1)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
             n, rng = n_trajectories, generator

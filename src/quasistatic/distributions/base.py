@@ -127,10 +127,7 @@ class Distribution(Described, ABC):
 
     @property
     def support(self) -> tuple[float, float] | None:
-        """Lowest and highest value of an entry.
-
-        None for a density.
-        """
+        """Lowest and highest value of an entry, None for a density."""
         return None
 
     def step_inside(self, x: Tensor, step: Tensor) -> Tensor:
@@ -155,10 +152,7 @@ class Distribution(Described, ABC):
     # ---- masks of absorbing processes
 
     def masked(self, x: Tensor) -> Tensor | None:
-        """Return which entries of ``x`` are masked.
-
-        None for families without masks.
-        """
+        """Return which entries are masked, None without masks."""
         return None
 
     def unmasked(self) -> Distribution:
