@@ -17,9 +17,9 @@ from torch import Generator, Tensor
 from benchmarks.measure import Row, against
 from quasistatic.datasets.swiss_roll import swiss_roll_frame
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.bound import step_log_ratio
 from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
+from quasistatic.likelihood.scores import step_log_ratio
 from quasistatic.schedules import geometric, linear
 
 N_STEPS, POOL, BATCH, REPEATS, LEARN = 40, 200, 512, 1000, 200

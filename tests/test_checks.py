@@ -15,19 +15,9 @@ import pytest
 import torch
 
 import quasistatic as qs
-from quasistatic.checks import (
-    catching_memory_errors,
-    instance_of,
-    one_of,
-    out_of_memory,
-    real_number,
-    require_memory,
-    shown,
-    tensor_of,
-    true_or_false,
-    whole_number,
-)  # fmt: skip
+from quasistatic.checks import instance_of, one_of, real_number, shown, tensor_of, true_or_false, whole_number
 from quasistatic.errors import InputError
+from quasistatic.memory import catching_memory_errors, out_of_memory, require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.networks import MultiscaleNetwork, NormalisedRBF, PerStepMLP, ResidualMLP, UNet
 from quasistatic.reverse import GaussianDenoiser

@@ -14,7 +14,8 @@ from torch import Generator, Tensor, nn
 import tiny
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
@@ -256,7 +257,7 @@ def test_saved_and_loaded_a_model_answers_bit_for_bit_the_same(tmp_path, kind):
     model = MODELS[kind]()
     x = torch.ones(4, *model.event_shape)
     model.save(tmp_path / "model", note="mine")
-    again = load(str(tmp_path / "model"))
+    again = load_model(str(tmp_path / "model"))
     for ask in (*ASKED.values(), lambda model, _: model.sample(5, generator=seeded(0))):
         assert torch.equal(ask(model, x), ask(again, x))
     assert again.event_shape == model.event_shape
@@ -269,8 +270,8 @@ def test_saving_again_replaces_the_old_model_and_saving_elsewhere_leaves_it(tmp_
     first.save(tmp_path / "b")
     second.save(tmp_path / "a")
     x = points(3)
-    assert torch.equal(ASKED["bound"](load(tmp_path / "a"), x), ASKED["bound"](second, x))
-    assert torch.equal(ASKED["bound"](load(tmp_path / "b"), x), ASKED["bound"](first, x))
+    assert torch.equal(ASKED["bound"](load_model(tmp_path / "a"), x), ASKED["bound"](second, x))
+    assert torch.equal(ASKED["bound"](load_model(tmp_path / "b"), x), ASKED["bound"](first, x))
 
 
 def test_a_folder_of_something_else_is_not_saved_over(tmp_path):
@@ -284,7 +285,7 @@ def test_a_folder_of_something_else_is_not_saved_over(tmp_path):
 def test_a_run_folder_loads_its_best_model(tmp_path):
     config = TrainConfig(n_updates=4, batch_size=8, evaluate_every=2, validation_pairs=50)
     trained = tiny.train(tmp_path / "run", config)
-    loaded = load(tmp_path / "run")
+    loaded = load_model(tmp_path / "run")
     x = tiny.rows(5, 0)
     for ask in ASKED.values():
         assert torch.equal(ask(trained, x), ask(loaded, x))
@@ -292,16 +293,16 @@ def test_a_run_folder_loads_its_best_model(tmp_path):
 
 def test_nothing_to_load_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"there is no run or model at .*missing"):
-        load(tmp_path / "missing")
+        load_model(tmp_path / "missing")
     with pytest.raises(InputError, match="holds neither a saved model nor a run with a best checkpoint"):
-        load(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_truncated_model_is_one_sentence(tmp_path):
     normal(Chain()).save(tmp_path / "model")
     os.truncate(tmp_path / "model" / "model.safetensors", 1000)
     with pytest.raises(InputError, match=r"model\.safetensors is damaged: it has 1000 bytes and should have \d+"):
-        load(tmp_path / "model")
+        load_model(tmp_path / "model")
 
 
 def test_a_truncated_best_model_of_a_run_is_one_sentence(tmp_path):
@@ -309,7 +310,7 @@ def test_a_truncated_best_model_of_a_run_is_one_sentence(tmp_path):
     (best,) = (tmp_path / "run" / "checkpoint").glob("best-*")
     os.truncate(best / "model.safetensors", 1000)
     with pytest.raises(InputError, match=r"best-0000000\d/model\.safetensors is damaged"):
-        load(tmp_path / "run")
+        load_model(tmp_path / "run")
 
 
 @saveable
@@ -320,4 +321,4 @@ class Lonely(nn.Module):
 def test_a_folder_of_another_module_is_one_sentence(tmp_path):
     save_module(Lonely(), tmp_path)
     with pytest.raises(InputError, match="holds a Lonely, not a DiffusionModel"):
-        load(tmp_path)
+        load_model(tmp_path)

@@ -20,8 +20,9 @@ from quasistatic.distributions import (
 )
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob
+from quasistatic.likelihood.bound import elbo
 from quasistatic.likelihood.estimators import estimate_elbo
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.networks import ResidualMLP
 from quasistatic.posterior.resampling import systematic
 from quasistatic.random import RowStreams, choice, normal, repeated, rng_of, uniform

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.storage.atomic import new_folder, write_text
 from quasistatic.storage.modules import read_pair, save_module, save_tensors
 
@@ -101,7 +102,7 @@ def _best(run: Path, words: dict[str, str]) -> tuple[dict[str, Any], dict[str, T
 
 def _learned(run: Path) -> set[str]:
     """Names of the parameters; a table that is no parameter is never rounded."""
-    names = {name for name, _ in load(run).kernel.named_parameters()}
+    names = {name for name, _ in load_model(run).kernel.named_parameters()}
     return {f"weight.{name}" for name in names} | {f"model.kernel.{name}" for name in names}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.runs.versions import versions
 
@@ -53,7 +54,7 @@ def say(what: str) -> None:
 def trained(runs: Path, recipe: str) -> DiffusionModel:
     """The model of a run folder, of seed 0 if there is one for each seed."""
     folder = runs / recipe
-    return load(folder / "seed-0" if (folder / "seed-0").exists() else folder)
+    return load_model(folder / "seed-0" if (folder / "seed-0").exists() else folder)
 
 
 def mean_error(p: PosteriorSamples, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checks of numbers, choices, tensors and memory.
+"""Checks of numbers, choices and tensors.
 
 Each returns the value in its plain type, or raises an :class:`~quasistatic.errors.InputError` with the name, the value,
 the rule and what to do.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from quasistatic.errors import InputError, printable
@@ -20,9 +17,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 __all__ = [
-    "LARGEST", "MOST", "MOST_DEPTH", "MOST_STEPS", "MOST_WIDTH", "SMALLEST", "catching_memory_errors", "free_memory",
-    "generator_of", "instance_of", "one_of", "out_of_memory", "real_number", "require_memory", "require_network", "shown",
-    "tensor_of", "true_or_false", "whole_number",
+    "LARGEST", "MOST", "MOST_DEPTH", "MOST_STEPS", "MOST_WIDTH", "SMALLEST", "generator_of", "instance_of", "one_of",
+    "real_number", "require_event_shape", "require_finite_data", "shown", "tensor_of", "true_or_false", "whole_number",
 ]  # fmt: skip
 
 MOST_STEPS, MOST_WIDTH, MOST_DEPTH = 10**6, 10**6, 10**4
@@ -31,8 +27,6 @@ MOST = 2**63 - 1
 """The largest whole number that a tensor can hold."""
 LARGEST, SMALLEST = 1e150, 1e-100
 """Bounds of magnitudes whose squares and products stay within float64."""
-VARIABLE = "QUASISTATIC_MEMORY"
-_AT_MOST = 4.0  # GB of one request, unless the variable is set
 
 
 def shown(value: Any) -> str:
@@ -188,120 +182,23 @@ def generator_of(name: str, value: Any) -> Generator | None:
     return value
 
 
-def require_memory(what: str, n_bytes: float, remedy: str, *, data: bool = False) -> None:
-    """Refuse a request that needs too much memory.
-
-    A request may use half of the free memory, and 4 GB at most. Data from files may use all of the half. The
-    environment variable ``QUASISTATIC_MEMORY`` sets the limit, in GB.
-
-    Parameters
-    ----------
-    what : str
-        The request in words, such as "10000000 particles of 30 numbers".
-    n_bytes : float
-        Estimate of its largest extent.
-    remedy : str
-        What to do, such as "choose fewer".
-    data : bool
-        Whether it is a file that is read.
-    """
-    limit = _limit(data)
-    if not n_bytes <= limit:
-        raise InputError(f"{what} would take {_size(n_bytes)} of memory, but at most {_size(limit)} may be taken: {remedy}")
+def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
+    """Refuse data of another shape than (n, *event_shape)."""
+    if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
+        raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(event_shape)[1:]}")
 
 
-def require_network(n_parameters: float) -> None:
-    """Refuse a network that is too large to train.
+def require_finite_data(x: Tensor) -> None:
+    """Refuse data with nan, infinite or too large values."""
+    import torch
 
-    Training holds weights, gradients, two moments and a running mean of each parameter.
-    """
-    require_memory(f"a network of {n_parameters:.3g} parameters", 20.0 * n_parameters, "make it smaller")
-
-
-def _limit(data: bool) -> float:
-    """Return the bytes that a request may use."""
-    if limit := os.environ.get(VARIABLE):
-        try:
-            number = float(limit)
-        except ValueError:
-            number = math.nan
-        if not number > 0:
-            raise InputError(f"the environment variable {VARIABLE} must be a number of GB above 0, got {shown(limit)}")
-        return number * 1e9
-    half = 0.5 * free_memory()
-    return half if data else min(half, _AT_MOST * 1e9)
-
-
-def free_memory() -> float:
-    """Return the free bytes of this process.
-
-    The machine, its control group and the limit of the process are considered.
-    """
-    free = [_of_machine(), _of_group(), _of_process()]
-    return max(2e8, min(free))
-
-
-def _of_machine() -> float:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 8e9  # a system that does not say
-
-
-def _of_group() -> float:
-    free = math.inf
-    for most, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free = min(free, float(Path(most).read_text()) - float(Path(used).read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return free
-
-
-def _of_process() -> float:
-    try:
-        import resource
-
-        most, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if most == resource.RLIM_INFINITY:
-            return math.inf
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return float(most - pages * resource.getpagesize())
-    except (ImportError, OSError, ValueError):
-        return math.inf
-
-
-def _size(n_bytes: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if n_bytes >= size:
-            number = n_bytes / size
-            return f"{number:.3g} {unit}" if number < 1e6 else f"{number:.1e} {unit}"
-    return f"{n_bytes:.0f} bytes"
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory is exhausted."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    words = ("can't allocate memory", "not enough memory", "out of memory", "invalid buffer size", "numel: integer multipl",
-             "Storage size calculation overflowed", "array is too big")  # fmt: skip
-    return isinstance(error, RuntimeError | ValueError) and any(word in str(error) for word in words)
-
-
-@contextmanager
-def catching_memory_errors(what: str, remedy: str) -> Iterator[None]:
-    """Re-raise allocation errors from this block as InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (MemoryError, RuntimeError, ValueError) as error:
-        if not out_of_memory(error):
-            raise
-        raise InputError(f"{what} needs more memory than there is: {remedy}") from None
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but every value must be finite")
+    if x.is_floating_point() and x.numel() and x.abs().max() > LARGEST:
+        where = (x.abs() > LARGEST).nonzero()[0].tolist()
+        raise InputError(
+            f"data holds {x[tuple(where)].item()} at index {where}, but no value may be above {LARGEST:g} in size: "
+            "rescale the data"
+        )

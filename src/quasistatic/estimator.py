@@ -12,9 +12,10 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from quasistatic.checks import require_memory, whole_number
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
 from quasistatic.likelihood.bound import Bound
+from quasistatic.memory import require_memory
 from quasistatic.tables.coding import decode_rows, encode, modelled
 from quasistatic.tables.frames import frame_of
 from quasistatic.tables.imputed import Imputed, restore

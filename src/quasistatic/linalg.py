@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from quasistatic.errors import InputError
 
-__all__ = ["cholesky", "inverse_root", "root_of_any"]
+__all__ = ["LOG_2PI", "cholesky", "inverse_root", "root_of_any"]
+
+LOG_2PI = math.log(2.0 * math.pi)
 
 JITTERS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quasistatic.errors import InputError
-from quasistatic.model import load as load_model
+from quasistatic.model_files import load_model
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.storage.files import path_of
 

@@ -11,30 +11,25 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import LARGEST, instance_of, one_of, require_memory, tensor_of, whole_number
-from quasistatic.errors import InputError
+from quasistatic.checks import instance_of, require_event_shape, require_finite_data, tensor_of, whole_number
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import (
-    Bound,
-    elbo,
-    importance_weighted_log_prob,
-    least_variance_method,
-    null_log_prob,
-)
+from quasistatic.likelihood.bound import Bound, elbo, least_variance_method, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler, estimate_elbo
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.modules import shared_copy
 from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.result import PosteriorSamples
 from quasistatic.posterior.smc import posterior_sample, require_room
 from quasistatic.random import Rng, rng_of
-from quasistatic.reverse import FixedFirstStep, ReverseKernel
-from quasistatic.sample import sample_ancestral
+from quasistatic.reverse import ReverseKernel
+from quasistatic.reverse.first_step import with_first_step
+from quasistatic.sample import require_room_for_samples, sample_ancestral
 from quasistatic.storage.atomic import new_folder
-from quasistatic.storage.files import a_name, path_of, read_json
-from quasistatic.storage.modules import load_module, save_module, saveable
+from quasistatic.storage.files import path_of
+from quasistatic.storage.modules import save_module, saveable
 from quasistatic.transforms import Transform
 
-__all__ = ["DiffusionModel", "load"]
+__all__ = ["DiffusionModel"]
 
 
 @saveable
@@ -84,8 +79,7 @@ class DiffusionModel(nn.Module):
         return self.kernel.process
 
     def __repr__(self) -> str:
-        n = sum(p.numel() for p in self.parameters())
-        kernel = type(self.kernel).__name__
+        kernel, n = type(self.kernel).__name__, sum(p.numel() for p in self.parameters())
         return f"DiffusionModel({kernel} of {n} parameters, {self.process!r}, events of shape {self.event_shape})"
 
     def encode(self, x: Any, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
@@ -113,18 +107,11 @@ class DiffusionModel(nn.Module):
         """
         x = tensor_of("x", x, device=self.process.beta.device)
         rng_of("generator", generator)
-        if tuple(x.shape[1:]) != self.event_shape or x.dim() == 0:
-            raise InputError(f"data has shape {tuple(x.shape)}, but this model takes (n, {str(self.event_shape)[1:]}")
+        require_event_shape(x, self.event_shape)
         there = x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf) if self.transform.takes_missing else x
-        _require_finite(there)
+        require_finite_data(there)
         self.process.check(there)
-        z, log_det = self.transform(x.double(), generator)
-        return z, log_det
-
-    def _kernel(self, first_step: str) -> ReverseKernel:
-        one_of("first_step", first_step, ("learned", "fixed"))
-        fixed = first_step == "fixed" and self.kernel.first_step != "fixed"
-        return FixedFirstStep(self.kernel) if fixed else self.kernel
+        return self.transform(x.double(), generator)
 
     def elbo(self, x: Any, *, generator: Rng | None = None, first_step: str = "learned", method: str | None = None) -> Bound:
         """Bound log p(x) of each row from below.
@@ -142,12 +129,11 @@ class DiffusionModel(nn.Module):
         method : {"marginal", "trajectory"}, optional
             See :func:`quasistatic.likelihood.bound.elbo`; by default marginal, and trajectory for mixture kernels.
         """
-        if method is not None:
-            one_of("method", method, ("marginal", "trajectory"))
-        method = method or least_variance_method(self.kernel)
+        method = least_variance_method(self.kernel) if method is None else method
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            terms = elbo(self.process, self._kernel(first_step), z, generator=generator, method=method)
+            kernel = with_first_step(self.kernel, first_step)
+            terms = elbo(self.process, kernel, z, generator=generator, method=method)
         return terms.plus_log_det(log_det)
 
     def estimate_elbo(
@@ -179,9 +165,8 @@ class DiffusionModel(nn.Module):
         whole_number("n_timesteps", n_timesteps, 0)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            terms = estimate_elbo(
-                self.process, self._kernel(first_step), z, n_timesteps=n_timesteps, sampler=sampler, generator=generator
-            )
+            kernel, n, rng = with_first_step(self.kernel, first_step), n_timesteps, generator
+            terms = estimate_elbo(self.process, kernel, z, n_timesteps=n, sampler=sampler, generator=rng)
         return terms.plus_log_det(log_det)
 
     def log_prob(self, x: Any, n_trajectories: int = 100, *, generator: Rng | None = None) -> Tensor:
@@ -203,12 +188,10 @@ class DiffusionModel(nn.Module):
         Tensor, shape (n,)
             Nats.
         """
-        whole_number("n_trajectories", n_trajectories, 1)
         with torch.no_grad():
             z, log_det = self.encode(x, generator)
-            estimate = importance_weighted_log_prob(
-                self.process, self.kernel, z, n_trajectories=n_trajectories, generator=generator
-            )
+            n, rng = n_trajectories, generator
+            estimate = importance_weighted_log_prob(self.process, self.kernel, z, n_trajectories=n, generator=rng)
         return estimate + log_det
 
     def null_log_prob(self, x: Any, *, generator: Rng | None = None) -> Tensor:
@@ -243,21 +226,10 @@ class DiffusionModel(nn.Module):
         """
         whole_number("the number of samples", n, 1)
         rng_of("generator", generator)
-        width = math.prod(self.event_shape)
-        if self.process.beta.device.type == "cpu":
-            require_memory(
-                f"{n} samples of {width} numbers", n * (32.0 * width + self._bytes_of_row()), "draw fewer at once"
-            )
+        require_room_for_samples(self.process, self.kernel, (n, *self.event_shape))
         process = self.process if n_steps is None else self.process.respaced(n_steps)
         z = sample_ancestral(process, self.kernel, (n, *self.event_shape), generator=generator)
         return self.transform.inverse(z.double())
-
-    def _bytes_of_row(self) -> float:
-        """Estimate the memory that one row needs in the network."""
-        channels = next((p.shape[0] for p in self.kernel.parameters() if p.dim() == 4), None)  # at full resolution
-        if channels is not None:
-            return 24.0 * channels * math.prod(self.event_shape[1:])
-        return 24.0 * max((p.shape[0] for p in self.kernel.parameters() if p.dim() > 1), default=1)
 
     def posterior(
         self,
@@ -325,62 +297,3 @@ class DiffusionModel(nn.Module):
         """
         with new_folder(path_of("path", path)) as folder:
             save_module(self, folder, extra)
-
-
-def load(path: str | Path) -> DiffusionModel:
-    """Load a saved model, or the best model of a run folder.
-
-    Parameters
-    ----------
-    path : str or Path
-        A folder written by :meth:`DiffusionModel.save`, or a run folder.
-
-    Raises
-    ------
-    InputError
-        If there is no model at ``path``, or it is damaged.
-    """
-    folder = path_of("path", path)
-    if not folder.exists():
-        raise InputError(f"there is no run or model at {folder}")
-    if not (folder / "model.json").exists():
-        pointer = folder / "checkpoint" / "best.json"
-        if not pointer.exists():
-            raise InputError(f"{folder} holds neither a saved model nor a run with a best checkpoint")
-        folder = pointer.parent / read_json(pointer, {"folder": a_name})["folder"]
-    model, _ = load_module(folder)
-    if not isinstance(model, DiffusionModel):
-        raise InputError(f"{folder} holds a {type(model).__name__}, not a DiffusionModel")
-    _require_fit(model, folder)
-    return model
-
-
-def _require_fit(model: DiffusionModel, folder: Path) -> None:
-    """Refuse a model whose parts do not fit together.
-
-    One step of the kernel is taken.
-    """
-    generator = Generator().manual_seed(0)
-    try:
-        with torch.no_grad():
-            x = model.process.stationary((2, *model.event_shape)).sample(generator)
-            back = model.kernel(x, model.process.n_steps).sample(generator)
-            shapes = {tuple(back.shape), tuple(model.transform.inverse(back.double()).shape)}
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{folder} holds a model whose parts do not fit together: {why}") from error
-    if shapes != {(2, *model.event_shape)}:
-        raise InputError(f"{folder} holds a model whose parts do not fit together: its samples have shapes {shapes}")
-
-
-def _require_finite(x: Tensor) -> None:
-    bad = ~torch.isfinite(x)
-    if bad.any():
-        where = bad.nonzero()[0].tolist()
-        raise InputError(f"data holds {x[tuple(where)].item()} at index {where}, but every value must be finite")
-    if x.is_floating_point() and x.numel() and x.abs().max() > LARGEST:
-        where = (x.abs() > LARGEST).nonzero()[0].tolist()
-        raise InputError(
-            f"data holds {x[tuple(where)].item()} at index {where}, but no value may be above {LARGEST:g} in size: "
-            "rescale the data"
-        )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from quasistatic.forward import ForwardProcess
+from quasistatic.memory import require_memory
 from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
 from quasistatic.streams import bar
 
-__all__ = ["reverse_trajectory", "sample_ancestral"]
+__all__ = ["require_room_for_samples", "reverse_trajectory", "sample_ancestral"]
 
 
 def reverse_trajectory(
@@ -87,3 +89,35 @@ def sample_ancestral(
     for _, x in bar(steps, "sampling", process.n_steps + 1):  # noqa: B007
         pass
     return x.clone()  # an ordinary tensor, outside inference mode
+
+
+def require_room_for_samples(process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int]) -> None:
+    """Refuse more samples than fit into the memory of the CPU.
+
+    Parameters
+    ----------
+    process : ForwardProcess
+        Whose device counts.
+    kernel : ReverseKernel
+        The model.
+    shape : sequence of int
+        (batch, *event).
+
+    Raises
+    ------
+    InputError
+        If they do not fit.
+    """
+    if process.beta.device.type == "cpu":
+        n, *event = shape
+        width = math.prod(event)
+        n_bytes = n * (32.0 * width + _bytes_of_row(kernel, event))
+        require_memory(f"{n} samples of {width} numbers", n_bytes, "draw fewer at once")
+
+
+def _bytes_of_row(kernel: ReverseKernel, event: Sequence[int]) -> float:
+    """Estimate the memory that one row needs in the network."""
+    channels = next((p.shape[0] for p in kernel.parameters() if p.dim() == 4), None)  # at full resolution
+    if channels is not None:
+        return 24.0 * channels * math.prod(event[1:])
+    return 24.0 * max((p.shape[0] for p in kernel.parameters() if p.dim() > 1), default=1)

@@ -31,9 +31,11 @@ from oracles import (
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Masked
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob, null_log_prob
+from quasistatic.likelihood.bound import elbo, null_log_prob
 from quasistatic.likelihood.estimators import TimestepSampler
-from quasistatic.model import DiffusionModel, load
+from quasistatic.likelihood.importance import importance_weighted_log_prob
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, CategoricalDenoiser
 from quasistatic.sample import sample_ancestral
@@ -627,7 +629,7 @@ def test_a_saved_model_says_the_same(kind: str, tmp_path: Path) -> None:
     q = CategoricalDiffusion(constant_erasure(5), 3, kind, torch.tensor([0.1, 0.3, 0.6]))
     model, x = DiffusionModel(Chain(), q, single(q, rough=True), (2,)), all_classes(2, 3)
     model.save(tmp_path / "model")
-    again = load(tmp_path / "model")
+    again = load_model(tmp_path / "model")
     for method in ("marginal", "trajectory"):
         bounds = [m.elbo(x, generator=Generator().manual_seed(0), method=method).total for m in (model, again)]
         torch.testing.assert_close(bounds[0], bounds[1], rtol=0, atol=0)

@@ -15,7 +15,8 @@ from oracles import enumerated_bound, law_table, model_log_prob, roughen
 from quasistatic.distributions import Bernoulli, Categorical, Gaussian, Joint, Mixture, MultivariateGaussian
 from quasistatic.errors import InputError
 from quasistatic.forward import BernoulliDiffusion, CategoricalDiffusion, GaussianDiffusion, MixedDiffusion
-from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import FixedFirstStep, MixedDenoiser
 from quasistatic.sample import sample_ancestral

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from torch import Generator, Tensor
 
-import quasistatic.likelihood.bound
 from chance import FALSE_ALARM, check_mean, check_same_mean, standard_error
 from oracles import (
     ExactGaussianData,
@@ -29,16 +28,11 @@ from oracles import (
 )
 from quasistatic.distributions import Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.likelihood.bound import (
-    Bound,
-    elbo,
-    importance_weighted_log_prob,
-    null_log_prob,
-    paper_k,
-    stacked_rows,
-    step_log_ratio,
-)
+from quasistatic.likelihood import importance, scores
+from quasistatic.likelihood.bound import Bound, elbo, null_log_prob, paper_k
 from quasistatic.likelihood.exact import ExactBernoulliKernel
+from quasistatic.likelihood.importance import importance_weighted_log_prob
+from quasistatic.likelihood.scores import stacked_rows, step_log_ratio
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import (
     BernoulliDenoiser,
@@ -384,8 +378,14 @@ class Spy(ReverseKernel):
         return self.kernel(x_t, t)
 
 
+def stack(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate the network on ``rows`` pairs at once."""
+    for module in (importance, scores):
+        monkeypatch.setattr(module, "stacked_rows", lambda x: rows)
+
+
 def test_memory_does_not_grow_with_the_number_of_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: 32)
+    stack(32, monkeypatch)
     q, kernel = random_denoiser()
     sizes = []
     for n_trajectories in (40, 400):
@@ -398,7 +398,7 @@ def test_memory_does_not_grow_with_the_number_of_trajectories(monkeypatch: pytes
 @pytest.mark.parametrize("rows", [3, 7, 10_000])
 def test_chunks_do_not_change_the_law(rows: int, monkeypatch: pytest.MonkeyPatch, generator: Generator) -> None:
     # 1e-6 for each of the three
-    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: rows)
+    stack(rows, monkeypatch)
     q, kernel = random_denoiser(d=2, n_steps=3)
     states, n = all_bits(2), 150
     expected = enumerated_bound(q, kernel, states)
@@ -411,7 +411,7 @@ def test_chunks_do_not_change_the_law(rows: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("rows", [3, 7, 10_000])
 def test_chunks_do_not_mix_examples(rows: int, monkeypatch: pytest.MonkeyPatch, generator: Generator) -> None:
-    monkeypatch.setattr(quasistatic.likelihood.bound, "stacked_rows", lambda x: rows)
+    stack(rows, monkeypatch)
     weights = random_weights(8, seed=2)
     q = BernoulliDiffusion(constant_erasure(4), 0.5)
     kernel, x = ExactBernoulliKernel(q, all_bits(3), weights), all_bits(3).repeat(3, 1)

@@ -14,10 +14,11 @@ from torch import Generator, Tensor
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, step_log_ratio
+from quasistatic.likelihood.bound import elbo
 from quasistatic.likelihood.curve import even_steps, learn_curve
 from quasistatic.likelihood.estimators import TimestepSampler, learned_sampler
 from quasistatic.likelihood.exact import ExactGaussianMixtureKernel
+from quasistatic.likelihood.scores import step_log_ratio
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import GaussianDenoiser, ReverseKernel
 from quasistatic.schedules import beta_from_log_snr, geometric, linear

@@ -25,7 +25,8 @@ from quasistatic.io import tables
 from quasistatic.io.cells import Cells
 from quasistatic.io.tables import read_cells, read_cells_in_parts
 from quasistatic.plots import rank_test
-from quasistatic.recipes.table import Table, hidden_ranks, negative_conditional_log_prob
+from quasistatic.recipes.table import Table
+from quasistatic.recipes.table_figures import hidden_ranks, negative_conditional_log_prob
 from quasistatic.runs import table_files
 from quasistatic.runs.run import evaluate_run, open_run
 from quasistatic.runs.settings import make_recipe

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 from oracles import roughen, white
 from quasistatic.distributions import Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, importance_weighted_log_prob
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.importance import importance_weighted_log_prob
 from quasistatic.networks import NormalisedRBF, ResidualMLP
 from quasistatic.reverse import GaussianDenoiser
 from quasistatic.schedules import cosine, geometric, linear

@@ -19,7 +19,8 @@ from quasistatic.distributions.first_step import FirstStepDiscretised
 from quasistatic.errors import InputError
 from quasistatic.forward import GaussianDiffusion
 from quasistatic.likelihood.bound import elbo
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.networks.unet import UNet
 from quasistatic.reverse.image import ImageDenoiser
 from quasistatic.reverse.wiener import WienerBase, mean_on_grid
@@ -334,7 +335,7 @@ def test_a_whole_model_comes_back_from_disk(tmp_path: Path) -> None:
     q = chain(6)
     model = DiffusionModel(Chain(), q, make(q, 256, rough=True), EVENT)
     model.save(tmp_path / "model")
-    again, x = load(tmp_path / "model"), levels_data(3)
+    again, x = load_model(tmp_path / "model"), levels_data(3)
     scores = [m.elbo(x, generator=Generator().manual_seed(0)).total for m in (model, again)]
     torch.testing.assert_close(*scores, rtol=1e-9, atol=0)
     draws = again.sample(2, generator=Generator().manual_seed(0))

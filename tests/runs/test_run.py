@@ -13,7 +13,7 @@ import yaml
 
 import small
 from quasistatic.errors import InputError
-from quasistatic.model import load
+from quasistatic.model_files import load_model
 from quasistatic.recipes.base import Recipe
 from quasistatic.runs import training
 from quasistatic.runs.run import evaluate_run, open_run
@@ -44,7 +44,7 @@ def test_a_run_is_taken_up_with_its_best_model():
     assert (run.name, run.seed, run.fingerprint) == ("swiss-roll", 0, None)
     lines = run.folder.read_metrics()
     assert [line["update"] for line in lines] == [0, 3, 6]
-    held = load(run.folder.path)
+    held = load_model(run.folder.path)
     assert all(torch.equal(a, held.state_dict()[k]) for k, a in run.model.state_dict().items())
 
 
@@ -52,7 +52,7 @@ def test_a_finished_run_knows_its_versions_seconds_and_parameters():
     run = small.trained("swiss-roll")
     told = json.loads((run / "checkpoint" / "finished.json").read_text())
     assert told["versions"]["torch"] == torch.__version__
-    assert told["n_parameters"] == sum(p.numel() for p in load(run).parameters())
+    assert told["n_parameters"] == sum(p.numel() for p in load_model(run).parameters())
     assert told["seconds"] >= 0
     result = evaluate_run(open_run(run)).to_json()
     assert result["versions"] == told["versions"]
@@ -154,7 +154,7 @@ def test_a_damaged_log_is_one_sentence(tmp_path, text):
 def test_a_folder_with_something_else_than_a_model_is_refused(tmp_path):
     run = Path(shutil.copytree(small.trained("swiss-roll"), tmp_path / "run"))
     best = run / "checkpoint" / "best-finished"
-    save_module(load(run).kernel, best)
+    save_module(load_model(run).kernel, best)
     with pytest.raises(InputError, match="holds a GaussianDenoiser, not a DiffusionModel"):
         open_run(run)
 

@@ -16,18 +16,10 @@ from safetensors.torch import load_file, save_file
 import small
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.model import load
+from quasistatic.model_files import load_model
 from quasistatic.runs.results import Evaluation
 from quasistatic.runs.run import open_run
 from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_name,
-    a_number,
-    a_record,
-    a_text,
-    a_whole,
     digest_of,
     plain_yaml,
     read_json,
@@ -36,8 +28,9 @@ from quasistatic.storage.files import (
     refuse_links,
     regular_file,
     strict,
-)  # fmt: skip
+)
 from quasistatic.storage.run_folder import RunFolder
+from quasistatic.storage.schema import Check, Optional, a_list, a_name, a_number, a_record, a_text, a_whole
 from quasistatic.train.run_log import append_line
 
 SCHEMA: dict[str, Check | Optional] = {
@@ -196,7 +189,7 @@ def test_weights_that_are_not_finite_are_refused(run, value):
     tensors[name].view(-1)[2] = value
     save_file(tensors, path)
     with pytest.raises(InputError, match=rf"{name} holds {value}, but weights must be finite"):
-        load(run)
+        load_model(run)
 
 
 def edited(path: Path, **changes: object) -> None:
@@ -210,13 +203,13 @@ def test_a_model_whose_parts_do_not_fit_together_is_refused(run):
         module["args"]["event_shape"] = shape
         edited(path, module=module)
         with pytest.raises(InputError, match=r"event_shape|do not fit together"):
-            load(run)
+            load_model(run)
 
 
 @pytest.mark.parametrize("folder", ["../../elsewhere", "/", "", 5, None, ["a"]])
 def test_a_pointer_stays_in_its_folder(run, folder):
     edited(run / "checkpoint" / "best.json", folder=folder)
-    for opened in (load, open_run):
+    for opened in (load_model, open_run):
         with pytest.raises(InputError, match=r"best\.json is damaged: the key 'folder' must be the name"):
             opened(run)
 

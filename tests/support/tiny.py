@@ -145,9 +145,9 @@ def kill_at_changes(folder: Path, every: int) -> None:
 
 
 def load_quietly(run: Path) -> DiffusionModel:
-    from quasistatic.model import load
+    from quasistatic.model_files import load_model
 
-    return load(run)
+    return load_model(run)
 
 
 def die_at(n: int, work: Callable[[], Any]) -> None:

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from little_tables import Frame, fitted_normal, mixed_table, normal_rows, pierced, quick, untrained
 from quasistatic.errors import InputError
 from quasistatic.estimator import DiffusionDensity
-from quasistatic.likelihood.bound import path_scores
+from quasistatic.likelihood.scores import path_scores
 from quasistatic.tables import training
 from quasistatic.tables.build import Shape, build_member
 from quasistatic.tables.columns import Column

@@ -21,7 +21,8 @@ import tiny
 from quasistatic.errors import InputError
 from quasistatic.estimate import paired_difference
 from quasistatic.forward import BernoulliDiffusion, GaussianDiffusion
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.networks import ResidualMLP
 from quasistatic.reverse import BernoulliDenoiser, FixedFirstStep, GaussianDenoiser
 from quasistatic.schedules import constant_erasure, geometric
@@ -126,7 +127,7 @@ def test_one_step_is_enough_of_a_chain():
 
 
 def test_without_a_folder_the_best_weights_come_back_too(whole, tmp_path):
-    held, filed = tiny.train(None), load(whole)
+    held, filed = tiny.train(None), load_model(whole)
     assert all(torch.equal(a, filed.state_dict()[k]) for k, a in held.state_dict().items())
     assert torch.equal(held.process.beta, filed.process.beta)
 
@@ -176,7 +177,7 @@ def test_the_bound_of_the_log_is_the_bound_of_the_model_that_comes_back(whole):
     # the last is the best here; the 50 rows are dequantised and scored with the draws that training uses
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert max(lines, key=lambda line: line["validation"]) is lines[-1]
-    model = load(whole)
+    model = load_model(whole)
     z, log_det = model.encode(tiny.rows(50, 2), Generator().manual_seed(1))
     with torch.no_grad():
         total = session.estimate_elbo(
@@ -228,7 +229,7 @@ def test_without_improvement_training_stops_and_the_best_weights_come_back(tmp_p
     assert [line["waited"] for line in log[-4:]] == [0, 1, 2, 3]
     assert log[-1]["update"] == log[-4]["update"] + 45 < 1500
     best = max(log, key=lambda line: line["validation"])
-    expected = {k: v.clone() for k, v in load(tmp_path / "run").state_dict().items()}
+    expected = {k: v.clone() for k, v in load_model(tmp_path / "run").state_dict().items()}
     assert json.loads((tmp_path / "run" / "checkpoint" / "best.json").read_text())["update"] == best["update"]
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.items())
 
@@ -459,7 +460,7 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_whole(whole, t
         "once that is fixed, the same command goes on from the checkpoint before it"
     )
     assert not list(run.rglob(".*"))
-    load(run)
+    load_model(run)
     tiny.train(run)
     assert tiny.same(whole, run)
 

@@ -11,11 +11,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.errors import InputError
+from quasistatic.linalg import LOG_2PI
 from quasistatic.storage.modules import saveable
 
 __all__ = ["ConditionalGSM"]
-
-LOG_2PI = math.log(2.0 * math.pi)
 
 
 @saveable

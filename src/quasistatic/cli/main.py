@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 import tyro
 
-from quasistatic.checks import out_of_memory
 from quasistatic.cli.base import Command
 from quasistatic.cli.evaluation import Evaluate, Report
 from quasistatic.cli.posteriors import Denoise, Inpaint
@@ -26,6 +25,7 @@ from quasistatic.cli.tables import Impute, Score
 from quasistatic.cli.termination import output, raising_on_sigterm
 from quasistatic.cli.training import Recipes, Reproduce, Train
 from quasistatic.errors import InputError, Terminated, printable
+from quasistatic.memory import out_of_memory
 from quasistatic.storage.files import strict
 from quasistatic.streams import prepared_streams, say
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.checks import require_memory
 from quasistatic.errors import InputError
 from quasistatic.io.array_files import open_array, unpacked
+from quasistatic.memory import require_memory
 
 __all__ = ["read_amat", "read_cifar", "read_idx", "read_packed"]
 

@@ -19,13 +19,14 @@ class                          one row                                          
 Where ``has_kl`` is false there is no closed form, and the bound scores the distribution at a draw instead.
 """
 
-from quasistatic.distributions.base import LOG_2PI, Distribution
+from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.discrete import Bernoulli, Categorical, one_hot
 from quasistatic.distributions.factors import EntryFactor, KnownValues, MeasuredEntries, ValueFactor
 from quasistatic.distributions.gaussian import Gaussian, MultivariateGaussian
 from quasistatic.distributions.joint import Joint
 from quasistatic.distributions.masked import Masked
 from quasistatic.distributions.mixture import Mixture
+from quasistatic.linalg import LOG_2PI
 
 __all__ = [
     "LOG_2PI",

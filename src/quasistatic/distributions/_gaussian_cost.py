@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from quasistatic.distributions.base import LOG_2PI, _sum
+from quasistatic.distributions.base import _sum
+from quasistatic.linalg import LOG_2PI
 
 __all__ = ["GaussianCost"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
+from quasistatic.distributions.factors import EntryFactor
 from quasistatic.errors import InputError
 from quasistatic.printing import Described
 from quasistatic.random import Rng
 
-if TYPE_CHECKING:
-    from quasistatic.distributions.factors import EntryFactor
-
 __all__ = ["Distribution"]
 
-LOG_2PI = math.log(2.0 * math.pi)
 
 D = TypeVar("D", bound="Distribution")
 
@@ -127,10 +123,7 @@ class Distribution(Described, ABC):
 
     @property
     def support(self) -> tuple[float, float] | None:
-        """Lowest and highest value of an entry.
-
-        None for a density.
-        """
+        """Lowest and highest value of an entry, None for a density."""
         return None
 
     def step_inside(self, x: Tensor, step: Tensor) -> Tensor:
@@ -155,10 +148,7 @@ class Distribution(Described, ABC):
     # ---- masks of absorbing processes
 
     def masked(self, x: Tensor) -> Tensor | None:
-        """Return which entries of ``x`` are masked.
-
-        None for families without masks.
-        """
+        """Return which entries are masked, None without masks."""
         return None
 
     def unmasked(self) -> Distribution:

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
+from quasistatic.distributions.base import Distribution, _sum
 from quasistatic.distributions.factors import EntryFactor
+from quasistatic.linalg import LOG_2PI
 from quasistatic.random import Rng, uniform
 
 __all__ = ["Bernoulli", "Categorical", "one_hot"]

@@ -6,17 +6,25 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from quasistatic.distributions.base import LOG_2PI, Distribution
 from quasistatic.errors import InputError
+from quasistatic.linalg import LOG_2PI
 
 __all__ = ["EntryFactor", "KnownValues", "MeasuredEntries", "ValueFactor"]
 
 F = TypeVar("F", bound="EntryFactor")
+
+
+class _Density(Protocol):
+    """A distribution of real numbers that can be conditioned on entries."""
+
+    def observe_entries(self, mask: Tensor, y: Tensor, noise: Tensor) -> tuple[Any, Tensor]: ...
+
+    def observe_cells(self, mask: Tensor, y: Tensor, below: Tensor, above: Tensor) -> tuple[Any, Tensor]: ...
 
 
 class EntryFactor(ABC):
@@ -36,11 +44,11 @@ class EntryFactor(ABC):
         The result has shape (batch or 1, \*event, K).
         """
 
-    def on_density(self, p: Distribution) -> tuple[Distribution, Tensor]:
+    def on_density(self, p: _Density) -> tuple[Any, Tensor]:
         """Multiply a density of real numbers."""
         raise InputError(f"{self.description} need bits or classes: for real numbers use GaussianMeasurement")
 
-    def on_levels(self, p: Distribution) -> tuple[Distribution, Tensor] | None:
+    def on_levels(self, p: _Density) -> tuple[Any, Tensor] | None:
         """Multiply a discretised Gaussian without a table.
 
         None where that is not possible.
@@ -98,7 +106,7 @@ class MeasuredEntries(EntryFactor):
         each = (self.y.unsqueeze(-1) - values).square() / noise + noise.log() + LOG_2PI
         return self.share * (-0.5 * torch.where(self.mask.unsqueeze(-1), each, 0.0))
 
-    def on_density(self, p: Distribution) -> tuple[Distribution, Tensor]:
+    def on_density(self, p: _Density) -> tuple[Any, Tensor]:
         # N(y; x, s^2)^share is N(y; x, s^2 / share) up to a constant
         result, log_z = p.observe_entries(self.mask, self.y, self.noise / self.share)
         return result, log_z + self.log_constant()
@@ -140,7 +148,7 @@ class KnownValues(EntryFactor):
             raise InputError(f"a known entry is {wrong:g}, but {rule} that entries of this model can have")
         return torch.where(agree | ~self.mask.unsqueeze(-1), 0.0, -torch.inf).to(values.dtype)
 
-    def on_density(self, p: Distribution) -> tuple[Distribution, Tensor]:
+    def on_density(self, p: _Density) -> tuple[Any, Tensor]:
         if self.grid is None:
             return p.observe_entries(self.mask, self.y, torch.zeros_like(self.y))
         step, low, high = self.grid
@@ -149,7 +157,7 @@ class KnownValues(EntryFactor):
         above = torch.where(highest, torch.inf, self.y + 0.5 * step)
         return p.observe_cells(self.mask, self.y, below, above)
 
-    def on_levels(self, p: Distribution) -> tuple[Distribution, Tensor] | None:
+    def on_levels(self, p: _Density) -> tuple[Any, Tensor] | None:
         return p.observe_entries(self.mask, self.y, torch.zeros_like(self.y))
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from quasistatic.distributions._gaussian_cost import GaussianCost
-from quasistatic.distributions.base import LOG_2PI, Distribution, _sum
+from quasistatic.distributions.base import Distribution, _sum
 from quasistatic.distributions.factors import EntryFactor
 from quasistatic.distributions.log_mass import log_mass
-from quasistatic.linalg import cholesky, root_of_any
+from quasistatic.linalg import LOG_2PI, cholesky, root_of_any
 from quasistatic.random import Rng, normal
 
 __all__ = ["Gaussian", "MultivariateGaussian"]

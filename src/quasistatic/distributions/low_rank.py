@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quasistatic.distributions.base import LOG_2PI, Distribution
+from quasistatic.distributions.base import Distribution
 from quasistatic.distributions.factors import EntryFactor
 from quasistatic.distributions.gaussian import MultivariateGaussian
-from quasistatic.linalg import cholesky
+from quasistatic.linalg import LOG_2PI, cholesky
 from quasistatic.random import Rng, normal
 
 __all__ = ["LowRankGaussian"]

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quasistatic.checks import require_memory, shown, tensor_of
+from quasistatic.checks import shown, tensor_of
 from quasistatic.distributions import Bernoulli, Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward.base import ForwardProcess
+from quasistatic.memory import require_memory
 from quasistatic.storage.modules import saveable
 
 __all__ = ["BernoulliDiffusion"]

@@ -24,8 +24,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.checks import require_memory
 from quasistatic.errors import InputError
+from quasistatic.memory import require_memory
 from quasistatic.storage.files import open_regular, regular_file
 
 __all__ = ["ArrayFile", "open_array", "refuse_bomb", "unpacked"]

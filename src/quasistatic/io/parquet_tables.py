@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from quasistatic.checks import require_memory
 from quasistatic.errors import InputError
 from quasistatic.io.cells import Cells
+from quasistatic.memory import require_memory
 from quasistatic.storage.files import open_regular, regular_file
 
 __all__ = ["parquet_in_parts"]

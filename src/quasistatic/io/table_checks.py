@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quasistatic.checks import require_memory
 from quasistatic.errors import InputError
 from quasistatic.io.splits import MIN_ROWS
+from quasistatic.memory import require_memory
 
 __all__ = ["place_of", "require_binary", "require_finite", "require_room", "require_table", "require_two_axes"]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import stacked_rows
+from quasistatic.likelihood.scores import stacked_rows
 from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel
 

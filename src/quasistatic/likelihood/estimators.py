@@ -13,7 +13,8 @@ from torch import Tensor
 
 from quasistatic.checks import whole_number
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import Bound, elbo, least_variance_method, stacked_rows, step_log_ratio
+from quasistatic.likelihood.bound import Bound, elbo, least_variance_method
+from quasistatic.likelihood.scores import stacked_rows, step_log_ratio
 from quasistatic.random import Rng, RowStreams, permutation, repeated, selected, uniform
 from quasistatic.reverse import ReverseKernel
 

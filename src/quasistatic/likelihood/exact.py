@@ -18,7 +18,7 @@ from torch import Tensor
 from quasistatic.checks import one_of
 from quasistatic.distributions import Bernoulli, Distribution, Gaussian, Mixture, MultivariateGaussian
 from quasistatic.forward import BernoulliDiffusion, ForwardProcess, GaussianDiffusion
-from quasistatic.likelihood.bound import stacked_rows
+from quasistatic.likelihood.scores import stacked_rows
 from quasistatic.linalg import cholesky
 from quasistatic.random import Rng
 from quasistatic.reverse import ReverseKernel

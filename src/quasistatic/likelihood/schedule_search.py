@@ -16,7 +16,8 @@ from torch import Generator, Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess, GaussianDiffusion
-from quasistatic.likelihood.bound import elbo, step_log_ratio
+from quasistatic.likelihood.bound import elbo
+from quasistatic.likelihood.scores import step_log_ratio
 from quasistatic.reverse import ReverseKernel
 from quasistatic.schedules import beta_from_log_snr
 

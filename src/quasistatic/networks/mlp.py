@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, real_number, require_network, whole_number
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, real_number, whole_number
+from quasistatic.memory import require_network
 from quasistatic.networks.base import Network
 from quasistatic.storage.modules import saveable
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, require_network, shown, whole_number
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, shown, whole_number
 from quasistatic.errors import InputError
+from quasistatic.memory import require_network
 from quasistatic.networks.base import Clock, Network
 from quasistatic.networks.per_step import bumps
 from quasistatic.storage.modules import saveable

@@ -14,7 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, one_of, require_network, whole_number
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, one_of, whole_number
+from quasistatic.memory import require_network
 from quasistatic.networks.base import Clock, Network
 from quasistatic.storage.modules import saveable
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quasistatic.checks import MOST_WIDTH, real_number, require_network, whole_number
+from quasistatic.checks import MOST_WIDTH, real_number, whole_number
+from quasistatic.memory import require_network
 from quasistatic.networks.base import Clock, Network
 from quasistatic.networks.per_step import PerStepReadout
 from quasistatic.storage.modules import saveable

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, require_network, true_or_false, whole_number
+from quasistatic.checks import MOST_DEPTH, MOST_WIDTH, instance_of, real_number, true_or_false, whole_number
 from quasistatic.errors import InputError
+from quasistatic.memory import require_network
 from quasistatic.networks.base import Network
 from quasistatic.networks.mlp import LogSNREmbedding
 from quasistatic.storage.modules import saveable

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.checks import real_number, require_memory, whole_number
+from quasistatic.checks import real_number, whole_number
 from quasistatic.errors import InputError
+from quasistatic.memory import require_memory
 from quasistatic.printing import Described
 from quasistatic.storage.atomic import new_folder, write_text
 from quasistatic.storage.modules import read_pair, save_tensors

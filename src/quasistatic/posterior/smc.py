@@ -22,9 +22,10 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.checks import generator_of, one_of, require_memory, true_or_false, whole_number
+from quasistatic.checks import generator_of, one_of, true_or_false, whole_number
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
+from quasistatic.memory import require_memory
 from quasistatic.posterior.observations import Observation, as_observation
 from quasistatic.posterior.particles import ParticleSystem, checked
 from quasistatic.posterior.resampling import systematic

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
@@ -21,32 +19,21 @@ from quasistatic.io.splits import MIN_ROWS, split_rows
 from quasistatic.io.tables import read_cells
 from quasistatic.model import DiffusionModel
 from quasistatic.recipes.base import Recipe, Splits
+from quasistatic.recipes.table_figures import table_figures
 from quasistatic.reporting.text import text_table
 from quasistatic.storage.files import digest_of
-from quasistatic.tables.coding import (
-    coded_columns,
-    decode_rows,
-    encode_cells,
-    hide,
-    missing_cells,
-    modelled,
-    values_of,
-)
+from quasistatic.tables.coding import coded_columns, decode_rows, encode_cells, modelled
 from quasistatic.tables.columns import Column, describe_columns
-from quasistatic.tables.ensemble import DensityEnsemble
 from quasistatic.tables.inference import infer
 from quasistatic.tables.kinds import KINDS
 from quasistatic.tables.settings import DEFAULTS, TableSettings, plans_by_size
-from quasistatic.tables.training import fit_ensemble, untrained_member
+from quasistatic.tables.training import untrained_member
 from quasistatic.train import TrainConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Table", "TableTraining", "hidden_ranks", "negative_conditional_log_prob"]
-
-HIDDEN_SHARE, HIDDEN_DRAWS = 0.2, 39  # entries hidden, and draws of each, that judge the intervals in a report
-MOST_HIDDEN_ROWS, MOST_SCORED_ROWS = 200, 500  # in the figures
+__all__ = ["Table", "TableTraining"]
 
 
 @dataclass(frozen=True)
@@ -212,105 +199,10 @@ class Table(Recipe):
     # --------------------------------------------------------------------------------------------------------- figures
 
     def figures(self, model: DiffusionModel, splits: Splits, generator: Generator) -> dict[str, Figure]:
-        from quasistatic.plots import column_marginals, pair_plot
-
-        columns = modelled(self.columns())
-        names, classes = [column.name for column in columns], [column.labels for column in columns]
-        real = splits.test if len(splits.test) else splits.validation
-        made = values_of(model.sample(max(500, len(real)), generator=generator), columns)
-        seen = values_of(real, columns)
-        drawn = {"columns": column_marginals(seen.numpy(), made.numpy(), names, classes)}
-        whole = seen[~seen.isnan().any(1)]
-        if len(whole) > 1 and len(columns) > 1:
-            drawn["pairs"] = pair_plot(whole[:2000].numpy(), made[:2000].numpy(), names, classes)
-        return drawn | self._figures_of_ensemble(model, splits, real, generator)
-
-    def _figures_of_ensemble(
-        self, model: DiffusionModel, splits: Splits, real: Tensor, generator: Generator
-    ) -> dict[str, Figure]:
-        """Draw figures of the averaged density."""
-        from quasistatic.plots import coverage_curve, extreme_rows
-
-        columns = self.columns()
-        one = TableSettings(n_members=1)
-        member = copy.deepcopy(model)  # the ensemble turns it to float64
-        ensemble = fit_ensemble(columns, splits.train, splits.validation, one, first=member)
-        drawn = {}
-        u = hidden_ranks(ensemble, real[:MOST_HIDDEN_ROWS], generator)
-        if len(u):
-            drawn["missing"] = coverage_curve(u, "entries hidden at random in held-out rows and filled again")
-        if len(real) > 1:
-            real = real[:MOST_SCORED_ROWS]
-            scores, lines = ensemble.log_prob(real), self._lines(splits)
-            labels = [f"line {line}" for line in lines[: len(real)]]
-            cells, names = decode_rows(columns, real).astype(object), [column.name for column in columns]
-            drawn["rows"] = extreme_rows(cells, scores, negative_conditional_log_prob(ensemble, real), names, labels)
-        return drawn
+        return table_figures(model, self.columns(), splits, self._lines(splits), generator)
 
     def _lines(self, splits: Splits) -> list[int]:
         """Return the lines of the held-out rows that figures show."""
         lines = self._file_cells.lines
         _, validation, test = split_rows(len(lines), self.split_seed, self.validation, self.test)
         return [lines[i] for i in (test if len(splits.test) else validation)]
-
-
-def hidden_ranks(ensemble: DensityEnsemble, x: Tensor, generator: Generator) -> NDArray[np.float64]:
-    """Rank hidden entries among their draws.
-
-    A fifth of the entries is hidden at random.
-
-    Parameters
-    ----------
-    ensemble : DensityEnsemble
-    x : Tensor, shape (n, d)
-        Coded rows.
-    generator : Generator
-
-    Returns
-    -------
-    ndarray, shape (m,)
-        Ranks from 0 to 1 of the hidden numbers and levels; uniform for a calibrated ensemble.
-    """
-    from quasistatic.plots import ranks
-
-    columns = ensemble.columns
-    missing = missing_cells(x, columns)
-    hidden = (torch.rand(missing.shape, generator=generator) < HIDDEN_SHARE) & ~missing
-    hidden &= (hidden.sum(1) < (~missing).sum(1))[:, None]  # some entry of the row stays observed
-    seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    own = torch.Generator().manual_seed(int(np.random.RandomState(seed).randint(2**31 - 1)))
-    draws = ensemble.draw_missing(hide(x, hidden, columns), HIDDEN_DRAWS, generator=own).draws
-    hidden &= torch.tensor([column.is_number for column in modelled(columns)])
-    truth, drawn = values_of(x, columns)[hidden], values_of(draws, columns)[:, hidden].T
-    if not len(truth):
-        return np.empty(0)
-    return ranks(truth[:, None], drawn[:, :, None], seed=seed)[:, 0]
-
-
-def negative_conditional_log_prob(ensemble: DensityEnsemble, x: Tensor) -> NDArray[np.float64]:
-    """Score each cell given the rest of its row.
-
-    The score is minus the log density of the mixture, which has it in closed form.
-
-    Parameters
-    ----------
-    ensemble : DensityEnsemble
-    x : Tensor, shape (n, d)
-        Coded rows.
-
-    Returns
-    -------
-    ndarray, shape (n, all columns)
-        Nats; zero for constant columns, nan for missing cells.
-    """
-    whole, found = ensemble.mixture.log_prob(x), []
-    at = 0
-    for column in ensemble.columns:
-        if not column.coded:
-            found.append(torch.zeros(len(x), dtype=torch.float64))
-            continue
-        rest = x.clone()
-        rest[:, at : at + len(column.coded)] = np.nan
-        found.append(torch.where(x[:, at].isnan(), np.nan, ensemble.mixture.log_prob(rest) - whole))
-        at += len(column.coded)
-    return torch.stack(found, 1).numpy()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from quasistatic.checks import one_of
 from quasistatic.distributions import Distribution
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.reverse.kernel import FirstStep, ReverseKernel
 from quasistatic.storage.modules import saveable
 
-__all__ = ["FixedFirstStep"]
+__all__ = ["FixedFirstStep", "with_first_step"]
 
 
 @saveable
@@ -63,3 +64,18 @@ class FixedFirstStep(ReverseKernel[ForwardProcess]):
     def move_to(self, process: ForwardProcess) -> None:
         self.kernel = self.kernel.on(process)
         super().move_to(process)
+
+
+def with_first_step(kernel: ReverseKernel, first_step: str) -> ReverseKernel:
+    """Return a kernel with the learned or the fixed first step.
+
+    Parameters
+    ----------
+    kernel : ReverseKernel
+        A kernel that may have a fixed first step itself.
+    first_step : {"learned", "fixed"}
+        "learned" returns the kernel as it is.
+    """
+    one_of("first_step", first_step, ("learned", "fixed"))
+    fixed = first_step == "fixed" and kernel.first_step != "fixed"
+    return FixedFirstStep(kernel) if fixed else kernel

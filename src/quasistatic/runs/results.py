@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from quasistatic.estimate import Estimate
-from quasistatic.storage.files import Check, Optional, a_list, a_number, a_record, a_text, a_whole, read_json, strict
+from quasistatic.storage.files import read_json, strict
+from quasistatic.storage.schema import Check, Optional, a_list, a_number, a_record, a_text, a_whole
 
 __all__ = ["Evaluation", "pair"]
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quasistatic.checks import require_memory, whole_number
+from quasistatic.checks import whole_number
+from quasistatic.memory import require_memory
 from quasistatic.errors import InputError, as_input_error
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.recipes.base import Recipe, Splits
 from quasistatic.runs.blocks import blocks
 from quasistatic.runs.evaluation import evaluate
@@ -90,7 +92,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     recipe = make_recipe(name, config)
     if os.path.lexists(folder.best):
         folder.read_best()  # a damaged file gets its own message
-    return Run(folder, name, seed, recipe, load(folder.path), fingerprint)
+    return Run(folder, name, seed, recipe, load_model(folder.path), fingerprint)
 
 
 def evaluate_run(

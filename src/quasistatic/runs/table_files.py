@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quasistatic.checks import require_memory, whole_number
+from quasistatic.checks import whole_number
+from quasistatic.memory import require_memory
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate, unit_divisor
 from quasistatic.io.cells import Cells, is_missing

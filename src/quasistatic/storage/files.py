@@ -2,8 +2,7 @@
 
 Only regular files of limited size are opened, and keys and types are checked.
 
-A JSON file is read against a schema, a dictionary from its keys to checks. A check takes the name of a key and its value,
-and returns the value or raises an :class:`~quasistatic.errors.InputError`.
+A JSON file is read against a schema (:mod:`quasistatic.storage.schema`).
 """
 
 from __future__ import annotations
@@ -14,22 +13,20 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quasistatic.checks import real_number, shown, whole_number
+from quasistatic.checks import shown
 from quasistatic.errors import InputError
+from quasistatic.storage.schema import Check, Optional, a_record
 
 __all__ = [
-    "Optional", "a_list", "a_name", "a_number", "a_record", "a_text", "a_whole", "anything", "digest_of", "open_regular",
-    "path_of", "plain_yaml", "read_json", "read_log", "read_text", "read_yaml", "refuse_links", "regular_file", "strict",
+    "digest_of", "open_regular", "path_of", "plain_yaml", "read_json", "read_log", "read_text", "read_yaml", "refuse_links",
+    "regular_file", "strict",
 ]  # fmt: skip
 
-Check = Callable[[str, Any], Any]
 MOST_BYTES = 64 * 2**20  # bytes of a JSON file
 MOST_LOG = 2**28
 MOST_YAML = 2**20
@@ -105,87 +102,6 @@ def digest_of(path: str | os.PathLike[str]) -> str:
     """Compute the SHA-256 of a file, in hexadecimal digits."""
     with open_regular(path, "a data file") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class Optional:
-    """A check of a key that may be null or missing.
-
-    A ``required`` key may be null but not missing.
-    """
-
-    check: Check
-    required: bool = False
-
-
-def anything(name: str, value: Any) -> Any:
-    """Accept any value."""
-    return value
-
-
-def a_text(name: str, value: Any) -> str:
-    """Check text."""
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be text, got {shown(value)}")
-    return value
-
-
-def a_name(name: str, value: Any) -> str:
-    """Check the name of an entry of the same folder.
-
-    Separators, "." and "..", and zero bytes are refused.
-    """
-    bad = not isinstance(value, str) or value in ("", ".", "..") or len(value) > 200 or set(value) & {"/", "\\", "\0"}
-    if bad:
-        raise InputError(f"{name} must be the name of an entry of the same folder, got {shown(value)}")
-    return value
-
-
-def a_whole(least: int = 0, most: int = 2**63 - 1) -> Check:
-    """Return a check of a whole number in a range."""
-    return partial(_whole, least=least, most=most)
-
-
-def _whole(name: str, value: Any, *, least: int, most: int) -> int:
-    return whole_number(name, value, least, most)
-
-
-def a_number(name: str, value: Any) -> float:
-    """Check a finite number."""
-    return real_number(name, value)
-
-
-def a_list(of: Check, least: int = 0) -> Check:
-    """Return a check of a list whose entries pass ``of``."""
-
-    def check(name: str, value: Any) -> list[Any]:
-        if not isinstance(value, list) or len(value) < least:
-            raise InputError(f"{name} must be a list{f' of at least {least}' if least else ''}, got {shown(value)}")
-        return [of(f"{name}[{i}]", entry) for i, entry in enumerate(value)]
-
-    return check
-
-
-def a_record(schema: Mapping[str, Check | Optional] | None = None) -> Check:
-    """Return a check of an object against a schema.
-
-    Keys that are not in the schema are kept.
-    """
-
-    def check(name: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise InputError(f"{name} must be an object with keys, got {shown(value)}")
-        record = dict(value)
-        for key, rule in (schema or {}).items():
-            place = f"{name}.{key}" if name != "it" else f"the key {key!r}"
-            required, check_of = (rule.required, rule.check) if isinstance(rule, Optional) else (True, rule)
-            if required and key not in record:
-                raise InputError(f"{place} is missing")
-            if record.get(key) is not None or not isinstance(rule, Optional):
-                record[key] = check_of(place, record[key])
-        return record
-
-    return check
 
 
 def read_json(path: str | os.PathLike[str], schema: Mapping[str, Check | Optional]) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from quasistatic.checks import catching_memory_errors, shown
+from quasistatic.checks import shown
 from quasistatic.errors import InputError
+from quasistatic.memory import catching_memory_errors
 from quasistatic.storage.atomic import write_text
-from quasistatic.storage.files import Check, Optional, a_record, a_whole, read_json, regular_file, strict
+from quasistatic.storage.files import read_json, regular_file, strict
+from quasistatic.storage.schema import Check, Optional, a_record, a_whole
 
 __all__ = [
     "build",

@@ -12,20 +12,8 @@ from typing import Any
 
 from quasistatic.errors import InputError
 from quasistatic.storage.atomic import write_text
-from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_name,
-    a_number,
-    a_record,
-    a_text,
-    a_whole,
-    read_json,
-    read_log,
-    read_yaml,
-    refuse_links,
-    strict,
-)
+from quasistatic.storage.files import read_json, read_log, read_yaml, refuse_links, strict
+from quasistatic.storage.schema import Check, Optional, a_name, a_number, a_record, a_text, a_whole
 
 __all__ = ["RunFolder"]
 

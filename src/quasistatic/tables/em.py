@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quasistatic.linalg import cholesky
-from quasistatic.transforms.normal import LOG_2PI, Normal
+from quasistatic.linalg import LOG_2PI, cholesky
+from quasistatic.transforms.normal import Normal
 
 __all__ = ["Components", "Rows", "fit_components", "starts"]
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import MOST_STEPS, instance_of, require_memory, whole_number
+from quasistatic.checks import MOST_STEPS, instance_of, whole_number
 from quasistatic.errors import InputError
 from quasistatic.likelihood.bound import Bound
+from quasistatic.memory import require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import path_of

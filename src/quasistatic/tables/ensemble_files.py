@@ -20,19 +20,9 @@ from quasistatic.checks import instance_of, shown
 from quasistatic.errors import InputError
 from quasistatic.model import DiffusionModel
 from quasistatic.storage.atomic import write_text
-from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_number,
-    a_record,
-    a_text,
-    a_whole,
-    anything,
-    read_json,
-    strict,
-)
+from quasistatic.storage.files import read_json, strict
 from quasistatic.storage.modules import load_module, save_module
+from quasistatic.storage.schema import Check, Optional, a_list, a_number, a_record, a_text, a_whole, anything
 from quasistatic.tables.coding import coded_columns
 from quasistatic.tables.columns import Column
 from quasistatic.tables.mixture import NormalMixture

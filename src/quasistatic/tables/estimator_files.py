@@ -14,18 +14,8 @@ import numpy as np
 
 from quasistatic.errors import InputError
 from quasistatic.storage.atomic import new_folder, write_text
-from quasistatic.storage.files import (
-    Check,
-    Optional,
-    a_list,
-    a_record,
-    a_text,
-    a_whole,
-    anything,
-    path_of,
-    read_json,
-    strict,
-)
+from quasistatic.storage.files import path_of, read_json, strict
+from quasistatic.storage.schema import Check, Optional, a_list, a_record, a_text, a_whole, anything
 from quasistatic.tables.ensemble import DensityEnsemble
 from quasistatic.tables.ensemble_files import FORMAT, require_format
 from quasistatic.tables.frames import Frame

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from quasistatic.checks import whole_number
 from quasistatic.distributions import Bernoulli, Categorical, Distribution, Gaussian, Joint
 from quasistatic.forward import ForwardProcess
-from quasistatic.likelihood.bound import path_scores
+from quasistatic.likelihood.scores import path_scores
 from quasistatic.model import DiffusionModel
 from quasistatic.random import RowStreams
 from quasistatic.streams import bar
@@ -71,7 +71,7 @@ def row_log_prob(model: DiffusionModel, x: Tensor, n_trajectories: int, seed: in
     r"""Estimate log p of each row by importance weights.
 
     The estimate is a lower bound of log p in expectation. With one trajectory it is the bound; with more it tightens
-    (:func:`quasistatic.likelihood.bound.importance_weighted_log_prob`). It is a function of the row and the seed.
+    (:func:`quasistatic.likelihood.importance.importance_weighted_log_prob`). It is a function of the row and the seed.
 
     Parameters
     ----------

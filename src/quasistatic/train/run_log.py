@@ -15,7 +15,8 @@ from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
-from quasistatic.model import DiffusionModel, load
+from quasistatic.model import DiffusionModel
+from quasistatic.model_files import load_model
 from quasistatic.storage.atomic import clear_half_written, new_folder, write_text
 from quasistatic.storage.files import regular_file, strict
 from quasistatic.storage.modules import save_module
@@ -102,7 +103,7 @@ class RunLog:
             trainer.move_to(self.best_process)
         else:
             trainer.team.wait()
-            best = load(self.folder).to(trainer.rows.device)
+            best = load_model(self.folder).to(trainer.rows.device)
             trainer.model.kernel.load_state_dict(best.kernel.state_dict())
             trainer.move_to(best.process)
         return trainer.model.eval()

@@ -13,8 +13,9 @@ from torch import Generator, Tensor, nn
 from quasistatic.errors import InputError
 from quasistatic.likelihood.estimators import TimestepSampler
 from quasistatic.storage.atomic import new_folder, write_text
-from quasistatic.storage.files import Check, Optional, a_name, a_number, a_whole, read_json, strict
+from quasistatic.storage.files import read_json, strict
 from quasistatic.storage.modules import read_pair, require_finite_tensors, save_tensors
+from quasistatic.storage.schema import Check, Optional, a_name, a_number, a_whole
 from quasistatic.streams import say
 from quasistatic.train.ema import Ema
 from quasistatic.train.patience import Patience

@@ -9,10 +9,11 @@ from contextlib import nullcontext
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.checks import require_memory, whole_number
+from quasistatic.checks import whole_number
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.likelihood.estimators import TimestepSampler
+from quasistatic.memory import require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.train.config import TrainConfig
 from quasistatic.train.ema import Ema

@@ -7,18 +7,14 @@ value.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from quasistatic.errors import InputError
-from quasistatic.linalg import cholesky
+from quasistatic.linalg import LOG_2PI, cholesky
 from quasistatic.random import Rng, normal
 
 __all__ = ["LOG_2PI", "Normal"]
-
-LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Normal:

@@ -11,21 +11,17 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from quasistatic.checks import LARGEST
 from quasistatic.distributions import Distribution, EntryFactor
 from quasistatic.errors import InputError
 from quasistatic.forward import ForwardProcess
 from quasistatic.posterior.observations.tilt import Tilt
 from quasistatic.printing import Described
 from quasistatic.transforms import Transform
-
-if TYPE_CHECKING:
-    from quasistatic.posterior.observations.joint import JointObservation
 
 __all__ = ["EntryObservation", "Observation"]
 
@@ -231,15 +227,14 @@ class Observation(Described, ABC):
         product = here.product(p, share)
         return product.distribution, product.log_z
 
-    def __and__(self, other: Observation | Callable[[Tensor], Tensor]) -> JointObservation:
-        from quasistatic.posterior.observations.joint import both  # which needs this module
+    _joined: ClassVar[Callable[[Any, Any], Any]]
+    """Builds a joint observation; set by the module that defines it, which needs this one."""
 
-        return both(self, other)
+    def __and__(self, other: Observation | Callable[[Tensor], Tensor]) -> Any:
+        return type(self)._joined(self, other)
 
-    def __rand__(self, other: Callable[[Tensor], Tensor]) -> JointObservation:
-        from quasistatic.posterior.observations.joint import both
-
-        return both(other, self)
+    def __rand__(self, other: Callable[[Tensor], Tensor]) -> Any:
+        return type(self)._joined(other, self)
 
 
 class EntryObservation(Observation):
@@ -263,42 +258,3 @@ class EntryObservation(Observation):
 
     def product(self, p: Distribution, share: float = 1.0, improved: bool = False) -> Tilt:
         return Tilt.exact(p.condition(self.factor(share)))
-
-
-def batch_first(x: Any, event: Sequence[int], what: str, device: torch.device | str) -> tuple[Tensor, bool]:
-    """Return values with a batch axis, in float64.
-
-    The result is (1 or B, *event), and whether there was a batch.
-
-    Parameters
-    ----------
-    x : array or Tensor, shape (*event) or (B, *event)
-        The values.
-    event : sequence of int
-        Shape of one event.
-    what : str
-        Name of the values in messages.
-    device : device
-        Where the values go.
-    """
-    value = torch.as_tensor(x, device=device)
-    value = value if value.dtype == torch.bool else value.double()
-    event = tuple(event)
-    if tuple(value.shape) == event:
-        return value.unsqueeze(0), False
-    if tuple(value.shape[1:]) == event and len(value) >= 1:
-        return value, True
-    raise InputError(f"{what} has shape {tuple(value.shape)}, but must have shape {event}, or (n, *{event}) for a batch")
-
-
-def require_finite(x: Tensor, what: str) -> None:
-    """Refuse nan, infinity and numbers too large.
-
-    The message has the place of the first, and the name ``what``.
-    """
-    bad = ~torch.isfinite(x)
-    if bad.any():
-        where = bad.nonzero()[0].tolist()
-        raise InputError(f"{what} holds {x[tuple(where)].item()} at index {where}, but must be finite everywhere")
-    if x.numel() and x.abs().max() > LARGEST:
-        raise InputError(f"{what} holds {x.abs().max().item()}, but no number may be above {LARGEST:g} in size: rescale it")

@@ -11,7 +11,8 @@ from torch import Tensor
 from quasistatic.checks import tensor_of
 from quasistatic.distributions import ValueFactor
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import EntryObservation, batch_first
+from quasistatic.posterior.observations.base import EntryObservation
+from quasistatic.posterior.observations.values import batch_first
 
 __all__ = ["BitFlipChannel"]
 

@@ -13,11 +13,12 @@ from torch import Generator, Tensor
 from quasistatic.checks import LARGEST, SMALLEST, shown, tensor_of
 from quasistatic.distributions import LOG_2PI, Distribution, MeasuredEntries
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import EntryObservation, Observation, batch_first, require_finite
+from quasistatic.posterior.observations.base import EntryObservation, Observation
 from quasistatic.posterior.observations.first_order import first_order, linear_pull
 from quasistatic.posterior.observations.function import CarriedFactor
 from quasistatic.posterior.observations.operators import check_linear
 from quasistatic.posterior.observations.tilt import Tilt
+from quasistatic.posterior.observations.values import batch_first, require_finite
 from quasistatic.transforms import Transform
 
 __all__ = ["GaussianMeasurement"]

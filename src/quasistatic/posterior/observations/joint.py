@@ -112,6 +112,9 @@ def both(
     return JointObservation(as_observation(first, "the left side of &"), as_observation(second, "the right side of &"))
 
 
+Observation._joined = staticmethod(both)
+
+
 def _copied(part: Observation, index: Tensor) -> Observation:
     """Repeat the rows of a part for the copies of another."""
     copied = copy.copy(part.rows(index))

@@ -11,10 +11,11 @@ from torch import Generator, Tensor
 from quasistatic.checks import tensor_of
 from quasistatic.distributions import Distribution, KnownValues
 from quasistatic.errors import InputError
-from quasistatic.posterior.observations.base import EntryObservation, Observation, batch_first, require_finite
+from quasistatic.posterior.observations.base import EntryObservation, Observation
 from quasistatic.posterior.observations.columns import KnownColumns
 from quasistatic.posterior.observations.projections import KnownProjections
 from quasistatic.posterior.observations.tilt import Tilt
+from quasistatic.posterior.observations.values import batch_first, require_finite
 from quasistatic.transforms import Chain, Transform
 
 __all__ = ["KnownEntries"]
