@@ -36,11 +36,11 @@ def background(recipe: Recipe) -> str:
 
 def n_values(model: DiffusionModel) -> int | None:
     """Return the number of values of an entry, None for real numbers."""
-    if isinstance(model.process, BernoulliDiffusion):
-        return 2
-    if isinstance(model.process, CategoricalDiffusion):
-        return model.process.n_classes
-
+    match model.process:
+        case BernoulliDiffusion():
+            return 2
+        case CategoricalDiffusion(n_classes=n_classes):
+            return n_classes
     levels = [part.levels for part in model.transform.modules() if isinstance(part, Dequantise | Levels)]
     return levels[0] if levels else None
 

@@ -77,17 +77,17 @@ def unit_in_words(unit: str) -> str:
 
 def null_in_words(model: DiffusionModel) -> str:
     """Return the null model of a trained model in words."""
-    process = model.process
-    if isinstance(process, MixedDiffusion):
-        return "a Gaussian for numbers, training shares for classes"
-    if isinstance(process, GaussianDiffusion):
-        kinds = [type(part) for part in getattr(model.transform, "parts", ())]
-        if Whiten not in kinds:
-            return "standard normal noise"
-        bent = " after a transform of each column" if HistogramGaussianizer in kinds else ""
-        return f"a Gaussian fitted to the training rows{bent}"
-    if isinstance(process, BernoulliDiffusion):
-        return "independent bits"
+    match model.process:
+        case MixedDiffusion():
+            return "a Gaussian for numbers, training shares for classes"
+        case GaussianDiffusion():
+            kinds = [type(part) for part in getattr(model.transform, "parts", ())]
+            if Whiten not in kinds:
+                return "standard normal noise"
+            bent = " after a transform of each column" if HistogramGaussianizer in kinds else ""
+            return f"a Gaussian fitted to the training rows{bent}"
+        case BernoulliDiffusion():
+            return "independent bits"
     return "independent classes"
 
 

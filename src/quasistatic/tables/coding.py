@@ -6,7 +6,7 @@ A column gives as many codes as :attr:`Column.coded` has columns: none if it is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from quasistatic.errors import InputError
 from quasistatic.io.cells import Cells
-from quasistatic.tables.columns import Column
+from quasistatic.tables.columns import Column, column_name
 
 __all__ = [
     "coded_columns",
@@ -24,6 +24,7 @@ __all__ = [
     "decode_rows",
     "encode",
     "encode_cells",
+    "encode_known",
     "first_impossible",
     "hide",
     "missing_cells",
@@ -120,6 +121,39 @@ def decode_rows(columns: Sequence[Column], x: Tensor) -> NDArray[Any]:
     cells = decode(columns, x)
     text = any(c.dtype == object for c in cells)
     return np.stack([c.astype(object) if text else c for c in cells], 1)
+
+
+def encode_known(columns: Sequence[Column], known: Mapping[Any, Any]) -> Tensor:
+    """Encode the values of some columns as one row.
+
+    The other columns are missing.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        All columns of the table.
+    known : mapping
+        From the name or number of a column to its value.
+
+    Returns
+    -------
+    Tensor, shape (1, d)
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or it cannot have that value.
+    """
+    names = [column.name for column in columns]
+    cells = [np.full(1, None, dtype=object) for _ in names]
+    for key, value in known.items():
+        if (name := column_name(key, names)) not in names:
+            raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
+        cells[names.index(name)][0] = value
+    x, impossible = encode(columns, cells)
+    if impossible.any() and (found := first_impossible(columns, cells)) is not None:
+        raise InputError(f"cannot condition on {found[1]}")
+    return x
 
 
 def first_impossible(columns: Sequence[Column], cells: Sequence[NDArray[Any]]) -> tuple[int, str] | None:

@@ -7,25 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.checks import MOST_STEPS, instance_of, whole_number
-from quasistatic.errors import InputError
 from quasistatic.likelihood.bound import Bound
 from quasistatic.memory import require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import path_of
 from quasistatic.tables.coding import (
-    decode_rows,
-    encode,
-    first_impossible,
+    encode_known,
     missing_cells,
     values_of,
 )
-from quasistatic.tables.columns import Column, column_name
+from quasistatic.tables.columns import Column
 from quasistatic.tables.ensemble_files import BASELINES, read_fields, write_fields
 from quasistatic.tables.imputed import Imputed
 from quasistatic.tables.imputing import ROWS_AT_ONCE, CodedDraws, MissingEntries
@@ -264,13 +260,7 @@ class DensityEnsemble(nn.Module):
             As in :meth:`draw_missing`.
         """
         drawn = self.draw_missing(x, n_draws, n_particles=n_particles, n_steps=n_steps, generator=generator)
-        cells = decode_rows(self.columns, drawn.draws.flatten(0, 1)).reshape(n_draws, len(x), -1)
-        expected = np.full(cells.shape[1:], np.nan)
-        places = [j for j, column in enumerate(self.columns) if column.coded]
-        for j, mean in zip(places, drawn.mean.T, strict=True):
-            if self.columns[j].is_number:
-                expected[:, j] = mean
-        return Imputed(cells, drawn.log_evidence.numpy(), drawn.ess.numpy(), self.columns, expected)
+        return drawn.decoded(self.columns)
 
     def condition(
         self,
@@ -297,15 +287,7 @@ class DensityEnsemble(nn.Module):
         """
         whole_number("n_draws", n_draws, 1)
         instance_of("known", known, Mapping, "a dictionary from columns to values")
-        names = [column.name for column in self.columns]
-        cells = [np.full(1, None, dtype=object) for _ in names]
-        for key, value in known.items():
-            if (name := column_name(key, names)) not in names:
-                raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
-            cells[names.index(name)][0] = value
-        x, impossible = encode(self.columns, cells)
-        if impossible.any() and (found := first_impossible(self.columns, cells)) is not None:
-            raise InputError(f"cannot condition on {found[1]}")
+        x = encode_known(self.columns, known)
         return self.impute(x, n_draws, n_particles=n_particles, n_steps=n_steps, generator=generator)
 
     def save(self, path: str | Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -19,8 +20,9 @@ from quasistatic.posterior.observations import KnownColumns
 from quasistatic.posterior.result import PosteriorWarning
 from quasistatic.posterior.smc import posterior_sample, systematic
 from quasistatic.streams import bar
-from quasistatic.tables.coding import missing_cells, values_of
+from quasistatic.tables.coding import decode_rows, missing_cells, values_of
 from quasistatic.tables.columns import Column
+from quasistatic.tables.imputed import Imputed
 from quasistatic.tables.mixture import NormalMixture
 from quasistatic.tables.preconditioner import TablePreconditioner
 
@@ -53,6 +55,23 @@ class CodedDraws(NamedTuple):
     def weighted(self, weight: float) -> CodedDraws:
         """Add the logarithm of a weight to the log evidence."""
         return self._replace(log_evidence=self.log_evidence + math.log(weight))
+
+    def decoded(self, columns: Sequence[Column]) -> Imputed:
+        """Convert the codes to cells.
+
+        Parameters
+        ----------
+        columns : sequence of Column
+            All columns of the table.
+        """
+        n_draws, n = self.draws.shape[:2]
+        cells = decode_rows(columns, self.draws.flatten(0, 1)).reshape(n_draws, n, -1)
+        expected = np.full(cells.shape[1:], np.nan)
+        places = [j for j, column in enumerate(columns) if column.coded]
+        for j, mean in zip(places, self.mean.T, strict=True):
+            if columns[j].is_number:
+                expected[:, j] = mean
+        return Imputed(cells, self.log_evidence.numpy(), self.ess.numpy(), columns, expected)
 
 
 @dataclass(frozen=True)

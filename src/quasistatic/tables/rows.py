@@ -114,14 +114,15 @@ def _trajectories(process: ForwardProcess, z: Tensor, x: Tensor, seed: int) -> T
 
 def _inverse_cdf(p: Distribution, u: Tensor) -> Tensor:
     """Return the quantiles of a distribution."""
-    if isinstance(p, Joint):
-        blocks = [_inverse_cdf(part, u.index_select(1, c)) for part, c in zip(p.parts, p.columns, strict=True)]
-        return p.joined(blocks)
-    if isinstance(p, Gaussian):
-        normal = torch.special.ndtri(u.clamp(1e-16, 1.0 - 1e-16))
-        return torch.addcmul(p.mean, p.var.sqrt(), normal)
-    if isinstance(p, Bernoulli):
-        return (u < p.probs).to(u.dtype)
-    assert isinstance(p, Categorical)
-    below = p.log_probs.exp().cumsum(-1)
-    return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(u.dtype)
+    match p:
+        case Joint():
+            return p.joined([_inverse_cdf(part, columns) for part, columns in p.blocks(u)])
+        case Gaussian():
+            normal = torch.special.ndtri(u.clamp(1e-16, 1.0 - 1e-16))
+            return torch.addcmul(p.mean, p.var.sqrt(), normal)
+        case Bernoulli():
+            return (u < p.probs).to(u.dtype)
+        case Categorical():
+            below = p.log_probs.exp().cumsum(-1)
+            return (below <= (u * below[..., -1]).unsqueeze(-1)).sum(-1).to(u.dtype)
+    raise NotImplementedError(f"quantiles of a {type(p).__name__}")

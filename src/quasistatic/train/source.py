@@ -49,15 +49,18 @@ class Source:
         self, model: DiffusionModel, rows: Tensor | Rows, augment: Augment | None = None, *, prefetch: bool = True
     ) -> None:
         self.model, self.augment = model, augment
-        self.ahead = Ahead(self._read) if prefetch and not isinstance(rows, Tensor) else None
         self.device = model.process.beta.device
         self.rows: Tensor | Rows = rows
+        self.in_memory: Tensor | None = None
         self.encoded: Tensor | None = None
+        self.ahead: Ahead | None = None
         if isinstance(rows, Tensor):
             encoded = model.encode(rows, Generator(self.device))[0]  # checks the rows, too
-            self.rows = rows.to(self.device)
+            self.rows = self.in_memory = rows.to(self.device)
             if augment is None and not model.transform.random:
                 self.encoded = encoded.float()
+        elif prefetch:
+            self.ahead = Ahead(self._read)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,14 +81,14 @@ class Source:
         """
         if self.encoded is not None:
             return self.encoded.index_select(0, index.to(self.device))
-        if isinstance(self.rows, Tensor):
-            x = self.rows.index_select(0, index.to(self.device))
+        if self.in_memory is not None:
+            x = self.in_memory.index_select(0, index.to(self.device))
         else:
             x = self._read(index) if self.ahead is None else self.ahead.take(index)
             x = x.to(self.device, non_blocking=True)
         if self.augment is not None:
             x = self.augment(x, generator)
-        if isinstance(self.rows, Tensor):
+        if self.in_memory is not None:
             return self.model.transform(x, generator)[0].float()
         return self.model.encode(x, generator)[0].float()
 

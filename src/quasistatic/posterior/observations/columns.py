@@ -143,12 +143,13 @@ class KnownColumns(Observation):
         return self.known[:, columns], self.values[:, columns]
 
     def _of_block(self, p: Distribution, known: Tensor, values: Tensor) -> tuple[Distribution, Tensor]:
-        if isinstance(p, Gaussian):
-            plane = self._plane(p, known, values)
-            root = torch.linalg.solve_triangular(plane.lower, plane.across.mT, upper=False).mT
-            return LowRankGaussian(plane.centre, root, torch.zeros_like(plane.centre)), plane.log_z
-        if isinstance(p, MultivariateGaussian | LowRankGaussian):
-            return self._of_numbers(p.as_multivariate(), known, values)
+        match p:
+            case Gaussian():
+                plane = self._plane(p, known, values)
+                root = torch.linalg.solve_triangular(plane.lower, plane.across.mT, upper=False).mT
+                return LowRankGaussian(plane.centre, root, torch.zeros_like(plane.centre)), plane.log_z
+            case MultivariateGaussian() | LowRankGaussian():
+                return self._of_numbers(p.as_multivariate(), known, values)
         return p.condition(KnownValues(known, values.to(p.mean.dtype)))
 
     def _plane(self, p: Gaussian, known: Tensor, values: Tensor) -> _Plane:
