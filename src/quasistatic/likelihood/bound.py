@@ -1,4 +1,4 @@
-r"""The bound on log p(x), in its parts.
+r"""Lower bound of log p(x).
 
 With :math:`p(x_T) = \pi` and any normalised reverse kernels, Jensen's inequality over forward trajectories gives
 
@@ -56,7 +56,7 @@ Method = Literal["marginal", "trajectory"]
 class Bound:
     """Lower bound of log p(x_0) in three parts, nats.
 
-    Attributes
+    Parameters
     ----------
     terminal : Tensor, shape (batch,)
         -KL(q(x_T | x_0) || pi).
@@ -65,7 +65,7 @@ class Bound:
     data : Tensor, shape (batch,)
         log p(x_0 | x_1) at a draw of x_1 (with the log-determinant of a transform, where there was one).
     event_shape : tuple of int
-        Shape of one example, for the units.
+        Shape of one example, for units per dimension.
     first_step : {"learned", "fixed"}
         The convention of the data term.
 
@@ -105,11 +105,11 @@ class Bound:
 
 
 def stacked_rows(x_0: Tensor) -> int:
-    """Return how many (example, step) pairs go through the network at once.
+    """Return how many (example, step) pairs the network evaluates at once.
 
-    Enough to use the processor fully, and few enough for its cache. On the CPU the numbers are those of the least time of
-    ``benchmarks/whole_bound.py`` and ``benchmarks/pictures.py``: a perceptron of 38 k parameters, and U-Nets, which were
-    slower on 16 and on 128 images than on 32. On a GPU the limit is memory.
+    It is large enough to use the processor fully, and small enough for its cache. On the CPU the numbers are those of
+    the least time of ``benchmarks/whole_bound.py`` and ``benchmarks/pictures.py``: a perceptron of 38 k parameters, and
+    U-Nets, which were slower on 16 and on 128 images than on 32. On a GPU the limit is memory.
     """
     if x_0.device.type != "cpu":
         return max(16, min(4096, 2**22 // max(1, x_0[0].numel())))
@@ -121,7 +121,7 @@ def stacked_rows(x_0: Tensor) -> int:
 def least_variance_method(kernel: ReverseKernel) -> Method:
     """Return the estimator of the bound that suits a kernel.
 
-    Mixtures have no closed-form KL. What is scored at draws varies far less along whole trajectories.
+    Mixtures have no closed-form KL. Log-ratios at draws vary far less along whole trajectories.
     """
     return "trajectory" if kernel.n_components > 1 else "marginal"
 
@@ -129,9 +129,7 @@ def least_variance_method(kernel: ReverseKernel) -> Method:
 def step_log_ratio(q: Distribution, p: Distribution, generator: Rng | None = None) -> Tensor:
     """Return the log ratio of one step.
 
-    It is -KL(q
-
-    p) where it has a closed form, else log p - log q at a draw of q.
+    It is -KL(q || p) where that has a closed form, and otherwise log p - log q at a draw of q.
 
     Parameters
     ----------
@@ -160,7 +158,7 @@ def elbo(
     generator: Rng | None = None,
     method: str = "marginal",
 ) -> Bound:
-    """Bound log p(x_0) over the whole chain.
+    """Compute the lower bound of log p(x_0) over all steps.
 
     Parameters
     ----------
@@ -210,9 +208,8 @@ def elbo(
 def _pairs(x_0: Tensor, n_steps: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Iterate over chunks of (example, step) pairs, t = 2..T.
 
-    A chunk has :func:`stacked_rows` pairs.
-
-    Yields the place of the chunk among all pairs, the examples' rows and the steps. The last step varies fastest.
+    A chunk has at most :func:`stacked_rows` pairs. It is yielded as its slice of all pairs, the rows of the examples and
+    the steps. The step varies fastest.
     """
     n_pairs, rows = len(x_0) * (n_steps - 1), stacked_rows(x_0)
     for start in bar(range(0, n_pairs, rows), "bound"):
@@ -233,9 +230,9 @@ def _data_term(kernel: ReverseKernel, x_0: Tensor, x_1: Tensor) -> Tensor:
 def _by_marginal(
     process: ForwardProcess, kernel: ReverseKernel, x_0: Tensor, generator: Rng | None
 ) -> tuple[Tensor, Tensor]:
-    """Score each step at its own draw of x_t.
+    """Return the scores of all steps and the data term.
 
-    The data term is scored too.
+    Each step has its own draw of x_t.
     """
     n_steps, rows = process.n_steps, stacked_rows(x_0)
     streams, streams_of_data = repeated(generator, n_steps - 1), repeated(generator, 1)
