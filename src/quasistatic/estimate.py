@@ -51,7 +51,7 @@ def unit_divisor(unit: str, event_shape: tuple[int, ...] = ()) -> float:
 class Estimate:
     """Mean over independent examples, with its standard error.
 
-    Attributes
+    Parameters
     ----------
     value : float
         The mean.

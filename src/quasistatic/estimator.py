@@ -194,9 +194,8 @@ class DiffusionDensity(DensityMixin, TableEstimator):
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Bound the log density of each row from below.
 
-        Missing entries are integrated out.
-
-        Numeric columns count as densities in their own units, all others as probabilities.
+        Missing entries are integrated out. Numeric columns count as densities in their own units, all others as
+        probabilities.
 
         Parameters
         ----------
@@ -211,7 +210,20 @@ class DiffusionDensity(DensityMixin, TableEstimator):
         return self.ensemble_.log_prob(x, self.n_trajectories).masked_fill(impossible, -math.inf).numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of :meth:`score_samples`."""
+        """Return the mean of :meth:`score_samples`.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n, d)
+            Rows of the table.
+        y : None
+            Ignored, present for scikit-learn.
+
+        Returns
+        -------
+        float
+            Nats per row.
+        """
         return float(np.mean(self.score_samples(X)))
 
     def anomaly_score(self, X: Any) -> NDArray[np.float64]:

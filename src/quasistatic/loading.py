@@ -14,7 +14,7 @@ __all__ = ["load"]
 
 
 def load(path: str | Path) -> Any:
-    """Load a model, estimator, posterior or run.
+    """Load a saved model, estimator, posterior or run folder.
 
     Parameters
     ----------

@@ -41,9 +41,9 @@ class DiffusionModel(nn.Module):
     transform : Transform
         Data units to model units; its log-determinant enters every likelihood.
     process : ForwardProcess
-        Forward process, whose steps the kernel is moved to.
+        Forward process. The kernel uses its steps.
     kernel : ReverseKernel
-        Reverse kernel. It owns the process: ``model.process`` is ``model.kernel.process``.
+        Reverse kernel. It holds the process: ``model.process`` is ``model.kernel.process``.
     event_shape : sequence of int
         Shape of one example.
 
@@ -75,7 +75,7 @@ class DiffusionModel(nn.Module):
 
     @property
     def process(self) -> ForwardProcess:
-        """The forward process, which the kernel owns."""
+        """The forward process, which is held by the kernel."""
         return self.kernel.process
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ class DiffusionModel(nn.Module):
         return self.transform(x.double(), generator)
 
     def elbo(self, x: Any, *, generator: Rng | None = None, first_step: str = "learned", method: str | None = None) -> Bound:
-        """Bound log p(x) of each row from below.
+        """Compute the lower bound of log p(x) of each row.
 
         The bound is of a density in data units, or of a probability for bits and dequantised integers.
 
@@ -145,7 +145,7 @@ class DiffusionModel(nn.Module):
         generator: Rng | None = None,
         first_step: str = "learned",
     ) -> Bound:
-        """Estimate the bound of each row from some of its timesteps, unbiased.
+        """Estimate the bound of each row from some timesteps, unbiased.
 
         See :func:`~quasistatic.likelihood.estimators.estimate_elbo`.
 
@@ -218,7 +218,7 @@ class DiffusionModel(nn.Module):
         generator : Generator, optional
             Source of the draws.
         n_steps : int, optional
-            Take fewer steps of the same chain.
+            Number of steps of a respaced chain; T if not given.
 
         Returns
         -------
@@ -252,15 +252,15 @@ class DiffusionModel(nn.Module):
             What is known about x, in data units; one observation or a batch of them. A function is taken as log r(x), a
             :class:`~quasistatic.posterior.observations.LogFactor`.
         n_particles : int
-            For each observation.
+            Particles of each observation.
         n_steps, twist, weighted, moves, generator, chunk, n_runs
             See :func:`quasistatic.posterior.smc.posterior_sample`.
 
         Returns
         -------
         PosteriorSamples
-            Known entries are in the samples bit for bit. ``log_evidence`` is :math:`\log \int p(x)\, r(x)\, dx` in nats: for
-            known entries their log density (or log probability), for a measurement that of y.
+            Known entries have exactly their known values in the samples. ``log_evidence`` is :math:`\log \int p(x)\,
+            r(x)\, dx` in nats: for known entries their log density (or log probability), for a measurement that of y.
         """
         whole_number("n_particles", n_particles, 1)
         require_room(self.process, n_particles, math.prod(self.event_shape))

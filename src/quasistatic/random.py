@@ -28,7 +28,7 @@ class RowStreams:
     A row gets the same numbers whatever rows are beside it. The first axis of every draw must be the rows, or a multiple
     of them with each row's repeats in succession. The numbers are those of SplitMix64, started at the seeds.
 
-    It is no ``torch.Generator``: functions of torch refuse it.
+    It is no ``torch.Generator``, and functions of torch do not accept it.
 
     Parameters
     ----------
@@ -69,20 +69,16 @@ class RowStreams:
     def selected(self, rows: slice | Tensor) -> RowStreams:
         """Return the streams of some rows.
 
-        A generator serves all rows as it is.
-
-        They continue independently of these.
+        They continue independently of the streams of this object.
         """
         streams = RowStreams(self.seeds[rows])
         streams.drawn = self.drawn
         return streams
 
     def repeated(self, m: int) -> RowStreams:
-        """Return m streams for each row, in succession.
+        """Return m new streams for each row.
 
-        A generator serves all rows as it is.
-
-        They are in succession. Later calls return other streams.
+        The streams of a row are in succession. Later calls return other streams.
         """
         number = torch.arange(self.drawn + 1, self.drawn + m + 1)
         self.drawn += m
@@ -108,7 +104,7 @@ def rng_of(name: str, value: Any) -> Rng | None:
     name : str
         Name of the argument, for the message.
     value : object
-        What is checked, and returned.
+        The value, which is returned unchanged.
 
     Raises
     ------
@@ -123,7 +119,7 @@ def rng_of(name: str, value: Any) -> Rng | None:
 def selected(rng: Rng | None, rows: slice | Tensor) -> Rng | None:
     """Return the streams of some rows.
 
-    A generator serves all rows as it is.
+    A generator has one stream for all rows and is returned unchanged.
 
     Parameters
     ----------
@@ -138,7 +134,7 @@ def selected(rng: Rng | None, rows: slice | Tensor) -> Rng | None:
 def repeated(rng: Rng | None, m: int) -> Rng | None:
     """Return m streams for each row, in succession.
 
-    A generator serves all rows as it is.
+    A generator has one stream for all rows and is returned unchanged.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Samples of the model: noise, then T draws of the reverse kernel."""
+"""Samples from the reverse chain, from noise to data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reverse_trajectory(
     Parameters
     ----------
     process : ForwardProcess
-        The forward process; the kernel is moved to its steps. A respaced one has fewer.
+        The forward process; its steps are used. A respaced process has fewer.
     kernel : ReverseKernel
         The model. A :class:`~quasistatic.posterior.twisting.TwistedKernel` gives draws of the paper's approximate
         posterior.
@@ -53,14 +53,15 @@ def reverse_trajectory(
 def sample_ancestral(
     process: ForwardProcess, kernel: ReverseKernel, shape: Sequence[int], *, generator: Rng | None = None
 ) -> Tensor:
-    """Draw samples of the model.
+    """Draw samples by running the reverse chain once.
 
-    The last step is a draw too and not a mean, so the samples have exactly the distribution that the bound scores.
+    The last step is a draw and not a mean. So the samples have exactly the distribution whose log-likelihood the bound
+    measures.
 
     Parameters
     ----------
     process : ForwardProcess
-        The forward process; the kernel is moved to its steps. A respaced one has fewer.
+        The forward process; its steps are used. A respaced process has fewer.
     kernel : ReverseKernel
         The model.
     shape : sequence of int

@@ -2,7 +2,7 @@
 
 They replace the photographs of the paper, which are not public.
 
-Numbers on them must not be set beside the paper's -0.55 bits per pixel: the images are others.
+So results on them cannot be compared with the paper's -0.55 bits per pixel.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ FILES = (
 def load_bark(size: int = 64, n_train: int = 4000, seed: int = 0) -> TextureSplits:
     """Load grey bark patches of unit variance.
 
-    Training patches do not overlap validation or test patches.
-
-    Of the parts of :func:`bark_parts`. Training patches lie anywhere in their part, of any photograph, with equal
+    The patches are cut from the parts of :func:`bark_parts`, so training patches do not overlap validation or test patches.
+    Training patches lie anywhere in their part, of any photograph, with equal
     chances, and may overlap each other. Those for validation and test lie side by side, so that no pixel is counted
     twice, in an order that is random once and for all.
 

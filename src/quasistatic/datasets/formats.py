@@ -1,8 +1,7 @@
 """File formats of the classic image sets.
 
-Each reader checks the size and the header of the file.
-
-None of them is a pickle. Compressed files (``.gz``, ``.xz``) are recognised by their ending.
+Each reader checks the size and the header of the file. No format is a pickle. Compressed files (``.gz``, ``.xz``) are
+recognised by their ending.
 """
 
 from __future__ import annotations

@@ -162,9 +162,16 @@ def standardise(
 ) -> TextureSplits:
     """Scale images to unit variance and add noise.
 
-    See :func:`noisy_patches`.
+    The formula is that of :func:`noisy_patches`, without cutting patches.
 
-    They have shape (n, height, width) or (n, channels, height, width).
+    Parameters
+    ----------
+    train, validation, test : array, shape (n, height, width) or (n, channels, height, width)
+        Clean images.
+    noise : float
+        Standard deviation of the noise, in units of that of the clean training pixels.
+    seed : int
+        Seed of the noise.
     """
     if not 0.0 <= noise < math.inf:
         raise InputError(f"noise must be finite and at least 0, got {noise!r}")
@@ -187,9 +194,7 @@ def standardise(
 def noise_ceiling(noise: float) -> float:
     r"""Return the best possible bits per pixel of a noisy set.
 
-    They are those of a model that knows the clean images.
-
-    No model of a noisy set can be better.
+    A model that is given the clean images reaches them. No model of a noisy set can be better.
 
     .. math:: -\log_2\left(\frac{s}{\sqrt{1 + s^2}} \sqrt{2\pi e}\right).
 

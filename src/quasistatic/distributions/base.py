@@ -57,6 +57,13 @@ class Distribution(Described, ABC):
 
         It is KL(self || other), but -log other(mean) for the first ``n_points`` rows, which are points at their mean.
         These are the rows of a training batch that are at t = 1.
+
+        Parameters
+        ----------
+        other : Distribution
+            The model's distribution, of the same shape.
+        n_points : int
+            Number of leading rows that are points.
         """
         parts = []
         if n_points:
@@ -127,7 +134,15 @@ class Distribution(Described, ABC):
         return None
 
     def step_inside(self, x: Tensor, step: Tensor) -> Tensor:
-        """Shorten a step where it leaves the support."""
+        r"""Shorten a step where it leaves the support.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, \*event)
+            Start of the step.
+        step : Tensor, shape (batch, \*event)
+            The step, which is added to ``x``.
+        """
         return step if self.support is None else (x + step).clamp(*self.support) - x
 
     def centre(self) -> Tensor:
@@ -160,7 +175,15 @@ class Distribution(Described, ABC):
         return self
 
     def offset(self, x: Tensor, at: Tensor) -> Tensor:
-        """Return x - at, zero for masked entries."""
+        r"""Return x - at, zero for masked entries.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, \*event)
+            Events.
+        at : Tensor, shape (batch, \*event)
+            Points that are subtracted.
+        """
         return x - at
 
     # ---- products
@@ -197,8 +220,9 @@ class Distribution(Described, ABC):
         Parameters
         ----------
         mask : Tensor of bool, shape (batch or 1, \*event)
+            Entries that are observed.
         y : Tensor, shape (batch or 1, \*event)
-            Value that stands for the cell in families without cells.
+            Value that represents the cell in families without cells.
         below, above : Tensor, shape (batch or 1, \*event)
             Edges of the cells, which may be infinite.
         """
@@ -246,7 +270,15 @@ class Distribution(Described, ABC):
     # ---- linear maps with noise, and mixtures of them
 
     def each_component(self, f: Callable[[Distribution, Tensor], Distribution], x: Tensor) -> Distribution:
-        r"""Apply ``f`` to each component and its row of ``x``."""
+        r"""Apply a function to each component and its row of x.
+
+        Parameters
+        ----------
+        f : callable
+            (components (batch * M), rows (batch * M, \*event)) -> distribution.
+        x : Tensor, shape (batch, \*event)
+            Rows, which are repeated for the M components.
+        """
         return f(self, x)
 
     def rescaled(self, mean: Tensor, share: Tensor, noise: Tensor) -> Distribution:
@@ -262,9 +294,16 @@ class Distribution(Described, ABC):
         raise self._refusal("no sum with Gaussian noise")
 
     def unscaled(self, mean: Tensor, share: Tensor, noise: Tensor, least: Tensor) -> Distribution:
-        """Invert :meth:`rescaled`.
+        r"""Invert :meth:`rescaled`.
 
-        Variances are at least ``least``.
+        Parameters
+        ----------
+        mean : Tensor, shape (batch, \*event)
+            Mean of the result.
+        share, noise : Tensor
+            Factor of x and variance of the independent noise, broadcastable to the mean.
+        least : Tensor
+            Smallest variance of the result.
         """
         raise self._refusal("no way to remove Gaussian noise")
 

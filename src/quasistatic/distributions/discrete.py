@@ -68,15 +68,15 @@ def logs_of_rows(matrix: Tensor, y: Tensor, noise: Tensor, values: Tensor) -> Te
 
 
 class Bernoulli(Distribution):
-    """Independent bits, one for each entry of ``probs``.
+    """Independent Bernoulli distribution of each entry.
 
     Parameters
     ----------
     probs : Tensor, shape (batch, *event)
         Probability of a one, from 0 to 1, both ends allowed.
     complement : Tensor, optional
-        Probability of a zero, 1 - probs if not given. Give it where it is known to more digits. Where a bit is nearly
-        sure, ``1 - probs`` has none left, and its logarithm and gradient are lost with them.
+        Probability of a zero, 1 - probs if not given. Give it where it is known more accurately:
+        if ``probs`` is close to 1, ``1 - probs`` rounds to zero, and its logarithm and gradient are lost.
 
     Examples
     --------
@@ -171,7 +171,7 @@ class Bernoulli(Distribution):
 
 
 class Categorical(Distribution):
-    r"""Independent classes, one for each entry of the event.
+    r"""Independent categorical distribution of each entry.
 
     Events hold the index of the class, 0 to K - 1, as a number of the precision of the probabilities. Mean and variance
     are those of the index.

@@ -64,7 +64,7 @@ class EntryFactor(ABC):
     def take(self: F, rows: Tensor) -> F:
         """Select rows.
 
-        A single one serves any number of rows.
+        A single one applies to any number of rows.
         """
         return self._map(lambda value: value[rows] if len(value) > 1 else value)
 

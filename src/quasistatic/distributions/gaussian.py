@@ -21,6 +21,7 @@ class Gaussian(Distribution):
     Parameters
     ----------
     mean : Tensor, shape (batch, *event)
+        Mean of each entry.
     var : Tensor
         Variance (not deviation), broadcastable to ``mean``; zero means a point mass.
 
@@ -93,10 +94,19 @@ class Gaussian(Distribution):
         return Gaussian(centre, torch.where(mask, gain * noise, self.var)), log_z.flatten(1).sum(1)
 
     def observe_cells(self, mask: Tensor, y: Tensor, below: Tensor, above: Tensor) -> tuple[Distribution, Tensor]:
-        """Condition entries on lying between two edges.
+        r"""Condition entries on lying between two edges.
 
         The result is Gaussian again, with the mean and the variance of the truncated Gaussian. So only the normaliser
         is exact.
+
+        Parameters
+        ----------
+        mask : Tensor of bool, shape (batch or 1, \*event)
+            Entries that are observed.
+        y : Tensor, shape (batch or 1, \*event)
+            Ignored.
+        below, above : Tensor, shape (batch or 1, \*event)
+            Edges of the cells, which may be infinite.
         """
         below, above = below.to(self.mean), above.to(self.mean)
         sd = self.var.sqrt()

@@ -190,6 +190,13 @@ class Joint(Distribution):
         """Condition each block on its rows of the matrix.
 
         No row may act on two blocks.
+
+        Parameters
+        ----------
+        matrix : Tensor, shape (m, d)
+            A in y = A x + e.
+        y, noise : Tensor, shape (batch or 1, m)
+            Measurements, and variances of their errors.
         """
         owner = self._blocks_of_rows(matrix)
         owner[~owner.any(1), 0] = True  # rows of zeros count as densities too
@@ -206,5 +213,13 @@ class Joint(Distribution):
         return self._together([part.tilt(slope, origin) for (part, slope), (_, origin) in pairs])
 
     def each_block(self, f: Callable[[Distribution, Tensor], Distribution], x: Tensor) -> Joint:
-        """Apply ``f`` to each part and its columns of ``x``, (batch, d_b)."""
+        """Apply a function to each part and its columns of x.
+
+        Parameters
+        ----------
+        f : callable
+            (part, columns (batch, d_b)) -> distribution.
+        x : Tensor, shape (batch, d)
+            Rows of all columns.
+        """
         return Joint([f(part, block) for part, block in self.blocks(x)], self.columns)

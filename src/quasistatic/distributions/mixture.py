@@ -148,9 +148,20 @@ class Mixture(Distribution):
     # ---- products
 
     def reweighted(self, components: Distribution, log_z: Tensor) -> tuple[Mixture, Tensor]:
-        """Reweight components that were multiplied.
+        """Reweight components that were multiplied by a factor.
 
-        Their log normalisers have shape (batch * M,).
+        Parameters
+        ----------
+        components : Distribution
+            The components after multiplication, (batch * M) rows.
+        log_z : Tensor, shape (batch * M,)
+            Their log normalisers, nats.
+
+        Returns
+        -------
+        Mixture
+        Tensor, shape (batch,)
+            Log normaliser of the mixture, nats.
         """
         log_weights = self.log_weights + log_z.view_as(self.log_weights)
         total = torch.logsumexp(log_weights, 1)

@@ -20,9 +20,10 @@ __all__ = ["BernoulliDiffusion"]
 
 @saveable
 class BernoulliDiffusion(ForwardProcess):
-    r"""Forward process that takes bits to independent coin tosses.
+    r"""Forward process that gradually replaces bits by random ones.
 
-    One step keeps each bit with probability 1 - beta_t and else draws it afresh with the rate rho of ones,
+    One step keeps each bit with probability 1 - beta_t and otherwise redraws it as a one with
+    probability rho,
 
     .. math:: q(x_t = 1 \mid x_{t-1}) = (1 - \beta_t)\,x_{t-1} + \beta_t\,\rho,
 
@@ -153,7 +154,7 @@ class BernoulliDiffusion(ForwardProcess):
     def log_ratio_difference(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         r"""Return the difference of the log likelihood ratios of two states.
 
-        The states are :math:`x_t = 1` and 0.
+        It compares :math:`x_t = 1` with :math:`x_t = 0`,
 
         .. math:: \log \frac{q(1 \mid 1)}{q(1 \mid 0)} - \log \frac{q(0 \mid 1)}{q(0 \mid 0)}
 

@@ -20,17 +20,17 @@ __all__ = ["CategoricalDiffusion"]
 
 @saveable
 class CategoricalDiffusion(ForwardProcess):
-    r"""Forward process on entries of K classes.
+    r"""Forward process that redraws or masks class labels.
 
-    Each step keeps an entry with probability 1 - beta_t, so that :math:`\bar\alpha_t` is the share of entries that
-    were never changed. An entry that is not kept is,
+    Each entry has one of K classes. A step keeps it with probability 1 - beta_t, so that :math:`\bar\alpha_t` is the
+    share of entries that were never changed. An entry that is not kept is,
 
     for ``"uniform"``,
         drawn afresh from the base rates,
         :math:`q(x_t = k \mid x_{t-1}) = (1 - \beta_t)\,[k = x_{t-1}] + \beta_t\,\rho_k`.
         With two classes it is :class:`BernoulliDiffusion`.
     for ``"absorbing"``,
-        masked for good: it takes the state K. Back in time a masked entry is shown with probability
+        masked in this and all later steps: it takes the state K. Backwards a masked entry is shown with probability
         :math:`(\bar\alpha_{t-1} - \bar\alpha_t) / (1 - \bar\alpha_t)`, and a shown entry does not change again.
 
     States hold the index of the class, 0 to K - 1, or K for the mask, as numbers of any floating precision.
@@ -181,9 +181,7 @@ class CategoricalDiffusion(ForwardProcess):
     def _averaged_posterior(self, x_0: Categorical, x_t: Tensor, t: int | Tensor) -> Categorical:
         r"""Average the posterior over a distribution p of x_0.
 
-        The time is linear in K.
-
-        With i the class of x_t and a the signal at t - 1,
+        The time is linear in K. With i the class of x_t and a the signal at t - 1,
 
         .. math::
 

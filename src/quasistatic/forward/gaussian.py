@@ -17,14 +17,14 @@ __all__ = ["GaussianDiffusion"]
 
 @saveable
 class GaussianDiffusion(ForwardProcess):
-    r"""Forward process that takes real vectors to unit white noise.
+    r"""Forward process that adds Gaussian noise to real vectors.
 
     One step shrinks the state and adds noise of the variance that is lost,
 
     .. math:: q(x_t \mid x_{t-1}) = \mathcal{N}(x_t;\, \sqrt{1-\beta_t}\,x_{t-1},\, \beta_t I),
 
     hence :math:`q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\, (1-\bar\alpha_t) I)`.
-    The data should have zero mean and unit mean square. The terminal KL is small then.
+    The data should have zero mean and unit mean square. Then the KL of x_T from the stationary distribution is small.
 
     The :meth:`coefficients` of a step are
 

@@ -88,7 +88,17 @@ class MixedDiffusion(ForwardProcess):
         return MixedDiffusion(parts, [c.tolist() for c in self.columns])
 
     def coefficients(self, t: int | Tensor, like: Tensor | None = None) -> dict[str, Tensor]:
-        """Return no coefficients: each block's process has its own."""
+        """Return no coefficients.
+
+        Each block's process has its own.
+
+        Parameters
+        ----------
+        t : int or Tensor, shape (batch,)
+            Ignored.
+        like : Tensor, optional
+            Ignored.
+        """
         return {}
 
     def _joint(self, parts: Sequence[Distribution]) -> Joint:

@@ -1,4 +1,4 @@
-r"""The bound on log p(x), in its parts.
+r"""Lower bound of log p(x).
 
 With :math:`p(x_T) = \pi` and any normalised reverse kernels, Jensen's inequality over forward trajectories gives
 
@@ -42,7 +42,7 @@ Method = Literal["marginal", "trajectory"]
 class Bound:
     """Lower bound of log p(x_0) in three parts, nats.
 
-    Attributes
+    Parameters
     ----------
     terminal : Tensor, shape (batch,)
         -KL(q(x_T | x_0) || pi).
@@ -51,13 +51,12 @@ class Bound:
     data : Tensor, shape (batch,)
         log p(x_0 | x_1) at a draw of x_1 (with the log-determinant of a transform, where there was one).
     event_shape : tuple of int
-        Shape of one example, for the units.
+        Shape of one example, for units per dimension.
     first_step : {"learned", "fixed"}
         The convention of the data term.
 
     Examples
     --------
-    >>> import torch
     >>> bound = Bound(torch.tensor([-0.1]), torch.tensor([[-0.2, -0.3]]), torch.tensor([-0.4]))
     >>> round(bound.total.item(), 4)
     -1.0
@@ -94,7 +93,7 @@ class Bound:
 def least_variance_method(kernel: ReverseKernel) -> Method:
     """Return the estimator of the bound that suits a kernel.
 
-    Mixtures have no closed-form KL. What is scored at draws varies far less along whole trajectories.
+    Mixtures have no closed-form KL. Log-ratios at draws vary far less along whole trajectories.
     """
     return "trajectory" if kernel.n_components > 1 else "marginal"
 
@@ -107,7 +106,7 @@ def elbo(
     generator: Rng | None = None,
     method: str = "marginal",
 ) -> Bound:
-    """Bound log p(x_0) over the whole chain.
+    """Compute the lower bound of log p(x_0) over all steps.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
 r"""Learned log-SNR curves, for chains of many steps.
 
-A kernel on the log-SNR serves any strictly falling curve :math:`\lambda(u)`, 0 <= u <= 1, cut into T steps. As T grows,
-the bound depends on the curve's ends alone. Its shape decides how evenly the bound is distributed over u, and so the
-variance of an estimate from uniform draws of u (Kingma et al. 2021, Sections 5.1 and I). The shape of least variance has
-the same rms loss in every step. It is the integral of the probabilities of
-:class:`~quasistatic.likelihood.estimators.TimestepSampler`, so it needs no gradient. It reduces the variance by as much as
-that sampler does. Only the ends are learned by gradient.
+A kernel that depends on the log-SNR works with any strictly falling curve :math:`\lambda(u)`, 0 <= u <= 1, cut into T
+steps. As T grows, the bound depends on the curve's ends alone. Its shape decides how evenly the bound is distributed
+over u, and so the variance of an estimate from uniform draws of u (Kingma et al. 2021, Sections 5.1 and I). The shape
+of least variance has the same rms loss in every step. It is the integral of the probabilities of
+:class:`~quasistatic.likelihood.estimators.TimestepSampler`, so it needs no gradient. It reduces the variance by as much
+as that sampler does. Only the ends are learned by gradient.
 
 At few steps the bound depends on the shape too: use :func:`quasistatic.optimal_schedule` there. At hundreds of steps, where
 that would measure as many levels, use :func:`learn_curve`.
@@ -45,7 +45,7 @@ def even_steps(process: GaussianDiffusion, sampler: TimestepSampler) -> Gaussian
 
     Examples
     --------
-    A sampler without any losses leaves evenly spaced levels as they are:
+    A sampler without recorded losses keeps evenly spaced levels:
 
     >>> from quasistatic.schedules import geometric
     >>> q = GaussianDiffusion(geometric(5, 4.0, -4.0))
@@ -78,10 +78,9 @@ def learn_curve(
 ) -> GaussianDiffusion:
     r"""Learn a log-SNR curve.
 
-    The ends are learned by gradient, the shape comes from the losses.
-
-    The ends ascend the bound. Each iteration evaluates two timesteps of ``batch_size`` rows, whatever T is: t = 1, whose
-    level is the curve's first, and another one.
+    The ends are learned by gradient ascent on the bound. The shape is computed from the losses. Each iteration
+    evaluates two timesteps of ``batch_size`` rows, whatever T is: t = 1, whose level is the curve's first, and another
+    one.
 
     Parameters
     ----------

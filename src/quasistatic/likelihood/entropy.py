@@ -28,13 +28,13 @@ __all__ = ["ReverseEntropyBounds", "reverse_entropy_bounds"]
 
 @dataclass(frozen=True)
 class ReverseEntropyBounds:
-    """Entropies of the reverse steps t = 2..T, nats.
+    """Entropy bounds and model entropies of each reverse step, nats.
 
-    Attributes
+    Parameters
     ----------
-    lower, upper : Tensor
-        The band of eq. (24), averaged over the data.
-    model, model_se : Tensor
+    lower, upper : Tensor, shape (T - 1,)
+        Lower and upper limit of eq. (24) for t = 2..T, averaged over the data.
+    model, model_se : Tensor, shape (T - 1,)
         Mean entropy of the kernel at forward draws, and its standard error.
     unmet : str
         Why the upper limit need not hold for this data; empty if it must.

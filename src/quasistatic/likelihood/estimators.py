@@ -100,15 +100,12 @@ class TimestepSampler:
         return self.at(uniform((n,), generator, like=self._ranks).add_(self._ranks).div_(n))
 
     def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the steps at quantiles of the distribution of t.
-
-        Their weights are returned too.
-        """
+        """Return the steps at quantiles u of p(t), and their weights."""
         place = torch.searchsorted(self._cdf, u)
         return place + 2, self._weight.index_select(0, place)
 
     def record(self, t: Tensor, loss: Tensor, *, refresh: bool = True) -> None:
-        """Take in losses at steps t.
+        """Record losses at steps t.
 
         Parameters
         ----------
@@ -142,7 +139,7 @@ class TimestepSampler:
             self._recorded.clear()
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold."""
+        """Return the state to be stored in a checkpoint."""
         self._sum_up()
         return {"square": self.square.clone(), "sums": self._sums.clone()}
 
@@ -162,9 +159,9 @@ def estimate_elbo(
     sampler: TimestepSampler | None = None,
     generator: Rng | None = None,
 ) -> Bound:
-    """Estimate the bound of each example from ``n_timesteps`` of its transitions, unbiased.
+    """Estimate the bound of each example from some timesteps, unbiased.
 
-    The terminal and the t = 1 term are always exact in t; ``transitions`` has one column, the estimate of their sum. With
+    The terminal and the t = 1 term are always evaluated; ``transitions`` has one column, the estimate of their sum. With
     ``n_timesteps`` of T - 1 or more, the whole chain is evaluated.
 
     Parameters

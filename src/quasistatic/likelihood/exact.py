@@ -185,10 +185,11 @@ def kl_to_exact(
     steps: Tensor | None = None,
     generator: Rng | None = None,
 ) -> Tensor:
-    r"""Measure KL(p* || p) of each step at forward draws.
+    r"""Measure the KL from the best kernel at each step.
 
-    The bound of ``kernel`` is that of ``best`` less the mean of the sum over steps (module docstring). The error is far
-    smaller than that of two separate estimates.
+    The divergence is KL(p* || p), with p* the distribution of ``best`` and p that of ``kernel``, at states drawn from the
+    forward process. The bound of ``kernel`` is the bound of ``best`` minus the sum over steps, averaged over the data.
+    The standard error is far smaller than that of the difference of two estimated bounds.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 r"""Schedules chosen by the bound of a trained kernel.
 
 ``learn_schedule`` is the paper's method, for Gaussian processes: ascend the bound in beta by gradient, with the noise held
-fixed within each gradient. ``optimal_schedule`` needs no gradient, no starting schedule and no step size, and serves bits
+fixed within each gradient. ``optimal_schedule`` needs no gradient, no starting schedule and no step size, and works for bits
 as well. It measures the cost of every possible step between two noise levels with the trained kernel, and chooses the T
-steps of least total cost by dynamic programming. The kernel must serve every grid of steps (a denoiser on the log-SNR).
+steps of least total cost by dynamic programming. The kernel must work with any steps (a denoiser on the log-SNR).
 """
 
 from __future__ import annotations
@@ -131,18 +131,18 @@ def optimal_schedule(
     reach: int | None = None,
     generator: Generator | None = None,
 ) -> ForwardProcess:
-    """Choose the ``n_steps`` steps at which a trained kernel loses least.
+    """Choose the steps with the highest bound for a trained kernel.
 
-    Levels are evenly spaced over the log-SNR range of ``process``, extended by one unit at the data, and by one before total
-    erasure. Outside that range there are no levels, so ``process`` should cover all that matters. Compare schedules on
-    fresh data: the chosen one is best on the points that it was chosen on.
+    The candidates are ``n_levels`` noise levels, evenly spaced over the log-SNR range of ``process``. The range is extended
+    by one unit at the data, and by one before total erasure. No level is chosen outside it, so ``process`` should cover
+    the useful range. Compare schedules on other data: on ``x_0`` the bound of the chosen one is biased upwards.
 
     Parameters
     ----------
     process : ForwardProcess
         Gives the range of log-SNR and the family; its own steps do not matter.
     kernel : ReverseKernel
-        The trained model; it must serve every grid of steps.
+        The trained model; it must work with any steps.
     x_0 : Tensor, shape (n, *event)
         Data in model units, thousands of rows.
     n_steps : int

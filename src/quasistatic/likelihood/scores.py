@@ -17,11 +17,11 @@ __all__ = ["path_scores", "score_steps", "score_trajectories", "stacked_rows", "
 
 
 def stacked_rows(x_0: Tensor) -> int:
-    """Return how many (example, step) pairs go through the network at once.
+    """Return how many (example, step) pairs the network evaluates at once.
 
-    Enough to use the processor fully, and few enough for its cache. On the CPU the numbers are those of the least time of
-    ``benchmarks/whole_bound.py`` and ``benchmarks/pictures.py``: a perceptron of 38 k parameters, and U-Nets, which were
-    slower on 16 and on 128 images than on 32. On a GPU the limit is memory.
+    It is large enough to use the processor fully, and small enough for its cache. On the CPU the numbers are those of
+    the least time of ``benchmarks/whole_bound.py`` and ``benchmarks/pictures.py``: a perceptron of 38 k parameters, and
+    U-Nets, which were slower on 16 and on 128 images than on 32. On a GPU the limit is memory.
     """
     if x_0.device.type != "cpu":
         return max(16, min(4096, 2**22 // max(1, x_0[0].numel())))
@@ -33,7 +33,7 @@ def stacked_rows(x_0: Tensor) -> int:
 def step_log_ratio(q: Distribution, p: Distribution, generator: Rng | None = None) -> Tensor:
     """Return the log ratio of one step.
 
-    It is -KL(q || p) where that has a closed form, else log p - log q at a draw of q.
+    It is -KL(q || p) where that has a closed form, and otherwise log p - log q at a draw of q.
 
     Parameters
     ----------
@@ -57,9 +57,8 @@ def step_log_ratio(q: Distribution, p: Distribution, generator: Rng | None = Non
 def _pairs(x_0: Tensor, n_steps: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Iterate over chunks of (example, step) pairs, t = 2..T.
 
-    A chunk has :func:`stacked_rows` pairs.
-
-    Yields the place of the chunk among all pairs, the examples' rows and the steps. The last step varies fastest.
+    A chunk has at most :func:`stacked_rows` pairs. It is yielded as its slice of all pairs, the rows of the examples and
+    the steps. The step varies fastest.
     """
     n_pairs, rows = len(x_0) * (n_steps - 1), stacked_rows(x_0)
     for start in bar(range(0, n_pairs, rows), "bound"):

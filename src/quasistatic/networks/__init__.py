@@ -1,7 +1,7 @@
-"""Networks: functions of the state and the time.
+"""Networks of the state and the time.
 
 A network is called as ``network(x_t, time)`` with one time for each row, and returns (batch, n_out). Its attribute
-``clock`` says which time it takes: ``"log_snr"`` for networks that serve every T, ``"step"`` for the paper's, which hold
+``clock`` names that time: ``"log_snr"`` for networks that work for every T, ``"step"`` for the paper's, which hold
 parameters for each step and so fix T (``n_steps``).
 """
 

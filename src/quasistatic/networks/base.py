@@ -1,4 +1,4 @@
-"""What a kernel needs to know of its network."""
+"""Base class of the networks of a kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Network(nn.Module):
     Attributes
     ----------
     clock : {"log_snr", "step"}
-        Which time it takes: the log signal-to-noise ratio of the step, for networks that serve every T, or the number of
+        Its time argument: the log signal-to-noise ratio of the step, for networks that work for every T, or the number of
         the step.
     n_steps : int or None
         T, if the network has parameters for each step.
@@ -40,7 +40,7 @@ def clock_of(network: nn.Module) -> Clock:
 def fixed_n_steps(network: nn.Module) -> int | None:
     """Return the T that a network has parameters for.
 
-    None means that it serves every T.
+    None means that it works for every T.
     """
     held = (vars(module).get("n_steps") for module in network.modules())
     return next((n_steps for n_steps in held if n_steps is not None), None)

@@ -1,4 +1,4 @@
-"""Residual perceptron with a log-SNR embedding, for vectors."""
+"""Residual multilayer perceptron with a log-SNR embedding."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class _Block(nn.Module):
 
 @saveable
 class ResidualMLP(Network):
-    """Residual perceptron whose blocks depend on the log-SNR.
+    """Residual multilayer perceptron conditioned on the log-SNR.
 
     The output starts at zero.
 
@@ -94,7 +94,7 @@ class ResidualMLP(Network):
     n_in, n_out : int
         Entries of the flattened state, and outputs.
     width, depth : int
-        Hidden units, and number of residual blocks.
+        Hidden units of each block, and number of residual blocks.
     n_fourier : int
         Fourier features for each coordinate; 0 for none.
     dropout : float
@@ -129,7 +129,19 @@ class ResidualMLP(Network):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """Map states (batch, *event) and log-SNRs (batch,) to (batch, n_out)."""
+        """Map states and log-SNRs to outputs.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, *event)
+            State at t.
+        log_snr : Tensor, shape (batch,)
+            Log signal-to-noise ratio at t.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_out)
+        """
         h = self.first(self.features(x.flatten(1)))
         shifts = self.shifts(nn.functional.silu(self.time(log_snr))).chunk(len(self.blocks), 1)
         for block, shift in zip(self.blocks, shifts, strict=True):

@@ -1,4 +1,4 @@
-r"""The paper's network for images: convolutions at several scales.
+r"""The paper's network for images.
 
 Each pixel i has 2CJ outputs :math:`y_{ij}`, C channels of mean and C of variance for each of J temporal bumps,
 and the bumps mix them (Section D.2.1),
@@ -198,9 +198,19 @@ class MultiscaleNetwork(Network):
         self.readout = PixelBumpReadout(n_steps, features[-1], 2 * channels, n_bumps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Map images and steps to means and variances.
+        """Map images and steps to the outputs of mean and variance.
 
-        Images (batch, C, H, W), which may be flattened, become (batch, 2 C H W), the means first.
+        Parameters
+        ----------
+        x : Tensor, shape (batch, C, H, W) or (batch, C H W)
+            Images at t.
+        t : Tensor of int, shape (batch,)
+            Step from 1 to T.
+
+        Returns
+        -------
+        Tensor, shape (batch, 2 C H W)
+            Outputs for the mean, then those for the variance.
         """
         x = x.reshape(-1, *self.shape)
         paths = [self.conv(x).flatten(2)] if len(self.conv) else []

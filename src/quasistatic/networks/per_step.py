@@ -153,5 +153,17 @@ class PerStepMLP(Network):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Map states (batch, *event) and steps (batch,) to (batch, n_out)."""
+        """Map states and steps to outputs.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, *event)
+            State at t.
+        t : Tensor of int, shape (batch,)
+            Step from 1 to T.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_out)
+        """
         return self.readout(self.trunk(x.flatten(1)), t)

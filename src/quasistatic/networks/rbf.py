@@ -49,7 +49,19 @@ class NormalisedRBF(Network):
         self.readout = PerStepReadout(n_steps, n_hidden, n_out)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Map states (batch, *event) and steps (batch,) to (batch, n_out)."""
+        """Map states and steps to outputs.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, *event)
+            State at t.
+        t : Tensor of int, shape (batch,)
+            Step from 1 to T.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_out)
+        """
         distance = (x.flatten(1).unsqueeze(1) - self.centre).square().sum(-1)
         h = torch.softmax(-0.5 * distance * (-2.0 * self.log_width).exp(), 1)
         return self.readout(h, t)

@@ -154,9 +154,18 @@ class UNet(Network):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """Map images and log-SNRs to the network's output.
+        """Map images and log-SNRs to outputs.
 
-        Images (batch, channels_in, height, width) become (batch, channels_out * height * width).
+        Parameters
+        ----------
+        x : Tensor, shape (batch, channels_in, height, width)
+            Images at t.
+        log_snr : Tensor, shape (batch,)
+            Log signal-to-noise ratio at t.
+
+        Returns
+        -------
+        Tensor, shape (batch, channels_out * height * width)
         """
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))

@@ -110,7 +110,7 @@ def step_costs(log_snr: ArrayLike, cost: ArrayLike, standard_error: ArrayLike, u
               ylabel=f"cost ({unit} per unit)")  # fmt: skip
     if len(density):
         shade = errors[np.isfinite(snr)][1:] / -np.diff(edges)
-        # stairs wants rising edges.
+        # stairs needs increasing edges.
         low, middle, high = (values[::-1] for values in (density - shade, density, density + shade))
         right.stairs(high, edges[::-1], baseline=low, fill=True, color=MODEL, alpha=0.3)
         right.stairs(middle, edges[::-1], color=MODEL, lw=thin, baseline=None)

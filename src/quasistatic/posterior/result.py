@@ -32,7 +32,7 @@ class PosteriorSamples(Described):
 
     With B observations every array has a leading axis of B, with a single one it does not.
 
-    Attributes
+    Parameters
     ----------
     x : Tensor, shape (B, N, \*event) or (N, \*event)
         The samples.

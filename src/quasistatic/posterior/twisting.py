@@ -126,6 +126,13 @@ class TwistedKernel(ReverseKernel):
         """Return the distribution of one step back.
 
         All rows of a batch are at the same step.
+
+        Parameters
+        ----------
+        x_t : Tensor, shape (batch, *event)
+            State at t.
+        t : int or Tensor, shape (batch,)
+            Step from 1 to T.
         """
         if isinstance(t, Tensor):
             if (t != t[0]).any():
@@ -150,6 +157,13 @@ class TwistedKernel(ReverseKernel):
         """Return the proposal of x_T.
 
         The log weight is log pi - log proposal.
+
+        Parameters
+        ----------
+        noise : Distribution
+            Stationary distribution pi of x_T.
+        observation : Observation
+            One for each row.
         """
         share = 0.0 if self.twist == "lookahead" else self.share(self.process.n_steps)
         if share == 0.0:

@@ -3,7 +3,7 @@
 A kernel is called with a state and a step, and returns a distribution. The paper's :class:`PaperKernel` corrects the
 forward kernel and holds parameters for each step. Denoisers (:class:`GaussianDenoiser`, :class:`BernoulliDenoiser`,
 :class:`CategoricalDenoiser`, and :class:`MixedDenoiser` for tables of them all) predict x_0 and average the forward
-posterior over the prediction. So one network serves every T, and :meth:`ReverseKernel.on` moves it to other steps.
+posterior over the prediction. So one network works for every T, and :meth:`ReverseKernel.on` moves it to other steps.
 """
 
 from quasistatic.reverse.bernoulli import BernoulliDenoiser

@@ -15,7 +15,7 @@ __all__ = ["CosineBase", "cosines", "dense_covariance", "spectrum"]
 
 
 def cosines(n: int) -> Tensor:
-    r"""Return the n orthonormal cosines (type II), in rows.
+    r"""Return the orthonormal DCT-II matrix, one cosine per row.
 
     .. math:: D_{kj} = \sqrt{(2 - [k = 0]) / n}\, \cos(\pi k (j + 1/2) / n)
 

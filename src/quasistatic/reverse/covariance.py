@@ -1,7 +1,7 @@
 r"""Full covariances :math:`v I + g^2 e^S` from a symmetric matrix S.
 
-A thin covariance turns smoothly with the entries of S. The entries of its Cholesky factor would jump whenever the thin
-direction crosses an axis, which a network cannot learn.
+The direction of a nearly singular covariance varies smoothly with the entries of S. The entries of its Cholesky factor
+change abruptly where that direction crosses an axis, which a network cannot learn.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ __all__ = ["GaussianDenoiser"]
 
 @saveable
 class GaussianDenoiser(Denoiser[GaussianDiffusion]):
-    r"""Denoiser that predicts a Gaussian, or a mixture of M Gaussians.
+    r"""Denoiser that predicts a Gaussian or a Gaussian mixture.
 
     The network corrects the exact prediction for white data,
 
@@ -40,7 +40,8 @@ class GaussianDenoiser(Denoiser[GaussianDiffusion]):
     n_dims : int
         Entries d of one example.
     covariance : {"diagonal", "full"}
-        Form of V. "full" costs d (d + 1) / 2 outputs, and is worth a factor in T on curved data.
+        Form of V. "full" needs d (d + 1) / 2 outputs. It reaches the same bound in fewer steps
+        where the data lie near a curved surface.
     n_components : int
         Components M of the mixture, initialised at random.
 

@@ -37,7 +37,7 @@ class _Base(NamedTuple):
 
 @saveable
 class ImageDenoiser(NetworkKernel[GaussianDiffusion]):
-    r"""Denoiser that corrects a Gaussian prediction of each pixel.
+    r"""Denoiser of images that corrects a Gaussian prediction of each pixel.
 
     A base without trained parameters (:class:`~quasistatic.reverse.wiener.WienerBase`) predicts
     :math:`\mathcal{N}(m, \mathrm{diag}\, s^2)`. The network's outputs F and S, for each pixel and channel, start at zero
@@ -51,13 +51,14 @@ class ImageDenoiser(NetworkKernel[GaussianDiffusion]):
 
     With ``levels`` the data are integers, represented by evenly spaced numbers. Two things change. First, at t = 1 the
     kernel returns the probability of a level (:class:`~quasistatic.distributions.discretised.DiscretisedGaussian`), so
-    that the bound is one of log P. Second, where the noise is smaller than the distance of two levels, m moves towards
-    the base's prediction restricted to the levels and towards the pixel's own value restricted to them. How far it
-    moves is a learned function of the log-SNR that starts at zero.
+    that the bound is that of a log probability. Second, where the noise is smaller than the distance of two levels, m
+    moves towards the base's prediction restricted to the levels and towards the pixel's own value restricted to them.
+    How far it moves is a learned function of the log-SNR that starts at zero.
 
-    The network's input has the state, m, the noise that m leaves, m against its neighbours, and both restrictions, as
-    channels of order one. So it needs no fine arithmetic and may run in bfloat16. The base and the distribution are
-    always computed in the precision of the state.
+    The network's input channels are the state, m, the noise estimate
+    :math:`(x_t - \sqrt{\bar\alpha_t}\, m) / \sqrt{1 - \bar\alpha_t}`, the difference of m from the mean of its
+    neighbours, and with ``levels`` the changes by both restrictions. All are of order one, so the network may run in
+    bfloat16. The base and the distribution are always computed in the precision of the state.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ class ImageDenoiser(NetworkKernel[GaussianDiffusion]):
 
     Examples
     --------
-    Untrained, it is its base:
+    Before training it returns the prediction of its base:
 
     >>> from quasistatic.networks.unet import UNet
     >>> from quasistatic.reverse.wiener import WienerBase

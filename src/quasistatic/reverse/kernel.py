@@ -31,7 +31,7 @@ def repeat_steps(t: int | Tensor, m: int) -> int | Tensor:
 
 
 class ReverseKernel(nn.Module, ABC, Generic[Process]):
-    r"""One step back in time, :math:`p(x_{t-1} \mid x_t)`, t = T..1.
+    r"""Base class of reverse kernels :math:`p(x_{t-1} \mid x_t)`.
 
     Call it with ``x_t`` (batch, \*event) and ``t``, an int or (batch,). It returns a distribution of :math:`x_{t-1}`.
 
@@ -43,9 +43,9 @@ class ReverseKernel(nn.Module, ABC, Generic[Process]):
     Attributes
     ----------
     process : ForwardProcess
-        The kernel owns it: models and training read it from here. :meth:`on` gives the kernel other steps.
+        The same process; models and training read it from the kernel. :meth:`on` gives the kernel other steps.
     n_components : int
-        Components of the distribution that it returns; 1 if that is no mixture. The KL of mixtures has no closed form.
+        Components of the mixture that it returns; 1 if it is no mixture. The KL of mixtures has no closed form.
     first_step : {"learned", "fixed"}
         Whether :math:`p(x_0 \mid x_1)` is learned, or fixed to the forward step run backwards.
     """
@@ -146,7 +146,7 @@ class NetworkKernel(ReverseKernel[Process]):
     process : ForwardProcess
         The process that the kernel reverses.
     network : Module
-        (batch, *inputs), time (batch,) -> (batch, n_out). Its attribute ``clock`` says which time it takes
+        (batch, *inputs), time (batch,) -> (batch, n_out). Its attribute ``clock`` names its time argument
         (:class:`~quasistatic.networks.base.Network`); a module without it takes the log-SNR.
     """
 
@@ -227,9 +227,8 @@ class NetworkKernel(ReverseKernel[Process]):
     def _check_network(self, event: tuple[int, ...], *n_out: int) -> None:
         r"""Refuse a network with a wrong output shape.
 
-        It is called once, and must map (batch, \*event) to (batch, n_out).
-
-        The call is in evaluation mode and without gradients. It leaves the random states alone.
+        The network is evaluated once, and must map (batch, \*event) to (batch, n_out). It is in evaluation
+        mode and without gradients. The random states are restored afterwards.
         """
         network = self.network
         weight = next(network.parameters(), None)

@@ -130,7 +130,7 @@ class MixedDenoiser(Denoiser[MixedDiffusion]):
 
     Examples
     --------
-    Untrained, two steps are as exact as any number:
+    Before training, two steps give the same bound as any other number:
 
     >>> from quasistatic.likelihood.bound import elbo
     >>> from quasistatic.networks import ResidualMLP
@@ -178,7 +178,7 @@ class MixedDenoiser(Denoiser[MixedDiffusion]):
     def n_inputs(cls, process: MixedDiffusion) -> int:
         """Return the number of inputs of the network.
 
-        Numbers and bits count one, classes are one-hot.
+        A number or a bit needs one input, a column of K classes needs K.
         """
         return sum(block.n_inputs for block in cls._blocks(process))
 

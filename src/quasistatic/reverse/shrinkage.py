@@ -21,7 +21,7 @@ MOST_HELD = 1000  # most rows left out, enough to compare covariances
 
 
 class ImageShrinkage(NamedTuple):
-    """Shares of two simpler covariances of the same mean variance."""
+    """Weights of two simpler covariances in the shrunk one."""
 
     smooth: float = 0.0
     """A covariance that is diagonal in cosines and colours, as that of stationary images."""
@@ -45,7 +45,7 @@ def fit_shrunk(x: Tensor, least: float, *, seed: int = 0) -> tuple[WienerBase, I
     least : float
         Smallest variance of a component, such as that of uniform noise of one level's width.
     seed : int
-        Of the choice of images left out.
+        Seed of the choice of images left out.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def evaluate(
     Parameters
     ----------
     recipe : Recipe
-        The experiment, which knows the truth, baselines and units.
+        The experiment, with its ground truth, baselines and units.
     model : DiffusionModel
     splits : Splits
         Rows of the experiment, in data units.
@@ -64,7 +64,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        All values in the unit of the recipe. Where the recipe knows an exact kernel, ``bound`` is the bound of that
+        All values in the unit of the recipe. Where the recipe has an exact kernel, ``bound`` is the bound of that
         kernel minus the measured KL divergence of the learned one from it, and ``direct`` is the plain mean.
 
     Raises

@@ -89,7 +89,7 @@ def fit_ensemble(
     first : DiffusionModel, optional
         The first member, where it is trained already.
     folder : Path, optional
-        Folder with a run folder for each member. The same call goes on with what is there.
+        Folder with a run folder for each member. The same call continues from the members that are there.
     quiet : bool
         Show no progress.
     time_budget : float

@@ -1,4 +1,4 @@
-"""Reading ahead of rows on disk."""
+"""Prefetching of rows on disk."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ahead:
     def take(self, index: Tensor) -> Tensor:
         """Return the rows of these numbers.
 
-        An error of their reading is raised here.
+        An error raised while reading them is raised here.
         """
         expected, self.expected = self.expected, None
         if expected is not None and torch.equal(expected[0], index):
@@ -52,7 +52,7 @@ class Ahead:
         return self.read(index)
 
     def close(self) -> None:
-        """Wait for the reading, and end the thread."""
+        """Wait for the current read, and end the thread."""
         if self.thread is not None:
             self.thread.shutdown(cancel_futures=True)
             self.thread = self.expected = None

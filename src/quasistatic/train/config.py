@@ -1,4 +1,4 @@
-"""Settings of a training."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,44 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training.
+    """Settings of a training run.
 
-    The defaults train the toys in minutes on one core.
+    The defaults train models of two-dimensional data in minutes on one core.
+
+    Parameters
+    ----------
+    n_updates : int
+        Updates of the optimiser, at least 1.
+    batch_size : int
+        Examples of one update, over all processes.
+    learning_rate : float
+        Largest learning rate of AdamW, positive.
+    warmup : int
+        Updates over which the learning rate rises linearly.
+    decay_from : float
+        Share of the updates after which the learning rate falls linearly to zero, from 0 to 1.
+    weight_decay : float
+        Weight decay of AdamW, not negative.
+    beta_2 : float
+        Decay of AdamW's second moment, from 0 to below 1.
+    clip : float
+        Largest norm of the gradient, positive.
+    ema : float
+        Decay of the running mean of the weights, from 0 to 1. It is less at the start. The mean is evaluated and kept.
+    first_share : float
+        Least share of a batch at t = 1, from 0 to 1. The share is never less than 1 / T.
+    importance : bool
+        Draw timesteps by the running rms loss; False for uniform draws. Both are stratified.
+    place_at : float
+        Share of the updates after which new steps are chosen, in recipes that do so; 0 for never.
+    amp : bool
+        Run the network in bfloat16 autocast.
+    evaluate_every : int
+        Updates between validation bounds. A checkpoint is written with each.
+    validation_pairs : int
+        (example, step) pairs of one validation bound. The draws are the same each time.
+    patience : int
+        Evaluations without improvement beyond noise after which training stops; 0 for never.
     """
 
     n_updates: int = 4000

@@ -17,7 +17,7 @@ class Ema:
     r"""Exponential moving average of parameters.
 
     The weight of the past at update k = 0, 1, .. is :math:`\min(d, (1 + k) / (10 + k))`. It is small at first, so that
-    the random start is soon forgotten.
+    the random initial weights soon have no influence.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Ema:
 
     @contextmanager
     def weights(self) -> Iterator[None]:
-        """Give the parameters their means within the block."""
+        """Set the parameters to their means within the block."""
         kept = [p.detach().clone() for p in self.live]
         self.put(self.mean)
         try:

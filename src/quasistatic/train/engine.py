@@ -1,4 +1,4 @@
-"""How a training runs on a machine: device, compiler and memory."""
+"""Device, compiler and memory of a training run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["Engine", "compiled", "eagerly", "find_device"]
 
 @dataclass(frozen=True)
 class Engine:
-    """Compiler, memory and reading ahead of a training.
+    """Compiler, memory and prefetching of a training run.
 
-    They change its speed, and its numbers by rounding only. A training may be continued with others.
+    They change its speed, and its numbers by rounding only. A training run may be continued with other settings of them.
     """
 
     compile: Literal["auto", "yes", "no"] = "auto"
@@ -94,7 +94,7 @@ def compiled(kernel: nn.Module, compile_them: bool) -> Iterator[None]:
     kernel : Module
         Reverse kernel.
     compile_them : bool
-        Do it; False leaves the networks as they are.
+        Compile them; False leaves the networks as they are.
     """
     networks = _networks(kernel) if compile_them else []
     for network in networks:

@@ -1,4 +1,4 @@
-"""Training of a model, as one function."""
+"""Training of a model in one call."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def fit(
     engine : Engine, optional
         Compiler, memory and reading ahead.
     time_budget : float
-        Seconds after which this call stops at a checkpoint; the same call goes on from there.
+        Seconds after which this call stops at a checkpoint; the same call continues from there.
     place_steps : callable, optional
         (model with its mean weights, generator) -> process of as many steps, such as that of
-        :func:`quasistatic.optimal_schedule`. It is called at ``config.place_at``, and training goes on with its steps.
+        :func:`quasistatic.optimal_schedule`. It is called at ``config.place_at``, and training continues with its steps.
     on_evaluation : callable, optional
         Called with the metrics of each evaluation, while the model holds its mean weights.
 

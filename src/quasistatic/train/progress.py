@@ -1,4 +1,4 @@
-"""What a person sees of a training."""
+"""Progress display of a training run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Progress:
             say(f"update {update} of {self.config.n_updates}: validation bound {bound}{self._pace(update, seconds)}")
 
     def show_terminated(self, update: int) -> None:
-        """Say that the training was terminated after an update."""
+        """Show that training was terminated after an update."""
         if not self.quiet:
             say(f"terminated at update {update} of {self.config.n_updates}; a checkpoint of it is saved")
 

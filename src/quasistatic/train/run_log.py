@@ -1,4 +1,4 @@
-"""The files of a training: metrics, checkpoints and the best model."""
+"""Metrics, checkpoints and the best model of a training run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunLog:
     def resume(self) -> bool:
         """Restore the newest checkpoint.
 
-        Log records after it are removed. The result is False if there is none.
+        Log records after it are removed. Return False if there is no checkpoint.
         """
         if self.folder is None:
             return False
@@ -82,7 +82,8 @@ class RunLog:
     def write(self, line: dict[str, Any]) -> None:
         """Append metrics to the log, and save a checkpoint.
 
-        The line is written first. A line without a checkpoint is trimmed later; a checkpoint would miss its line for good.
+        The line is written first. When training resumes, a line without a checkpoint is removed. A checkpoint without a
+        line could not be repaired.
         """
         if self.writes:
             with self._writing() as folder:

@@ -1,4 +1,4 @@
-"""Metrics of a training for TensorBoard."""
+"""Metrics of a training run for TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: updates, evaluations, and when to stop."""
+"""Training loop of updates and evaluations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Validation:
 
 
 class Stopwatch:
-    """Time of a training, that before a break included."""
+    """Time of a training run, including time before a break."""
 
     def __init__(self, state: TrainState, team: Workers) -> None:
         self.state, self.team = state, team
@@ -165,7 +165,9 @@ class Session:
         with trainer.ema.weights(), torch.no_grad(), eagerly(trainer.model.kernel):
             bounds = self.validation.bounds()
             bound = self.validation.mean(bounds)
-            if state.update % trainer.config.evaluate_every == 0:  # a stop between two evaluations must leave no trace
+            if (
+                state.update % trainer.config.evaluate_every == 0
+            ):  # a stop between two evaluations must not change the result
                 trainer.patience.record(bounds)
                 self.exhausted = trainer.team.any(trainer.patience.exhausted)
             require_number("validation bound", bound.value, state.update, infinite=True)
@@ -178,7 +180,7 @@ class Session:
                 with own_random_state(trainer.model):
                     self.on_evaluation(line)
         trainer.model.train()
-        self.log.write(line)  # with the live weights again, which training goes on from
+        self.log.write(line)  # with the live weights again, from which training continues
         self.progress.show(bound, state.update, self.stopwatch.seconds)
         trainer.team.wait()
 

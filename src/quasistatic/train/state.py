@@ -1,4 +1,4 @@
-"""Checkpoints of a training."""
+"""Checkpoints of a training run."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SCHEMA: dict[str, Check | Optional] = {
 
 
 class TrainState:
-    """All that a training needs to continue to the same bits.
+    """Everything that is needed to resume training bit for bit.
 
-    Weights, optimiser, running mean, timestep sampler, patience and every random state. :meth:`save` writes a new folder
-    and then replaces a one-line pointer, so that a kill at any instant leaves the last complete checkpoint in use.
-    :meth:`restore` uses the one before if the newest is damaged.
+    It holds weights, optimiser, running mean, timestep sampler, patience and all random states. :meth:`save` writes a
+    new folder and then replaces a one-line pointer, so that a kill at any instant leaves the last complete checkpoint
+    in use. :meth:`restore` uses the one before if the newest is damaged.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class TrainState:
     seconds, cpu_seconds : float
         Time spent so far; the CPU time is that of all processes.
     beta : Tensor, shape (T,)
-        The schedule, which may change in the course of a training.
+        The schedule, which may change during training.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class TrainState:
     def restore(self, folder: Path) -> bool:
         """Restore the newest complete checkpoint.
 
-        The result is False if there is none.
+        Return False if there is no checkpoint.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class TrainState:
         self.update, self.ema.updates = record["update"], record["ema_updates"]
         self.best = -float("inf") if record.get("best") is None else record["best"]
         self.seconds, self.cpu_seconds = record["seconds"], record["cpu_seconds"]
-        self.patience.waited = record.get("waited") or 0  # not record by older versions
+        self.patience.waited = record.get("waited") or 0  # not recorded by older versions
         self.patience.reference = tensors.get("patience.reference")
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM during a training."""
+"""Handling of SIGTERM during training."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ __all__ = ["termination"]
 def termination() -> Iterator[Callable[[], bool]]:
     """Catch SIGTERM in this block.
 
-    It yields a function that returns whether the signal came.
-
-    A second signal raises :class:`~quasistatic.errors.Terminated` at once. Batch systems send SIGTERM some seconds before
-    they kill a process. Outside the main thread, and where SIGTERM is ignored, nothing changes.
+    It yields a function that returns whether the signal was received. A second signal raises
+    :class:`~quasistatic.errors.Terminated` at once. Batch systems send SIGTERM some seconds before they kill a process.
+    Outside the main thread, and where SIGTERM is ignored, nothing changes.
     """
     came = False
 

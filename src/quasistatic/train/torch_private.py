@@ -45,7 +45,7 @@ def fused_adamw(
 ) -> None:
     """Update weights by AdamW in one call.
 
-    Every gradient is divided by a number.
+    The gradients are first divided by ``gradient_scale``.
 
     Parameters
     ----------

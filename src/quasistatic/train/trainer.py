@@ -1,4 +1,4 @@
-"""Updates of a model: batches, gradients, and the optimiser."""
+"""Updates of a model by gradient descent."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ class Trainer:
             self.sampler.record(batch.t[self.n_first :], each[self.n_first :], refresh=refresh)
 
     def _backward(self, batch: Batch) -> Tensor:
-        """Accumulate the gradient of this process's rows.
+        """Accumulate the gradients and return the loss of each row.
 
-        The loss of each row is returned.
+        The rows are those of this process.
         """
         device, losses = batch.x_0.device.type, []
         *parts, last = batch.parts(self.micro_batch)
@@ -140,9 +140,9 @@ class Trainer:
         return loss
 
     def place_steps(self, place: PlaceSteps) -> None:
-        """Move the model to a new schedule.
+        """Move the model to the schedule that a function chooses.
 
-        A function chooses it for the model with its mean weights.
+        The function is called while the model has its mean weights.
 
         Parameters
         ----------

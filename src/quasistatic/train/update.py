@@ -16,7 +16,7 @@ State = tuple[list[Tensor], list[Tensor], list[Tensor]]
 class Update:
     r"""AdamW on a clipped gradient, and the weights' running mean.
 
-    It is torch's optimiser and torch's state, but the fused kernel is called directly where there is one.
+    The optimiser and its state are torch's, but the fused kernel is called directly where there is one.
     ``AdamW.step`` and ``clip_grad_norm_`` collect and check the same lists at every update, which takes a fifth of the time
     of a small network.
 
@@ -53,9 +53,9 @@ class Update:
         self.ema.update()
 
     def _ready(self) -> bool:
-        """Collect the state of the optimiser.
+        """Collect the optimiser's state, if it exists.
 
-        It is False before the first update, which makes the state.
+        Return False before the first update, which creates that state.
         """
         state, weights = self.optimiser.state, self.ema.live
         if not weights or "exp_avg" not in state.get(weights[-1], {}):

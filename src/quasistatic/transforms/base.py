@@ -122,9 +122,21 @@ class Elementwise(Transform):
         return True
 
     def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
-        """Transform each entry.
+        r"""Transform each entry.
 
-        The results are the entries in model units and the log-derivative of each.
+        Parameters
+        ----------
+        x : Tensor, shape (batch, \*event)
+            Entries in data units.
+        generator : Generator or RowStreams, optional
+            Source of the draws of a random transform.
+
+        Returns
+        -------
+        z : Tensor, shape (batch, \*event)
+            Entries in model units.
+        log_derivative : Tensor, shape (batch, \*event)
+            Log-derivative of each entry.
         """
         raise NotImplementedError
 
@@ -135,7 +147,7 @@ class Elementwise(Transform):
 
 @saveable
 class Chain(Transform):
-    """Transforms one after the other.
+    """Composition of data transforms, applied in order.
 
     An empty chain changes nothing.
 
@@ -183,9 +195,21 @@ class Chain(Transform):
         return [piece for part in self._each() for piece in part.pieces()]
 
     def each(self, x: Tensor, generator: Rng | None = None) -> tuple[Tensor, Tensor]:
-        """Transform each entry, if all parts do.
+        r"""Transform each entry, if all parts do.
 
-        The results are the entries in model units and the log-derivative of each.
+        Parameters
+        ----------
+        x : Tensor, shape (batch, \*event)
+            Entries in data units.
+        generator : Generator or RowStreams, optional
+            Source of the draws of random parts.
+
+        Returns
+        -------
+        z : Tensor, shape (batch, \*event)
+            Entries in model units.
+        log_derivative : Tensor, shape (batch, \*event)
+            Log-derivative of each entry.
         """
         z = x.double()
         log_slope = torch.zeros_like(z)

@@ -105,7 +105,7 @@ class Observation(Described, ABC):
     def rows(self: E, index: Tensor) -> E:
         """Select observations by index.
 
-        A single one stays as it is, and serves any number of rows.
+        A single one stays as it is, and applies to any number of rows.
         """
 
     @abstractmethod

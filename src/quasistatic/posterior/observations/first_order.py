@@ -99,11 +99,10 @@ def _gradient(log_r: LogR, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _damping(log_r: LogR, at: Tensor, g: Tensor, shift: Tensor, p: Distribution) -> Tensor:
-    """Return 1 / (1 + kappa).
+    """Return the step factor 1 / (1 + kappa).
 
-    It leads to the top of a parabola.
-
-    For a Gaussian r with one variance it is the exact one.
+    With it the step ends at the maximum of a parabola that is fitted along the step. It is exact for a Gaussian r with
+    one variance.
     """
     step = p.step_inside(at, shift)
     _, ahead = _gradient(log_r, at + step)

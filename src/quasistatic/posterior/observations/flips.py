@@ -18,7 +18,7 @@ __all__ = ["BitFlipChannel"]
 
 
 class BitFlipChannel(EntryObservation):
-    r"""Bits that were read wrongly with some probability.
+    r"""Observation of bits, each flipped with a known probability.
 
     .. math:: r(x) = \prod_i \epsilon^{[x_i \ne y_i]}\, (1 - \epsilon)^{[x_i = y_i]}
 

@@ -21,12 +21,12 @@ __all__ = ["JointObservation"]
 
 
 class JointObservation(Observation):
-    """Several observations whose errors are independent.
+    """Several observations of one example, with independent errors.
 
     Parameters
     ----------
     *parts : Observation
-        Those with closed forms are multiplied in first, whatever the order.
+        The observations, in any order. Those with closed forms are applied first.
     """
 
     def __init__(self, *parts: Observation) -> None:

@@ -73,7 +73,7 @@ class Blur:
 
 
 class Downsample:
-    r"""Means of square blocks of pixels.
+    r"""Linear operator that averages square blocks of pixels.
 
     Parameters
     ----------
