@@ -9,7 +9,7 @@ import pytest
 
 from quasistatic.errors import InputError
 from quasistatic.plots import column_marginals, pair_plot
-from quasistatic.plots.pairs import pooled
+from quasistatic.plots.classes import pooled
 
 CLASSES = [None, ["setosa", "versicolor hybrid", "virginica"], [f"city number {i}" for i in range(14)]]
 NAMES = ["length", "species", "city"]

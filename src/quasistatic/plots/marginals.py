@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from quasistatic.errors import InputError
 from quasistatic.plots.arrays import table
-from quasistatic.plots.pairs import _frame, _histograms, _legend, class_shares, pooled
+from quasistatic.plots.classes import class_shares, pooled
+from quasistatic.plots.pairs import _frame, _histograms, _legend
 from quasistatic.plots.style import drawn, new_figure, plain_label
 
 if TYPE_CHECKING:

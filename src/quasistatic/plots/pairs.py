@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from quasistatic.errors import InputError
 from quasistatic.plots.arrays import Floats, table
-from quasistatic.plots.bits import binomial_interval
-from quasistatic.plots.style import DATA, INK, MODEL, drawn, new_figure, plain_label
+from quasistatic.plots.classes import class_names, class_shares, pooled, shares_of_pairs
+from quasistatic.plots.style import DATA, MODEL, drawn, new_figure, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +23,6 @@ __all__ = ["pair_plot"]
 
 _MOST_COLUMNS = 5
 _MOST_POINTS = 2000
-_MOST_CLASSES = 10
-_MOST_WRITTEN = 3  # classes a side whose shares are written out
-_LONGEST = 12  # characters of the name of a class
 
 
 @drawn
@@ -68,34 +66,10 @@ def pair_plot(
     >>> draw = np.random.default_rng(0).normal(size=(2, 100, 3))
     >>> figure = pair_plot(draw[0], draw[1], ["age", "height", "weight"])
     """
-    from matplotlib.ticker import MaxNLocator
-
-    real = table(data, "data", missing=True)
-    made = table(samples, "samples", columns=real.shape[1])
-    d = real.shape[1]
-    labels = [f"x{i + 1}" for i in range(d)] if names is None else [str(name) for name in names]
-    if len(labels) != d:
-        raise InputError(f"names must be one per column, {d}, got {len(labels)}")
-    if np.isnan(real).all(axis=0).any():
-        raise InputError(f"column {labels[np.isnan(real).all(axis=0).argmax()]!r} of the data holds no value")
-    kinds: list[Sequence[str] | None] = [None] * d if classes is None else list(classes)
-    if len(kinds) != d:
-        raise InputError(f"classes must be one for each of {d} columns, got {len(kinds)}")
-    k = min(d, _MOST_COLUMNS)
-    real, made = real.copy(), made.copy()
-    for i, kind in enumerate(kinds[:k]):
-        if kind is not None:
-            real[:, i], made[:, i], kinds[i] = pooled(real[:, i], made[:, i], kind)
-    frames = [_frame(real[:, i]) if (kind := kinds[i]) is None else (-0.6, len(kind) - 0.4) for i in range(k)]
-    inside = np.all([(low <= made[:, i]) & (made[:, i] <= high) for i, (low, high) in enumerate(frames)], axis=0)
+    columns = _Columns.of(data, samples, names, classes)
+    k = columns.n_drawn
     side = 1.75 if k > 2 else 2.6
-    caption = f"Columns {', '.join(labels[:k])}" + (f" (the first {k} of {d})" if k < d else "")
-    caption += f"; {100 * np.mean(~inside):.2g} % of the samples lie outside the frames, which follow the data."
-    if sum(kind is not None for kind in kinds[:k]) > 1:
-        caption += (
-            " Two columns of classes are a table: the darker, the larger a share of all rows (in % where there is room)."
-        )
-    figure = new_figure(side * k + 0.6, side * k + 0.7, caption)
+    figure = new_figure(side * k + 0.6, side * k + 0.7, columns.caption())
     panels = figure.subplots(k, k, squeeze=False)
     for row in range(k):
         for column in range(k):
@@ -103,66 +77,124 @@ def pair_plot(
             if column > row:
                 axes.remove()
                 continue
-            if column == row and (levels := kinds[row]) is not None:
-                class_shares(axes, real[~np.isnan(real[:, row]), row], made[:, row], levels)
-            elif column == row:
-                _histograms(axes, real[:, row], made[:, row], frames[row])
-            elif (across := kinds[column]) is not None and (up := kinds[row]) is not None:
-                _shares_of_pairs(axes, real[:, [column, row]], made[:, [column, row]], (len(across), len(up)))
-                axes.set_ylim(*frames[row])
-            else:
-                # As many of the one as of the other, or the more numerous would look denser.
-                count = min(len(real), len(made), _MOST_POINTS)
-                for side_of, (rows, colour) in enumerate(((real, DATA), (made, MODEL))):
-                    few = rows[np.linspace(0, len(rows) - 1, count).astype(int)][:, [row, column]]
-                    few = _spread(few, kinds[row] is not None, kinds[column] is not None, side_of)
-                    size = float(np.clip(1500 / len(few), 2, 10))
-                    axes.scatter(few[:, 1], few[:, 0], s=size, c=colour, alpha=0.4, linewidths=0)
-                axes.set_ylim(*frames[row])
-            axes.set_xlim(*frames[column])
-            for axis, kind in ((axes.xaxis, kinds[column]), (axes.yaxis, kinds[row] if column < row else None)):
-                if kind is not None:
-                    class_names(axis, kind)
-                elif column < row or axis is axes.xaxis:
-                    values = real[:, row if axis is axes.yaxis else column]
-                    whole = bool((values[~np.isnan(values)] % 1 == 0).all())
-                    axis.set_major_locator(MaxNLocator(4, integer=whole))
-            axes.tick_params(labelbottom=row == k - 1, labelleft=column == 0 and row > 0, labelsize=8)
-            if row == k - 1:
-                axes.set_xlabel(plain_label(labels[column]))
-            if column == 0 and row > 0:
-                axes.set_ylabel(plain_label(labels[row]))
+            columns.draw(axes, row, column)
+            columns.label(axes, row, column)
     figure.align_ylabels(list(panels[:, 0]))
     _legend(figure)
     return figure
 
 
-def _shares_of_pairs(axes: Axes, data: Floats, samples: Floats, sizes: tuple[int, int]) -> None:
-    """Draw the share of each pair of classes as a shade.
+@dataclass(frozen=True)
+class _Columns:
+    """Checked columns of data and samples."""
 
-    Data is left of samples in a cell.
-    """
-    from matplotlib.colors import to_rgba
+    real: Floats
+    made: Floats
+    names: list[str]
+    classes: list[Sequence[str] | None]
+    frames: list[tuple[float, float]]
+    """Range of the axis of each drawn column."""
 
-    shares = []
-    for codes in (data, samples):
-        there = codes[~np.isnan(codes).any(1)].astype(int)
-        counts = np.zeros(sizes)
-        np.add.at(counts, (there[:, 0], there[:, 1]), 1)
-        shares.append(counts / max(1, len(there)))
-    darkest = max(share.max() for share in shares) or 1.0
-    x, y = (at.ravel() for at in np.meshgrid(*map(np.arange, sizes), indexing="ij"))
-    for offset, share, colour in zip((-0.225, 0.225), (each.ravel() for each in shares), (DATA, MODEL), strict=True):
-        shades = [to_rgba(colour, 0.9 * float(part) / darkest) for part in share]
-        axes.bar(x + offset, 0.9, 0.45, bottom=y - 0.45, color=shades, linewidth=0)
-        if max(sizes) <= _MOST_WRITTEN:
-            for i, part in enumerate(share):
-                ink = "white" if part > 0.6 * darkest else INK
-                axes.text(x[i] + offset, y[i], f"{100 * part:.0f}", ha="center", va="center", fontsize=7, color=ink)
+    @classmethod
+    def of(
+        cls,
+        data: ArrayLike,
+        samples: ArrayLike,
+        names: Sequence[str] | None,
+        classes: Sequence[Sequence[str] | None] | None,
+    ) -> _Columns:
+        """Check the arguments of :func:`pair_plot`."""
+        real = table(data, "data", missing=True)
+        made = table(samples, "samples", columns=real.shape[1])
+        d = real.shape[1]
+        labels = [f"x{i + 1}" for i in range(d)] if names is None else [str(name) for name in names]
+        if len(labels) != d:
+            raise InputError(f"names must be one per column, {d}, got {len(labels)}")
+        if np.isnan(real).all(axis=0).any():
+            raise InputError(f"column {labels[np.isnan(real).all(axis=0).argmax()]!r} of the data holds no value")
+        kinds: list[Sequence[str] | None] = [None] * d if classes is None else list(classes)
+        if len(kinds) != d:
+            raise InputError(f"classes must be one for each of {d} columns, got {len(kinds)}")
+        real, made, frames = real.copy(), made.copy(), []
+        for i, kind in enumerate(kinds[:_MOST_COLUMNS]):
+            if kind is None:
+                frames.append(_frame(real[:, i]))
+            else:
+                real[:, i], made[:, i], pooled_names = pooled(real[:, i], made[:, i], kind)
+                kinds[i] = pooled_names
+                frames.append((-0.6, len(pooled_names) - 0.4))
+        return cls(real, made, labels, kinds, frames)
+
+    @property
+    def n_drawn(self) -> int:
+        """Number of columns that are drawn."""
+        return len(self.frames)
+
+    def caption(self) -> str:
+        """Return the caption of the figure."""
+        k, d = self.n_drawn, len(self.names)
+        inside = np.all(
+            [(low <= self.made[:, i]) & (self.made[:, i] <= high) for i, (low, high) in enumerate(self.frames)], axis=0
+        )
+        text = f"Columns {', '.join(self.names[:k])}" + (f" (the first {k} of {d})" if k < d else "")
+        text += f"; {100 * np.mean(~inside):.2g} % of the samples lie outside the frames, which follow the data."
+        if sum(kind is not None for kind in self.classes[:k]) > 1:
+            text += (
+                " Two columns of classes are a table: the darker, the larger a share of all rows (in % where there is room)."
+            )
+        return text
+
+    def draw(self, axes: Axes, row: int, column: int) -> None:
+        """Draw one column, or one against another."""
+        real, made, across, up = self.real, self.made, self.classes[column], self.classes[row]
+        if column == row and up is not None:
+            class_shares(axes, real[~np.isnan(real[:, row]), row], made[:, row], up)
+        elif column == row:
+            _histograms(axes, real[:, row], made[:, row], self.frames[row])
+        elif across is not None and up is not None:
+            shares_of_pairs(axes, real[:, [column, row]], made[:, [column, row]], (len(across), len(up)))
+            axes.set_ylim(*self.frames[row])
+        else:
+            self._scatter(axes, row, column)
+            axes.set_ylim(*self.frames[row])
+        axes.set_xlim(*self.frames[column])
+
+    def _scatter(self, axes: Axes, row: int, column: int) -> None:
+        # As many of the one as of the other, or the more numerous would look denser.
+        count = min(len(self.real), len(self.made), _MOST_POINTS)
+        for side, (rows, colour) in enumerate(((self.real, DATA), (self.made, MODEL))):
+            few = rows[np.linspace(0, len(rows) - 1, count).astype(int)][:, [row, column]]
+            few = _jittered(few, self.classes[row] is not None, self.classes[column] is not None, side)
+            size = float(np.clip(1500 / len(few), 2, 10))
+            axes.scatter(few[:, 1], few[:, 0], s=size, c=colour, alpha=0.4, linewidths=0)
+
+    def label(self, axes: Axes, row: int, column: int) -> None:
+        """Set the ticks and the names of the axes."""
+        self._set_ticks(axes.xaxis, column)
+        if column < row:
+            self._set_ticks(axes.yaxis, row)
+        last, first = row == self.n_drawn - 1, column == 0 and row > 0
+        axes.tick_params(labelbottom=last, labelleft=first, labelsize=8)
+        if last:
+            axes.set_xlabel(plain_label(self.names[column]))
+        if first:
+            axes.set_ylabel(plain_label(self.names[row]))
+
+    def _set_ticks(self, axis: Axis, column: int) -> None:
+        """Write the classes of a column, or few numbers."""
+        from matplotlib.ticker import MaxNLocator
+
+        kind = self.classes[column]
+        if kind is not None:
+            class_names(axis, kind)
+        else:
+            values = self.real[:, column]
+            whole = bool((values[~np.isnan(values)] % 1 == 0).all())
+            axis.set_major_locator(MaxNLocator(4, integer=whole))
 
 
-def _spread(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
-    """Scatter points of classes over strips.
+def _jittered(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
+    """Move points of classes at random within their strips.
 
     Data (side 0) is below or left of samples (side 1).
     """
@@ -172,65 +204,6 @@ def _spread(points: Floats, by_row: bool, by_column: bool, side: int) -> Floats:
         if is_class:
             points[:, axis] += draw.uniform(0.04, 0.38, len(points)) * (1.0 if side else -1.0)
     return points
-
-
-def pooled(data: Floats, samples: Floats, classes: Sequence[str]) -> tuple[Floats, Floats, list[str]]:
-    """Return codes of data and samples with the names of classes.
-
-    At most ten classes are kept apart.
-
-    Of more, the most frequent nine of the data are kept and the others taken together.
-    """
-    names = [str(name) for name in classes]
-    if len(names) <= _MOST_CLASSES:
-        return data, samples, names
-    there = data[~np.isnan(data)].astype(int)
-    order = np.argsort(-np.bincount(there, minlength=len(names)), kind="stable")
-    kept = np.sort(order[: _MOST_CLASSES - 1])
-    places = np.full(len(names) + 1, float(_MOST_CLASSES - 1))
-    places[kept] = np.arange(len(kept))
-    places[-1] = np.nan  # of what is missing
-    data, samples = (places[np.nan_to_num(codes, nan=len(names)).astype(int)] for codes in (data, samples))
-    return data, samples, [*(names[i] for i in kept), f"other ({len(names) - len(kept)})"]
-
-
-def class_shares(axes: Axes, data: Floats, samples: Floats, classes: Sequence[str]) -> None:
-    """Draw the share of each class, data beside samples.
-
-    The error is one standard deviation (Wilson).
-    """
-    at = np.arange(len(classes))
-    for offset, values, colour in ((-0.2, data, DATA), (0.2, samples, MODEL)):
-        counts = np.bincount(values.astype(int), minlength=len(classes))
-        n = max(1, len(values))
-        low, high = binomial_interval(counts, n)
-        share = counts / n
-        axes.bar(at + offset, share, 0.38, color=colour, alpha=0.6)
-        axes.errorbar(at + offset, share, np.abs(np.stack([low, high]) - share), fmt="none", ecolor=colour, lw=1)
-    class_names(axes.xaxis, classes)
-    axes.set_yticks([])
-
-
-def class_names(axis: Axis, classes: Sequence[str]) -> None:
-    """Write class names along an axis.
-
-    Long names are shortened, or turned where they would overlap.
-    """
-    from matplotlib.axis import XAxis
-
-    names = [_elided(plain_label(name, 200)) for name in classes]
-    many = len(names) > 3 or sum(map(len, names)) > 16
-    axis.set_ticks(range(len(names)), names)
-    if many and isinstance(axis, XAxis):
-        axis.set_tick_params(rotation=90)
-
-
-def _elided(name: str) -> str:
-    """Shorten a long name in its middle.
-
-    Names often differ at their end.
-    """
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 6]}…{name[-5:]}"
 
 
 def _frame(values: Floats) -> tuple[float, float]:
