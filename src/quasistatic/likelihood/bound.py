@@ -57,6 +57,7 @@ class Bound:
 
     Examples
     --------
+    >>> import torch
     >>> bound = Bound(torch.tensor([-0.1]), torch.tensor([[-0.2, -0.3]]), torch.tensor([-0.4]))
     >>> round(bound.total.item(), 4)
     -1.0
