@@ -16,7 +16,8 @@ from torch import Generator, Tensor
 from chance import check_mean, check_same_mean, standard_error
 from oracles import roughen
 from quasistatic.baselines import MCGSM, ConditionalGSM
-from quasistatic.baselines.mcgsm import _contexts, _draw, _View, _view
+from quasistatic.baselines.mcgsm import _draw
+from quasistatic.baselines.neighbourhood import View, contexts_of, view_of
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
 from quasistatic.storage.modules import load_module, save_module
@@ -183,7 +184,7 @@ def test_contexts_lie_before_the_pixel_and_leave_none_out(size: tuple[int, int],
     height, width = size
     number = torch.arange(height * width).view(1, height, width)  # in raster order
     for i, j in itertools.product(range(height), range(width)):
-        context = _contexts(number, _view(i, j, width, reach), torch.tensor([i]), torch.tensor([j]))
+        context = contexts_of(number, view_of(i, j, width, reach), torch.tensor([i]), torch.tensor([j]))
         expected = [
             number[0, a, b].item()
             for a, b in itertools.product(range(height), range(width))
@@ -200,10 +201,10 @@ def test_the_neighbourhood_of_three_has_24_pixels_and_25_views() -> None:
 
 
 def test_random_places_see_the_same_contexts() -> None:
-    images, view = normal(3, 6, 7), _View(2, 1, 2)
+    images, view = normal(3, 6, 7), View(2, 1, 2)
     x, context = _draw(images, view, 500, Generator().manual_seed(0))
     rows, columns = torch.arange(2, 6), torch.arange(1, 5)
-    pixels, contexts = images[:, rows[:, None], columns].flatten(), _contexts(images, view, rows, columns)
+    pixels, contexts = images[:, rows[:, None], columns].flatten(), contexts_of(images, view, rows, columns)
     known = dict(zip(pixels.tolist(), contexts.tolist(), strict=True))
     assert all(known[a] == b for a, b in zip(x.tolist(), context.tolist(), strict=True))
     assert set(x.tolist()) == set(pixels.tolist())  # and every place is drawn: 48 of them missed with chance 1e-3
@@ -213,9 +214,9 @@ def test_each_pixel_is_scored_by_its_own_conditional() -> None:
     model, x = rough_images(), normal(2, 4, 5)
     each = model.pixel_log_prob(x)
     for i, j in itertools.product(range(4), range(5)):
-        view = _view(i, j, 5, 1)
+        view = view_of(i, j, 5, 1)
         conditional = model.conditionals[view.name]
-        expected = conditional.log_prob(x[:, i, j], _contexts(x, view, torch.tensor([i]), torch.tensor([j])))  # type: ignore
+        expected = conditional.log_prob(x[:, i, j], contexts_of(x, view, torch.tensor([i]), torch.tensor([j])))  # type: ignore
         torch.testing.assert_close(each[:, i, j], expected.detach())
     torch.testing.assert_close(model.pixel_log_prob(x, interior=True), each[:, 1:, 1:-1])
     torch.testing.assert_close(model.log_prob(x), each.sum((1, 2)))

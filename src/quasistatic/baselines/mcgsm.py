@@ -24,12 +24,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
 from quasistatic.baselines.conditional_gsm import ConditionalGSM
+from quasistatic.baselines.neighbourhood import View, contexts_of, view_of
 from quasistatic.errors import InputError
 from quasistatic.estimate import Estimate
 from quasistatic.storage.modules import saveable
@@ -40,29 +40,6 @@ CHUNK = 2**16  # pixels scored at once
 N_MOMENTS = 2**17  # pixels that set the coordinates
 N_VALIDATION = 2**15  # validation pixels of one evaluation
 EVERY, PATIENCE = 50, 10  # updates between evaluations, and evaluations without improvement that end a fit
-
-
-class _View(NamedTuple):
-    """Extent of the neighbourhood of a pixel inside the image."""
-
-    above: int
-    left: int
-    right: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.above}-{self.left}-{self.right}"
-
-    @property
-    def offsets(self) -> list[tuple[int, int]]:
-        """Places of the context, (row, column) relative to the pixel."""
-        rows = [(-i, j) for i in range(self.above, 0, -1) for j in range(-self.left, self.right + 1)]
-        return rows + [(0, -j) for j in range(self.left, 0, -1)]
-
-
-def _view(i: int, j: int, width: int, reach: int) -> _View:
-    """Return the view of pixel (i, j)."""
-    return _View(min(i, reach), min(j, reach), min(width - 1 - j, reach) if i else reach)
 
 
 @saveable
@@ -95,8 +72,8 @@ class MCGSM(nn.Module):
             raise InputError(f"reach must be at least 1, got {reach}")
         self.reach, self.borders = reach, borders
         size = 2 * reach + 1
-        views = {_view(i, j, size, reach) for i in range(reach + 1) for j in range(size)}
-        self.interior = _View(reach, reach, reach)
+        views = {view_of(i, j, size, reach) for i in range(reach + 1) for j in range(size)}
+        self.interior = View(reach, reach, reach)
         self.views = [self.interior, *sorted(views - {self.interior}, reverse=True)] if borders else [self.interior]
         self.conditionals = nn.ModuleDict(
             {v.name: ConditionalGSM(len(v.offsets), n_components, n_scales) for v in self.views}
@@ -208,30 +185,30 @@ class MCGSM(nn.Module):
         x = self._grey(torch.zeros(n, *size, dtype=torch.float64), interior=False)
         with torch.no_grad():
             for i, j in itertools.product(*map(range, size)):
-                view = _view(i, j, size[1], self.reach)
-                context = _contexts(x, view, torch.tensor([i]), torch.tensor([j]))
+                view = view_of(i, j, size[1], self.reach)
+                context = contexts_of(x, view, torch.tensor([i]), torch.tensor([j]))
                 x[:, i, j] = self._conditional(view).sample(context, generator)
         return x
 
-    def _conditional(self, view: _View) -> ConditionalGSM:
+    def _conditional(self, view: View) -> ConditionalGSM:
         conditional = self.conditionals[view.name]
         assert isinstance(conditional, ConditionalGSM)
         return conditional
 
-    def _score(self, x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
+    def _score(self, x: Tensor, view: View, rows: Tensor, columns: Tensor) -> Tensor:
         """Score the pixels in the given rows and columns, (n, rows, columns)."""
         parts = []
         for some in x.split(max(1, CHUNK // (len(rows) * len(columns)))):
             pixels = some[:, rows[:, None], columns]
-            log_prob = self._conditional(view).log_prob(pixels.flatten(), _contexts(some, view, rows, columns))
+            log_prob = self._conditional(view).log_prob(pixels.flatten(), contexts_of(some, view, rows, columns))
             parts.append(log_prob.view_as(pixels))
         return torch.cat(parts)
 
-    def _regions(self, height: int, width: int) -> Iterator[tuple[_View, Tensor, Tensor]]:
+    def _regions(self, height: int, width: int) -> Iterator[tuple[View, Tensor, Tensor]]:
         """Yield each view with the rows and columns of its pixels."""
-        views: dict[_View, tuple[set[int], set[int]]] = {}
+        views: dict[View, tuple[set[int], set[int]]] = {}
         for i, j in itertools.product(range(height), range(width)):
-            rows, columns = views.setdefault(_view(i, j, width, self.reach), (set(), set()))
+            rows, columns = views.setdefault(view_of(i, j, width, self.reach), (set(), set()))
             rows.add(i)
             columns.add(j)
         for view, (rows, columns) in views.items():
@@ -253,13 +230,7 @@ class MCGSM(nn.Module):
         return x
 
 
-def _contexts(x: Tensor, view: _View, rows: Tensor, columns: Tensor) -> Tensor:
-    """Gather the contexts of pixels, (n * rows * columns, n_context)."""
-    seen = [x[:, rows[:, None] + i, columns + j].flatten() for i, j in view.offsets]
-    return torch.stack(seen, 1) if seen else x.new_empty(len(x) * len(rows) * len(columns), 0)
-
-
-def _draw(images: Tensor, view: _View, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+def _draw(images: Tensor, view: View, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Draw random pixels (n,) and contexts (n, n_context)."""
     count, height, width = images.shape
     image = torch.randint(count, (n,), generator=generator)
@@ -273,7 +244,7 @@ def _draw(images: Tensor, view: _View, n: int, generator: Generator) -> tuple[Te
 
 def _fit(
     conditional: ConditionalGSM,
-    view: _View,
+    view: View,
     train: Tensor,
     validation: Tensor,
     n_updates: int,

@@ -17,9 +17,10 @@ Steps count from one and ``t = 0`` is the data. Arrays over t have T + 1 entries
 float64 when the module is cast. They are read in the precision of the state.
 """
 
-from quasistatic.forward.base import ForwardProcess, expand_right
+from quasistatic.forward.base import ForwardProcess
 from quasistatic.forward.bernoulli import BernoulliDiffusion
 from quasistatic.forward.categorical import CategoricalDiffusion
+from quasistatic.forward.coefficients import expand_right
 from quasistatic.forward.gaussian import GaussianDiffusion
 from quasistatic.forward.mixed import MixedDiffusion
 

@@ -15,20 +15,7 @@ from quasistatic.errors import InputError
 from quasistatic.forward.coefficients import CoefficientTable
 from quasistatic.modules import FixedPrecision
 
-__all__ = ["ForwardProcess", "expand_right", "shifted"]
-
-
-def expand_right(values: Tensor, like: Tensor) -> Tensor:
-    """Append axes of length one to (batch,) values.
-
-    They then broadcast against ``like`` (batch, *event).
-    """
-    return values.view(values.shape + (1,) * (like.dim() - values.dim()))
-
-
-def shifted(values: Tensor, first: float) -> Tensor:
-    """Put one number before the values."""
-    return torch.cat([values.new_full((1, *values.shape[1:]), first), values])
+__all__ = ["ForwardProcess"]
 
 
 class ForwardProcess(FixedPrecision, ABC):

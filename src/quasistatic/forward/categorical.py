@@ -12,7 +12,8 @@ from torch.nn.functional import embedding
 from quasistatic.checks import MOST_WIDTH, one_of, shown, tensor_of, whole_number
 from quasistatic.distributions import Categorical, Distribution, Masked, one_hot
 from quasistatic.errors import InputError
-from quasistatic.forward.base import ForwardProcess, shifted
+from quasistatic.forward.base import ForwardProcess
+from quasistatic.forward.coefficients import shifted
 from quasistatic.storage.modules import saveable
 
 __all__ = ["CategoricalDiffusion"]

@@ -9,9 +9,22 @@ from torch import Tensor
 
 from quasistatic.errors import InputError
 
-__all__ = ["CoefficientTable"]
+__all__ = ["CoefficientTable", "expand_right", "shifted"]
 
 ALL = "all"
+
+
+def expand_right(values: Tensor, like: Tensor) -> Tensor:
+    """Append axes of length one to (batch,) values.
+
+    They then broadcast against ``like`` (batch, *event).
+    """
+    return values.view(values.shape + (1,) * (like.dim() - values.dim()))
+
+
+def shifted(values: Tensor, first: float) -> Tensor:
+    """Put one number before the values."""
+    return torch.cat([values.new_full((1, *values.shape[1:]), first), values])
 
 
 class CoefficientTable:

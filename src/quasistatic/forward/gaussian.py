@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from quasistatic.distributions import Distribution, Gaussian
-from quasistatic.forward.base import ForwardProcess, shifted
+from quasistatic.forward.base import ForwardProcess
+from quasistatic.forward.coefficients import shifted
 from quasistatic.storage.modules import saveable
 
 __all__ = ["GaussianDiffusion"]

@@ -10,9 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor, nn
 
-from quasistatic.checks import MOST_STEPS, instance_of, whole_number
+from quasistatic.checks import instance_of, whole_number
 from quasistatic.likelihood.bound import Bound
-from quasistatic.memory import require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.storage.atomic import new_folder
 from quasistatic.storage.files import path_of
@@ -24,7 +23,7 @@ from quasistatic.tables.coding import (
 from quasistatic.tables.columns import Column
 from quasistatic.tables.ensemble_files import BASELINES, read_fields, write_fields
 from quasistatic.tables.imputed import Imputed
-from quasistatic.tables.imputing import ROWS_AT_ONCE, CodedDraws, MissingEntries
+from quasistatic.tables.imputing import CodedDraws, MissingEntries, require_draws
 from quasistatic.tables.mixture import NormalMixture
 from quasistatic.tables.preconditioner import TablePreconditioner
 from quasistatic.tables.rows import row_log_prob
@@ -220,16 +219,7 @@ class DensityEnsemble(nn.Module):
         CodedDraws
             The log evidence and the ess of rows without missing entries are nan.
         """
-        whole_number("n_draws", n_draws, 1)
-        if n_particles is not None:
-            whole_number("n_particles", n_particles, 1)
-        if n_steps is not None:
-            whole_number("n_steps", n_steps, 1, MOST_STEPS)
-        require_memory(
-            f"{n_draws} draws of {len(x)} rows of {x.shape[1]} columns",
-            n_draws * (8.0 * 4 * x.numel() + 5 * 8.0 * min(len(x), ROWS_AT_ONCE) * 12 * x.shape[1]),
-            "take fewer draws, or fewer rows at once",
-        )
+        require_draws(x, n_draws, n_particles, n_steps)
         draws, mean = x.repeat(n_draws, 1, 1), values_of(x, self.columns)
         log_evidence, ess = torch.full((2, len(x)), math.nan, dtype=torch.float64)
         rows = missing_cells(x, self.columns).any(1).nonzero().flatten()

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from quasistatic.checks import MOST_STEPS, whole_number
+from quasistatic.memory import require_memory
 from quasistatic.model import DiffusionModel
 from quasistatic.posterior.observations import KnownColumns
 from quasistatic.posterior.result import PosteriorWarning
@@ -26,7 +28,7 @@ from quasistatic.tables.imputed import Imputed
 from quasistatic.tables.mixture import NormalMixture
 from quasistatic.tables.preconditioner import TablePreconditioner
 
-__all__ = ["ROWS_AT_ONCE", "CodedDraws", "MissingEntries"]
+__all__ = ["CodedDraws", "MissingEntries", "require_draws"]
 
 ROWS_AT_ONCE = 256
 LEAST_WEIGHT = 1e-3  # a density of less weight would not show in the draws
@@ -72,6 +74,34 @@ class CodedDraws(NamedTuple):
             if columns[j].is_number:
                 expected[:, j] = mean
         return Imputed(cells, self.log_evidence.numpy(), self.ess.numpy(), columns, expected)
+
+
+def require_draws(x: Tensor, n_draws: int, n_particles: int | None, n_steps: int | None) -> None:
+    """Check the numbers of a request for draws, and its memory.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+        Coded rows.
+    n_draws : int
+    n_particles, n_steps : int, optional
+        As in :class:`MissingEntries`; None is allowed.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or the draws need too much memory.
+    """
+    whole_number("n_draws", n_draws, 1)
+    if n_particles is not None:
+        whole_number("n_particles", n_particles, 1)
+    if n_steps is not None:
+        whole_number("n_steps", n_steps, 1, MOST_STEPS)
+    require_memory(
+        f"{n_draws} draws of {len(x)} rows of {x.shape[1]} columns",
+        n_draws * (8.0 * 4 * x.numel() + 5 * 8.0 * min(len(x), ROWS_AT_ONCE) * 12 * x.shape[1]),
+        "take fewer draws, or fewer rows at once",
+    )
 
 
 @dataclass(frozen=True)
